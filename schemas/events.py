@@ -1,0 +1,222 @@
+"""One frozen class per kind of event, versioned; the JSON value of a record is exactly `event.model_dump_json()`.
+
+`id` and `time` are the CloudEvents attributes of the same names: the id is a UUIDv5 of what the event is about, the time
+comes from the record that caused it. So the same cause gives the same bytes, however often it is processed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import Annotated, ClassVar, Literal
+from uuid import UUID
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from schemas.findings import Digest, Subject
+from schemas.identifiers import (
+    AccessionNumber,
+    FillerOrderNumber,
+    PatientIdentifier,
+    PlacerOrderNumber,
+    SeriesInstanceUID,
+    SOPInstanceUID,
+    StudyInstanceUID,
+)
+
+
+class Event(BaseModel):
+    """Base of all events. `TYPE` is the CloudEvents type and ends with the version of the shape."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    TYPE: ClassVar[str]
+
+    id: UUID
+    time: AwareDatetime
+
+
+class Sender(BaseModel):
+    """MSH-3 and MSH-4, and what orders two messages of one sender (rule 8): the event's own time (ORC-9, OBR-22, EVN-6
+    or EVN-2; else MSH-7), then MSH-13."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    application: str
+    facility: str
+    message_control_id: str
+    occurred_at: AwareDatetime
+    sequence_number: int | None = None
+
+    @property
+    def key(self) -> str:
+        """The key of the sender on `hl7.v2.raw`."""
+        return f"{self.application}|{self.facility}"
+
+
+class OrderStatus(StrEnum):
+    """ORC-5, HL7 v2.5.1 table 0038, reduced to what correlation needs."""
+
+    PLACED = "placed"
+    IN_PROGRESS = "in-progress"
+    COMPLETED = "completed"
+    ON_HOLD = "on-hold"
+    CANCELLED = "cancelled"
+
+
+class Priority(StrEnum):
+    """ORC-7.6, TQ1-9, OBR-27.6: S (STAT) or anything else."""
+
+    STAT = "stat"
+    ROUTINE = "routine"
+
+
+class OrderEvent(Event):
+    """An order as one ORC/OBR group of one message told it. At least one of the three numbers is there."""
+
+    sender: Sender
+    placer_order_number: PlacerOrderNumber | None = None
+    filler_order_number: FillerOrderNumber | None = None
+    accession_number: AccessionNumber | None = None
+    #: ZDS-1 or IPC-3 when the sender names the study; a hint, not a join key
+    study_instance_uid: StudyInstanceUID | None = None
+    patients: tuple[PatientIdentifier, ...] = ()
+    #: OBR-4.1, .2, .3
+    service_code: str | None = None
+    service_text: str | None = None
+    service_coding_system: str | None = None
+    priority: Priority = Priority.ROUTINE
+    status: OrderStatus = OrderStatus.PLACED
+
+
+class OrderPlaced(OrderEvent):
+    """ORC-1 NW, SN, RO ..."""
+
+    TYPE: ClassVar[str] = "org.radstream.order.placed.v1"
+
+
+class OrderChanged(OrderEvent):
+    """ORC-1 XO, SC ..."""
+
+    TYPE: ClassVar[str] = "org.radstream.order.changed.v1"
+
+
+class OrderCancelled(OrderEvent):
+    """ORC-1 CA, OC, DC."""
+
+    TYPE: ClassVar[str] = "org.radstream.order.cancelled.v1"
+    status: OrderStatus = OrderStatus.CANCELLED
+
+
+class ReportEvent(Event):
+    """A radiologist's report as one OBR group of an ORU^R01 told it; `text` is the OBX-5 lines."""
+
+    sender: Sender
+    placer_order_number: PlacerOrderNumber | None = None
+    filler_order_number: FillerOrderNumber | None = None
+    accession_number: AccessionNumber | None = None
+    patients: tuple[PatientIdentifier, ...] = ()
+    service_code: str | None = None
+    #: OBR-25 as sent
+    result_status: str = ""
+    text: str = ""
+
+
+class ReportDrafted(ReportEvent):
+    """OBR-25 P, I, R ..."""
+
+    TYPE: ClassVar[str] = "org.radstream.report.drafted.v1"
+
+
+class ReportSigned(ReportEvent):
+    """OBR-25 F."""
+
+    TYPE: ClassVar[str] = "org.radstream.report.signed.v1"
+
+
+class ReportAmended(ReportEvent):
+    """OBR-25 C."""
+
+    TYPE: ClassVar[str] = "org.radstream.report.amended.v1"
+
+
+class PatientUpdated(Event):
+    """ADT A01 A04 A05 A08 A31."""
+
+    TYPE: ClassVar[str] = "org.radstream.patient.updated.v1"
+    sender: Sender
+    patients: tuple[PatientIdentifier, ...]
+
+
+class PatientMerged(Event):
+    """ADT A18 A34 A40 A47: `prior` (MRG-1) is from now on `patients`."""
+
+    TYPE: ClassVar[str] = "org.radstream.patient.merged.v1"
+    sender: Sender
+    patients: tuple[PatientIdentifier, ...]
+    prior: tuple[PatientIdentifier, ...]
+
+
+class ImageReference(BaseModel):
+    """One eligible image of a study, with the headers by which images are chosen; None where absent."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    series_instance_uid: SeriesInstanceUID
+    sop_instance_uid: SOPInstanceUID
+    sop_class_uid: str
+    #: (0008,0060), (0018,0015), (0018,5101), (0008,0068)
+    modality: str | None = None
+    body_part_examined: str | None = None
+    view_position: str | None = None
+    presentation_intent_type: str | None = None
+
+
+def revision_of(images: Iterable[ImageReference]) -> str:
+    """Digest of the sorted SOP Instance UIDs of the eligible images (rule 11): the same for whatever source saw them."""
+    uids = sorted(image.sop_instance_uid for image in images)
+    return hashlib.sha256("\n".join(uids).encode("ascii")).hexdigest()
+
+
+class StudyCompleted(Event):
+    """A study is complete in the archive, for the reason that `source` stands for."""
+
+    TYPE: ClassVar[str] = "org.radstream.study.completed.v1"
+    study_instance_uid: StudyInstanceUID
+    accession_number: AccessionNumber | None = None
+    patient: PatientIdentifier | None = None
+    images: tuple[ImageReference, ...]
+    revision: Digest
+    #: which StudySource said so, e.g. "orthanc:changes", and its own position (a replay aid)
+    source: str
+    source_position: str = ""
+
+
+class AnalysisRequested(Event):
+    """Order and study joined; `id` is the analysis id of the Findings that will answer it."""
+
+    TYPE: ClassVar[str] = "org.radstream.analysis.requested.v1"
+    subject: Subject
+    images: tuple[ImageReference, ...]
+    priority: Priority = Priority.ROUTINE
+
+
+#: CloudEvents types of the two values that are no Event: `Findings` on ai.results, the FHIR Bundle on ai.findings
+FINDINGS_TYPE = "org.radstream.findings.v1"
+BUNDLE_TYPE = "org.radstream.findings.fhir-r4-bundle.v1"
+#: of a message as received on hl7.v2.raw
+RAW_MESSAGE_TYPE = "org.radstream.hl7v2.received.v1"
+
+
+class DeliveryAcknowledged(Event):
+    """What a destination now holds of a study."""
+
+    TYPE: ClassVar[str] = "org.radstream.delivery.acknowledged.v1"
+    destination: str
+    study_instance_uid: StudyInstanceUID
+    analysis_id: UUID
+    sequence: Annotated[int, Field(ge=1)]
+    #: "stored": sent and acknowledged; "superseded": not sent, the destination already holds a later state
+    outcome: Literal["stored", "superseded"]
+    #: what the destination answered: e.g. "DiagnosticReport/<id>/_history/2"
+    acknowledgement: str = ""

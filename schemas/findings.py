@@ -1,0 +1,169 @@
+"""What one analysis said. The value of a record on `ai.results`; FHIR, SR, ORU and the page are renderings of it."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Literal
+from uuid import UUID
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+
+from schemas.identifiers import (
+    AccessionNumber,
+    FillerOrderNumber,
+    PatientIdentifier,
+    PlacerOrderNumber,
+    SOPInstanceUID,
+    StudyInstanceUID,
+)
+
+Probability = Annotated[float, Field(ge=0.0, le=1.0)]
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+#: Said by every page and report that shows a finding (ARCHITECTURE; the model card gives the true figures).
+DEMONSTRATION = "Demonstration model, not a medical device; not verified by a radiologist."
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class NotAnalysedReason(StrEnum):
+    """Why a study revision has no findings. The words for people are in the renderings."""
+
+    WRONG_MODALITY = "wrong-modality"
+    WRONG_BODY_PART = "wrong-body-part"
+    WRONG_VIEW = "wrong-view"
+    NO_IMAGE = "no-image"
+    NO_ORDER = "no-order"
+    ORDER_CANCELLED = "order-cancelled"
+    IDENTITY_MISMATCH = "identity-mismatch"
+    LATE = "late"
+
+
+class FindingKind(StrEnum):
+    """Kinds a model may report; codes are in renderings/fhir/codes.py. A lung nodule is at most 30 mm, a mass larger
+    (Fleischner Society glossary, Radiology 2008;246:697)."""
+
+    NODULE = "nodule"
+    MASS = "mass"
+
+
+class Region(_Frozen):
+    """Axis-aligned box in pixels of the stored image: origin at the upper left corner of the upper left pixel."""
+
+    sop_instance_uid: SOPInstanceUID
+    frame: Annotated[int, Field(ge=1)] = 1
+    left: Annotated[float, Field(ge=0)]
+    top: Annotated[float, Field(ge=0)]
+    width: Annotated[float, Field(gt=0)]
+    height: Annotated[float, Field(gt=0)]
+
+
+class Measurement(_Frozen):
+    """A size with its UCUM unit; `plane` says where it is true ("patient" or, on a projection, "detector")."""
+
+    value: Annotated[float, Field(gt=0)]
+    unit: Literal["mm"] = "mm"
+    plane: Literal["patient", "detector"]
+
+
+class Finding(_Frozen):
+    """One located finding. `ordinal` (from 1) is its identity within the analysis."""
+
+    ordinal: Annotated[int, Field(ge=1)]
+    kind: FindingKind
+    probability: Probability
+    region: Region
+    long_axis: Measurement | None = None
+
+
+class ModelIdentity(_Frozen):
+    """Which AI model spoke; goes into every answer."""
+
+    name: str
+    version: str
+    weights_sha256: Digest
+
+
+class AnalysedImage(_Frozen):
+    """An image the model saw. The digest is that of the decoded stored pixels, so that a replay can tell
+    "other findings" from "other pixels"; `probability` is the model's score for the whole image."""
+
+    sop_instance_uid: SOPInstanceUID
+    pixel_sha256: Digest
+    rows: Annotated[int, Field(ge=1)]
+    columns: Annotated[int, Field(ge=1)]
+    probability: Probability
+
+
+class NotAnalysed(_Frozen):
+    """The study revision was looked at by no model; `explanation` in plain words, without patient data."""
+
+    reason: NotAnalysedReason
+    explanation: str
+
+
+class OrderReference(_Frozen):
+    """An order joined to the study (n:m). At least one number is known."""
+
+    placer_order_number: PlacerOrderNumber | None = None
+    filler_order_number: FillerOrderNumber | None = None
+    accession_number: AccessionNumber | None = None
+
+    @model_validator(mode="after")
+    def _named(self) -> OrderReference:
+        if not (self.placer_order_number or self.filler_order_number or self.accession_number):
+            raise ValueError("an order needs a placer order number, a filler order number or an accession number")
+        return self
+
+
+class Subject(_Frozen):
+    """Everything about a study revision that a rendering needs and no model gives: carried from request to result."""
+
+    study_instance_uid: StudyInstanceUID
+    revision: Digest
+    #: rises by one whenever the state that is to be told changes; deliver never replaces a higher by a lower one
+    sequence: Annotated[int, Field(ge=1)]
+    accession_number: AccessionNumber | None = None
+    patient: PatientIdentifier | None = None
+    orders: tuple[OrderReference, ...] = ()
+    #: time of the record that triggered this state, never the wall clock
+    triggered_at: AwareDatetime
+
+
+class Findings(_Frozen):
+    """What one analysis of one study revision said: findings (perhaps none), or why it was not analysed."""
+
+    analysis_id: UUID
+    subject: Subject
+    model: ModelIdentity | None = None
+    images: tuple[AnalysedImage, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    #: the model's operating point on `AnalysedImage.probability`
+    threshold: Probability | None = None
+    not_analysed: NotAnalysed | None = None
+
+    @model_validator(mode="after")
+    def _either_or(self) -> Findings:
+        if self.not_analysed is not None:
+            if self.findings or self.images:
+                raise ValueError("not analysed: neither findings nor analysed images")
+        elif self.model is None or not self.images or self.threshold is None:
+            raise ValueError("analysed: a model, its threshold and at least one image are needed")
+        if [f.ordinal for f in self.findings] != list(range(1, len(self.findings) + 1)):
+            raise ValueError("findings are numbered from 1 without gaps")
+        seen = {image.sop_instance_uid for image in self.images}
+        if any(f.region.sop_instance_uid not in seen for f in self.findings):
+            raise ValueError("a finding lies on an image that was not analysed")
+        return self
+
+    @property
+    def present(self) -> bool:
+        """Whether anything was found; meaningless when `not_analysed`."""
+        return bool(self.findings)
+
+    @property
+    def probability(self) -> float:
+        """The study's score: the highest of its images. Raises ValueError when not analysed."""
+        return max(image.probability for image in self.images)

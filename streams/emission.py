@@ -1,0 +1,78 @@
+"""From an event and the record that caused it to the record to be written: CloudEvents headers (binary mode of the Kafka
+protocol binding 1.0.2), W3C traceparent, and `cause`."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from datetime import UTC, datetime
+from uuid import UUID
+
+from schemas.events import Event
+from schemas.ports import Headers, Outgoing, Record
+from streams.topics import Topic
+
+SOURCE = "radstream"
+JSON = "application/json"
+FHIR_JSON = "application/fhir+json"
+HL7_ER7 = "x-application/hl7-v2+er7"
+
+#: W3C Trace Context, section 3.2.2
+_TRACEPARENT = re.compile(r"00-(?P<trace>[0-9a-f]{32})-[0-9a-f]{16}-(?P<flags>[0-9a-f]{2})\Z")
+
+
+def traceparent(cause: Record | None, event_id: str) -> str:
+    """The trace of the cause goes on (or starts, from the event's own id); the span is this event. Nothing is random, so
+    that processing the same record again writes the same bytes."""
+    digest = hashlib.sha256(event_id.encode()).hexdigest()
+    found = _TRACEPARENT.match(cause.header("traceparent") or "") if cause else None
+    trace, flags = (found["trace"], found["flags"]) if found else (digest[32:], "01")
+    return f"00-{trace}-{digest[:16]}-{flags}"
+
+
+def headers(
+    *, id: str, type: str, time: datetime, cause: Record | None, content_type: str, source: str = SOURCE
+) -> Headers:
+    """The headers every record of radstream carries."""
+    values = {
+        "ce_specversion": "1.0",
+        "ce_id": id,
+        "ce_type": type,
+        "ce_source": source,
+        "ce_time": time.astimezone(UTC).isoformat().replace("+00:00", "Z"),
+        "content-type": content_type,
+        "traceparent": traceparent(cause, id),
+    }
+    if cause is not None:
+        values["cause"] = str(cause.place)
+    return tuple((name, value.encode("utf-8")) for name, value in values.items())
+
+
+def emit(topic: Topic, key: str, event: Event, cause: Record | None) -> Outgoing:
+    """An event as a JSON record."""
+    return Outgoing(
+        topic=topic.name,
+        key=key.encode("utf-8"),
+        value=event.model_dump_json().encode("utf-8"),
+        headers=headers(id=str(event.id), type=event.TYPE, time=event.time, cause=cause, content_type=JSON),
+    )
+
+
+def emit_value(
+    topic: Topic,
+    key: str,
+    value: bytes,
+    *,
+    id: UUID,
+    type: str,
+    time: datetime,
+    cause: Record | None,
+    content_type: str = JSON,
+) -> Outgoing:
+    """A value that is no Event (Findings, a FHIR Bundle) as a record."""
+    return Outgoing(
+        topic=topic.name,
+        key=key.encode("utf-8"),
+        value=value,
+        headers=headers(id=str(id), type=type, time=time, cause=cause, content_type=content_type),
+    )

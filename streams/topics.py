@@ -1,0 +1,64 @@
+"""Every topic: name, partitions, retention; and the one size limit that topic, producer, fetch and runner share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+#: Largest record, in bytes. An HL7 message with an encapsulated PDF fits; images never travel on the log.
+RECORD_LIMIT = 20 * 1024 * 1024
+
+_DAY_MS = 24 * 60 * 60 * 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """`retention_ms` -1: for ever. `compacted`: the last record of each key is kept for ever."""
+
+    name: str
+    partitions: int = 4
+    retention_ms: int = 90 * _DAY_MS
+    compacted: bool = False
+
+    @property
+    def config(self) -> dict[str, str]:
+        """Kafka topic configuration."""
+        return {
+            "max.message.bytes": str(RECORD_LIMIT),
+            "retention.ms": str(self.retention_ms),
+            "cleanup.policy": "compact" if self.compacted else "delete",
+        }
+
+
+HL7_RAW = Topic("hl7.v2.raw", retention_ms=-1)
+HL7_REJECTED = Topic("hl7.v2.rejected")
+ORDERS = Topic("imaging.orders")
+REPORTS = Topic("imaging.reports")
+PATIENTS = Topic("imaging.patients")
+STUDIES = Topic("imaging.studies")
+REQUESTS = Topic("ai.requests")
+REQUESTS_STAT = Topic("ai.requests.stat")
+RESULTS = Topic("ai.results", retention_ms=-1)
+FINDINGS = Topic("ai.findings", retention_ms=-1)
+VERDICTS = Topic("ai.verdicts", retention_ms=-1)
+MODELS = Topic("radstream.models", partitions=1, compacted=True)
+DELIVERIES = Topic("radstream.deliveries", retention_ms=-1)
+AUDIT = Topic("radstream.audit", partitions=1, retention_ms=-1)
+DEAD_LETTERS = Topic("radstream.dead-letters", retention_ms=-1)
+
+ALL: tuple[Topic, ...] = (
+    HL7_RAW,
+    HL7_REJECTED,
+    ORDERS,
+    REPORTS,
+    PATIENTS,
+    STUDIES,
+    REQUESTS,
+    REQUESTS_STAT,
+    RESULTS,
+    FINDINGS,
+    VERDICTS,
+    MODELS,
+    DELIVERIES,
+    AUDIT,
+    DEAD_LETTERS,
+)
