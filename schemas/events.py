@@ -29,7 +29,7 @@ from schemas.identifiers import (
 class Event(BaseModel):
     """Base of all events. `TYPE` is the CloudEvents type and ends with the version of the shape."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
     TYPE: ClassVar[str]
 
     id: UUID
@@ -40,7 +40,7 @@ class Sender(BaseModel):
     """MSH-3 and MSH-4, and what orders two messages of one sender (rule 8): the event's own time (ORC-9, OBR-22, EVN-6
     or EVN-2; else MSH-7), then MSH-13."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     application: str
     facility: str
@@ -160,7 +160,7 @@ class PatientMerged(Event):
 class ImageReference(BaseModel):
     """One eligible image of a study, with the headers by which images are chosen; None where absent."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     series_instance_uid: SeriesInstanceUID
     sop_instance_uid: SOPInstanceUID

@@ -25,7 +25,7 @@ DEMONSTRATION = "Demonstration model, not a medical device; not verified by a ra
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 class NotAnalysedReason(StrEnum):

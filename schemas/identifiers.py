@@ -64,7 +64,7 @@ _Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, ma
 class _Assigned(BaseModel):
     """A value and the assigner in whose space it is unique."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     value: _Text
     assigner: _Text

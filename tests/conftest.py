@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from streams.services import LocalServices, ServiceError, ServicePorts
 
 
 def absent(what: str) -> None:
@@ -25,28 +28,38 @@ def shared_data() -> Path:
     return folder
 
 
-def _service(name: str) -> str:
-    """Address of a running service, by environment for development: RADSTREAM_TEST_KAFKA=127.0.0.1:9092 ..."""
-    address = os.environ.get(f"RADSTREAM_TEST_{name}")
-    if not address:
-        absent(f"service {name}")
-    assert address
+@pytest.fixture(scope="session")
+def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServices]:
+    """The local services of this test run, each started by the first fixture that asks for it; gone at its end."""
+    local = LocalServices(tmp_path_factory.mktemp("services"), ServicePorts.free(), attached=True, stable_age_seconds=1)
+    yield local
+    local.down()
+
+
+def _address(services: LocalServices, name: str, address: str) -> str:
+    """A running service: RADSTREAM_TEST_KAFKA=127.0.0.1:9092 (or _ORTHANC, _FHIR) names one that runs already."""
+    if running := os.environ.get(f"RADSTREAM_TEST_{name.upper()}"):
+        return running
+    try:
+        services.up(name)
+    except ServiceError as error:
+        absent(f"{name} ({error})")
     return address
 
 
 @pytest.fixture(scope="session")
-def kafka_bootstrap() -> str:
+def kafka_bootstrap(services: LocalServices) -> str:
     """host:port of a real Kafka."""
-    return _service("KAFKA")
+    return _address(services, "kafka", services.kafka_bootstrap)
 
 
 @pytest.fixture(scope="session")
-def orthanc_url() -> str:
+def orthanc_url(services: LocalServices) -> str:
     """http://host:port of a real Orthanc; DICOMweb is at /dicom-web."""
-    return _service("ORTHANC")
+    return _address(services, "orthanc", services.orthanc_url)
 
 
 @pytest.fixture(scope="session")
-def fhir_url() -> str:
+def fhir_url(services: LocalServices) -> str:
     """Base URL (.../fhir) of a real HAPI FHIR R4 server."""
-    return _service("FHIR")
+    return _address(services, "fhir", services.fhir_url)

@@ -1,0 +1,65 @@
+"""How a role is: one small JSON file each under the run folder, replaced atomically.
+
+A file rather than a port: `doctor`, the supervisor and a container's health check read the same words without a network.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+#: starting -> ready <-> paused (a dependency is down; nothing is lost)
+STATES = ("starting", "ready", "paused")
+
+
+@dataclass(frozen=True, slots=True)
+class RoleHealth:
+    """`reason` is an error text of schemas.errors, which holds no patient data."""
+
+    role: str
+    pid: int
+    state: str
+    reason: str = ""
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process that wrote this still runs."""
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            return True
+        return True
+
+
+class Health:
+    """Writes the state of one role; every state only once."""
+
+    def __init__(self, folder: Path, role: str) -> None:
+        self._file = folder / f"{role}.json"
+        self._role = role
+        self._last: RoleHealth | None = None
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def set(self, state: str, reason: str = "") -> None:
+        """Raises ValueError on a state that is none of STATES."""
+        if state not in STATES:
+            raise ValueError(f"{state!r} is none of {STATES}")
+        health = RoleHealth(self._role, os.getpid(), state, reason)
+        if health == self._last:
+            return
+        temporary = self._file.with_suffix(f".{os.getpid()}.tmp")
+        temporary.write_text(json.dumps(asdict(health)))
+        temporary.replace(self._file)
+        self._last = health
+
+
+def read_health(folder: Path) -> dict[str, RoleHealth]:
+    """The last word of every role, dead or alive."""
+    found = {}
+    for file in sorted(folder.glob("*.json")):
+        found[file.stem] = RoleHealth(**json.loads(file.read_text()))
+    return found

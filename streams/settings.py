@@ -1,0 +1,147 @@
+"""The only reader of the environment. Read once, frozen; a connector is given values, never this object.
+
+`radstream.toml` in the working folder (or RADSTREAM_CONFIG), overruled by RADSTREAM_<SECTION>__<NAME>.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from schemas.errors import SettingsInvalid
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SiteSettings(_Section):
+    """Who assigns numbers when nobody says so, and where the clocks of the senders stand."""
+
+    default_assigner: str = "HOSPITAL"
+    time_zone: str = "UTC"
+    default_charset: str = "UNICODE UTF-8"
+
+
+class KafkaSettings(_Section):
+    bootstrap: str = "127.0.0.1:9092"
+    #: append answers within this time or says that the broker is away
+    append_timeout_s: Seconds = 5.0
+
+
+class MllpSettings(_Section):
+    host: str = "127.0.0.1"
+    port: Port = 2575
+    allow_plaintext_beyond_loopback: bool = False
+    storing_timeout_s: Seconds = 5.0
+
+
+class ArchiveSettings(_Section):
+    dicomweb_url: str = "http://127.0.0.1:8042/dicom-web"
+    orthanc_url: str = "http://127.0.0.1:8042"
+    timeout_s: Seconds = 20.0
+    poll_interval_s: Seconds = 0.5
+    #: largest instance, in bytes
+    size_limit: Annotated[int, Field(gt=0)] = 256 * 1024 * 1024
+    connections: Annotated[int, Field(ge=1)] = 4
+
+
+class FhirSettings(_Section):
+    url: str = "http://127.0.0.1:8090/fhir"
+    timeout_s: Seconds = 20.0
+    connections: Annotated[int, Field(ge=1)] = 4
+
+
+class DatabaseSettings(_Section):
+    url: str = "sqlite:///var/radstream.db"
+
+
+class ModelSettings(_Section):
+    """`url`: folder of one model package (card.toml, weights.safetensors)."""
+
+    url: str = "models/packages/chest-nodule/1"
+    threads: Annotated[int, Field(ge=1)] = 2
+
+
+class DecodingSettings(_Section):
+    workers: Annotated[int, Field(ge=1)] = 1
+    timeout_s: Seconds = 20.0
+    memory_limit: Annotated[int, Field(gt=0)] = 2 * 1024**3
+    pixel_limit: Annotated[int, Field(gt=0)] = 64 * 1024 * 1024
+
+
+class CorrelationSettings(_Section):
+    #: how long a study waits for its order (rule 5)
+    order_wait_s: Annotated[float, Field(ge=0)] = 60.0
+    without_order: Literal["analyse", "refuse"] = "analyse"
+    sweep_interval_s: Seconds = 0.5
+
+
+class RunnerSettings(_Section):
+    """`window`: records in flight in a long step; one slot more is reserved for STAT."""
+
+    window: Annotated[int, Field(ge=1)] = 4
+    kill_after_s: Seconds = 10.0
+
+
+class WebSettings(_Section):
+    port: Port = 8080
+
+
+class ServicesSettings(_Section):
+    """Where `radstream services` keeps its logs and data, and the ports nobody else needs to know."""
+
+    root: Path = Path("var/services")
+    kafka_controller_port: Port = 9093
+    orthanc_dicom_port: Port = 4242
+
+
+class Settings(BaseSettings):
+    model_config = SettingsConfigDict(
+        env_prefix="RADSTREAM_", env_nested_delimiter="__", frozen=True, extra="forbid", toml_file="radstream.toml"
+    )
+
+    #: health files, logs and the pid of a running engine
+    run_folder: Path = Path("var/run")
+    site: SiteSettings = SiteSettings()
+    kafka: KafkaSettings = KafkaSettings()
+    mllp: MllpSettings = MllpSettings()
+    archive: ArchiveSettings = ArchiveSettings()
+    fhir: FhirSettings = FhirSettings()
+    database: DatabaseSettings = DatabaseSettings()
+    models: ModelSettings = ModelSettings()
+    decoding: DecodingSettings = DecodingSettings()
+    correlation: CorrelationSettings = CorrelationSettings()
+    runner: RunnerSettings = RunnerSettings()
+    web: WebSettings = WebSettings()
+    services: ServicesSettings = ServicesSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        file = Path(os.environ.get("RADSTREAM_CONFIG", "radstream.toml"))
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=file)
+
+
+def read_settings() -> Settings:
+    """Raises SettingsInvalid that names every wrong setting, but not its value (it may be a secret)."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        wrong = "; ".join(
+            f"{'RADSTREAM_' + '__'.join(str(part).upper() for part in e['loc'])}: {e['msg']}" for e in error.errors()
+        )
+        raise SettingsInvalid("settings", "radstream.toml or environment", wrong) from None

@@ -1,0 +1,124 @@
+"""`radstream up`: one process per role; a role that ends is started again after a growing pause; stopping is TERM, then KILL.
+
+A role may be killed at any moment: offsets are committed last, so that what it had begun is done again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import structlog
+
+from schemas.errors import RadstreamError
+from streams.health import read_health
+
+log = structlog.get_logger()
+
+#: after this long without ending, a role counts as sound and its next restart is quick again
+_SOUND_AFTER_S = 30.0
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 10.0
+
+
+class RoleWillNotStart(RadstreamError):
+    """A role ended with exit code 2: its settings cannot work, and starting it again would not help."""
+
+
+class Supervisor:
+    """Runs `python -m streams <role>` for each role. `run_folder` holds the health files and the log of each role."""
+
+    def __init__(
+        self, roles: Sequence[str], run_folder: Path, *, kill_after_s: float, environment: Mapping[str, str] | None = None
+    ) -> None:
+        self._roles = tuple(roles)
+        self._folder = run_folder
+        self._kill_after_s = kill_after_s
+        self._environment = {**os.environ, **(environment or {}), "RADSTREAM_SUPERVISOR": str(os.getpid())}
+        self._stop = asyncio.Event()
+        self.processes: dict[str, asyncio.subprocess.Process] = {}
+        self.restarts: dict[str, int] = dict.fromkeys(self._roles, 0)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Supervisor]:
+        """The engine runs inside the block; at its end every process is gone."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        for stale in self._folder.glob("*.json"):
+            stale.unlink()
+        tasks = [asyncio.create_task(self._keep(role), name=role) for role in self._roles]
+        try:
+            yield self
+        finally:
+            self._stop.set()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def ready(self, timeout_s: float) -> None:
+        """Returns when every role has said that it is ready. Raises RoleWillNotStart, TimeoutError naming who is missing."""
+        deadline = asyncio.get_running_loop().time() + timeout_s
+        while waiting := [role for role in self._roles if not self._is_ready(role)]:
+            if self._stop.is_set():
+                raise RoleWillNotStart("up", ", ".join(waiting), f"see the logs in {self._folder}")
+            if asyncio.get_running_loop().time() > deadline:
+                raise TimeoutError(f"not ready after {timeout_s:.0f} s: {', '.join(waiting)}; see the logs in {self._folder}")
+            await asyncio.sleep(0.05)  # health is a file: there is no event to await
+
+    async def stopped(self) -> None:
+        """Returns when the engine was told to stop, or cannot run."""
+        await self._stop.wait()
+
+    def stop(self) -> None:
+        """Ask for the end; `running()` waits for it."""
+        self._stop.set()
+
+    def _is_ready(self, role: str) -> bool:
+        health = read_health(self._folder).get(role.replace(" ", "-"))
+        process = self.processes.get(role)
+        return bool(health and process and health.pid == process.pid and health.state != "starting")
+
+    async def _keep(self, role: str) -> None:
+        pause = _FIRST_PAUSE_S
+        loop = asyncio.get_running_loop()
+        while not self._stop.is_set():
+            started = loop.time()
+            code = await self._run_once(role)
+            if self._stop.is_set():
+                return
+            if code == 2:
+                log.error("a role cannot start: its settings are invalid", failed=role, log=str(self._log_file(role)))
+                self._stop.set()
+                return
+            pause = _FIRST_PAUSE_S if loop.time() - started > _SOUND_AFTER_S else min(pause * 2, _LONGEST_PAUSE_S)
+            self.restarts[role] += 1
+            log.warning("a role ended and is started again", ended=role, code=code, pause_s=pause)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stop.wait(), pause)
+
+    async def _run_once(self, role: str) -> int:
+        with self._log_file(role).open("ab") as output:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "streams", *role.split(), stdin=asyncio.subprocess.DEVNULL,
+                stdout=output, stderr=output, env=self._environment, start_new_session=True,
+            )  # fmt: skip
+        self.processes[role] = process
+        ended = asyncio.create_task(process.wait())
+        stopping = asyncio.create_task(self._stop.wait())
+        await asyncio.wait((ended, stopping), return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if not ended.done():
+            process.terminate()
+            try:
+                await asyncio.wait_for(asyncio.shield(ended), self._kill_after_s)
+            except TimeoutError:
+                log.warning("a role did not end in time and is killed", killed=role)
+        # its own children too (decoders): they share the role's session
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+        return await ended
+
+    def _log_file(self, role: str) -> Path:
+        return self._folder / f"{role.replace(' ', '-')}.log"
