@@ -27,8 +27,9 @@ class RadstreamError(Exception):
         self.reference = reference
         self.reason = reason
 
-    def __reduce__(self) -> tuple[type[RadstreamError], tuple[str, str, str]]:
-        return type(self), (self.step, self.reference, self.reason)  # errors cross process borders (decoders)
+    def __reduce__(self) -> tuple[object, ...]:
+        """Errors cross process borders (decoders): every attribute is an argument of the constructor, in its order."""
+        return type(self), tuple(vars(self).values())
 
 
 class Rejected(RadstreamError):

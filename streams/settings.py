@@ -145,3 +145,14 @@ def read_settings() -> Settings:
             f"{'RADSTREAM_' + '__'.join(str(part).upper() for part in e['loc'])}: {e['msg']}" for e in error.errors()
         )
         raise SettingsInvalid("settings", "radstream.toml or environment", wrong) from None
+
+
+def as_environment(settings: Settings) -> dict[str, str]:
+    """The environment that makes another process read exactly these settings."""
+    variables = {}
+    for name, value in settings.model_dump(mode="json").items():
+        if isinstance(value, dict):
+            variables |= {f"RADSTREAM_{name}__{key}".upper(): str(item) for key, item in value.items()}
+        else:
+            variables[f"RADSTREAM_{name}".upper()] = str(value)
+    return variables

@@ -1,0 +1,166 @@
+"""The one command: `radstream`. Exit codes: 0 done, 1 failed, 2 settings or usage."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from schemas.errors import RadstreamError, SettingsInvalid
+from streams.services import ServiceError
+from streams.services.commands import services_app
+from streams.settings import read_settings
+
+app = typer.Typer(
+    name="radstream",
+    help="An event-streaming HL7/FHIR integration engine for radiology AI: orders and images in, located findings out.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+topics_app = typer.Typer(help="The topics of the log.", no_args_is_help=True)
+app.add_typer(topics_app, name="topics")
+app.add_typer(services_app, name="services", help="Local Kafka, Orthanc and FHIR server, without containers.")
+
+console = Console()
+AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+
+
+@app.command()
+def up() -> None:
+    """Run the whole engine in this terminal: one process per role, restarted when it ends. Ctrl-C stops it.
+
+    Kafka, the archive and the FHIR server must run: see [bold]radstream services up[/bold] and [bold]radstream doctor[/bold].
+    """
+    from streams.up import run_up
+
+    asyncio.run(run_up(read_settings(), console.print))
+
+
+@app.command()
+def down() -> None:
+    """Stop the engine that [bold]radstream up[/bold] started from this folder."""
+    from streams.up import stop_up
+
+    console.print(stop_up(read_settings()))
+
+
+def _run(role: str) -> None:
+    from streams.role import run_role
+    from streams.wiring import body_of
+
+    sys.exit(run_role(role.replace(" ", "-"), body_of(role), read_settings()))
+
+
+@app.command()
+def listen() -> None:
+    """Take HL7 v2 messages over MLLP; acknowledge each only once it is on the log."""
+    _run("listen")
+
+
+@app.command()
+def watch() -> None:
+    """Watch the archive and write study-complete events."""
+    _run("watch")
+
+
+@app.command()
+def work(step: Annotated[str, typer.Argument(help="normalise, correlate, analyse, report, project or due")]) -> None:
+    """Run one step of the stream processor in this process."""
+    from streams.wiring import STEPS
+
+    if step not in STEPS:
+        raise typer.BadParameter(f"there is no step {step!r}; the steps are {', '.join(STEPS)}")
+    _run(f"work {step}")
+
+
+@app.command()
+def deliver() -> None:
+    """Bring every destination to the latest state of each study."""
+    _run("deliver")
+
+
+@topics_app.command("ensure")
+def topics_ensure() -> None:
+    """Create the topics that are missing. Existing ones are left as they are."""
+    from connectors.kafka_admin import ensure_topics
+    from streams import topics
+
+    created = ensure_topics(read_settings().kafka.bootstrap, topics.ALL)
+    console.print(f"created: {', '.join(created)}" if created else "all topics are there")
+
+
+@topics_app.command("list")
+def topics_list(as_json: AsJson = False) -> None:
+    """Topics, partitions and how many records each holds."""
+    from streams.looking import list_topics_table
+
+    list_topics_table(read_settings(), console, as_json)
+
+
+@app.command()
+def tail(
+    topic: Annotated[str, typer.Argument(help="e.g. ai.results")],
+    last: Annotated[int, typer.Option("-n", "--last", min=0, help="Records of each partition to begin with.")] = 10,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on with those to come; Ctrl-C ends.")] = False,
+    values: Annotated[bool, typer.Option(help="Show the values too: they hold patient data.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show records of a topic: where, when, what kind, caused by which record."""
+    from streams.looking import tail_topic
+
+    asyncio.run(tail_topic(read_settings(), topic, last, follow, values, as_json))
+
+
+@app.command()
+def case(accession_number: str, as_json: AsJson = False) -> None:
+    """One study's timeline: from the order to the delivered report."""
+    from streams.looking import show_case
+
+    if not asyncio.run(show_case(read_settings(), accession_number, console, as_json)):
+        _fail(f"nothing is known of accession number {accession_number}; is the engine up (radstream doctor)?")
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Check everything the engine needs, and say what to do about what is wrong."""
+    from streams.doctor import examine
+
+    findings = asyncio.run(examine(read_settings()))
+    if as_json:
+        sys.stdout.write(json.dumps([finding.as_dict() for finding in findings], indent=2) + "\n")
+    else:
+        for finding in findings:
+            console.print(finding.line())
+    if not all(finding.well for finding in findings):
+        raise typer.Exit(1)
+
+
+@app.command()
+def demo(folder: Annotated[Path, typer.Option(help="Where pictures and documents are written.")] = Path("var/demo")) -> None:
+    """Run the main job once on real services and a real radiograph, and show what happened."""
+    from streams.demo.walk import run_demo
+
+    asyncio.run(run_demo(folder, lambda line: console.print(line, highlight=False, markup=False, soft_wrap=True)))
+
+
+def _fail(message: str, code: int = 1) -> None:
+    Console(stderr=True).print(message, style="red", highlight=False, markup=False, soft_wrap=True)
+    raise typer.Exit(code)
+
+
+def main() -> None:
+    """Entry point: our errors become one line and an exit code; anything else is a bug and shows its traceback."""
+    try:
+        app()
+    except SettingsInvalid as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(2)
+    except (RadstreamError, ServiceError, TimeoutError) as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(1)

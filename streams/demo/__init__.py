@@ -1,0 +1,1 @@
+"""`radstream demo`: the main job, once, on real parts and a real radiograph."""

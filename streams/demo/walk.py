@@ -1,0 +1,179 @@
+"""The demo's run: services, engine, an order and a radiograph in; findings out; what happened, step by step with times."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from connectors.kafka import KafkaLog
+from connectors.mllp.client import MllpClient
+from schemas.events import AnalysisRequested
+from schemas.findings import Findings
+from schemas.identifiers import AccessionNumber, PatientIdentifier, PlacerOrderNumber
+from schemas.ports import Record
+from schemas.renderings.hl7orm import order_message
+from streams import topics
+from streams.demo.picture import draw
+from streams.demo.radiographs import CHEST, EXTREMITY, copy_of, study_uid_of
+from streams.local_engine import LocalEngine, local_engine, settings_for
+from streams.services import LocalServices, ServicePorts
+from streams.settings import Settings
+from streams.wiring import archive_for, decoder_for, fhir_server_for
+
+Tell = Callable[[str], None]
+
+#: accession number, film, what the order asks for
+_CASES: tuple[tuple[str, str, str], ...] = (("DEMO-CHEST-1", CHEST, "Chest PA"), ("DEMO-LEG-1", EXTREMITY, "Lower leg AP"))
+_PATIENT = "DEMO-0001"
+#: what is shown of the walk, in its order
+_SHOWN = (
+    topics.HL7_RAW, topics.ORDERS, topics.STUDIES, topics.REQUESTS, topics.RESULTS, topics.FINDINGS,
+    topics.DELIVERIES, topics.DEAD_LETTERS,
+)  # fmt: skip
+
+
+async def run_demo(folder: Path, tell: Tell = print) -> None:
+    """Runs the main job once and writes finding.png, bundle.json and fhir.json into `folder`.
+
+    Raises TimeoutError naming what did not arrive; schemas.errors.RadstreamError; streams.services.ServiceError.
+    """
+    begun = time.monotonic()
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    tell("1. Starting Kafka, Orthanc and the FHIR server")
+    services = LocalServices(folder / "services", ServicePorts.free(), attached=True, stable_age_seconds=2, tell=lambda s: tell("   " + s))
+    await asyncio.to_thread(services.up)
+    try:
+        settings = settings_for(services, folder)
+        tell("2. Starting the engine: one process per role")
+        async with local_engine(services, settings) as engine:
+            tell(f"   ready after {time.monotonic() - begun:.1f} s")
+            await _main_job(engine, folder, tell)
+    finally:
+        await asyncio.to_thread(services.down)
+    tell(f"Done in {time.monotonic() - begun:.0f} s; nothing is left running. Look at {folder / 'finding.png'}")
+
+
+async def _main_job(engine: LocalEngine, folder: Path, tell: Tell) -> None:
+    settings = engine.settings
+    async with KafkaLog(settings.kafka.bootstrap) as log:
+        walk = _Walk(tell)
+        followers = [asyncio.create_task(walk.follow(log, topic.name)) for topic in _SHOWN]
+        try:
+            tell("3. Sending two orders over MLLP, and their radiographs by STOW-RS")
+            for number, (accession, film, service) in enumerate(_CASES, start=1):
+                await _send_order(settings, number, accession, service)
+                await archive_for(settings).store([copy_of(film, accession_number=accession, patient_id=_PATIENT)])
+                tell(f"   {accession}: order acknowledged (AA), {film} stored in the archive")
+            tell("4. What the engine does with them (seconds since the first record)")
+            await walk.delivered({study_uid_of(accession) for accession, _, _ in _CASES}, timeout_s=120)
+        finally:
+            for follower in followers:
+                follower.cancel()
+            await asyncio.gather(*followers, return_exceptions=True)
+    tell("5. Reading the reports back from the FHIR server: DiagnosticReport?identifier=<accession number>")
+    read_back = {}
+    for accession, _, _ in _CASES:
+        reports = await fhir_server_for(settings).search_reports(accession)
+        read_back[accession] = reports
+        for report in reports:
+            if report["resourceType"] == "DiagnosticReport":
+                tell(f"   {accession}: DiagnosticReport, status {report['status']}: {report.get('conclusion', '')}")
+    (folder / "fhir.json").write_text(json.dumps(read_back, indent=2))
+    chest = study_uid_of(_CASES[0][0])
+    (folder / "bundle.json").write_bytes(walk.last(topics.FINDINGS.name, chest).value)
+    await _draw(settings, walk, folder)
+    tell("6. Share of each step in the study path (from imaging.studies to delivered)")
+    for line in walk.shares(chest):
+        tell("   " + line)
+
+
+async def _send_order(settings: Settings, number: int, accession: str, service: str) -> None:
+    assigner = settings.site.default_assigner
+    message = order_message(
+        placer=PlacerOrderNumber(value=f"PL-{accession}", assigner=assigner),
+        accession=AccessionNumber(value=accession, assigner=assigner),
+        patient=PatientIdentifier(value=_PATIENT, assigner=assigner),
+        service=service,
+        at=datetime.now(UTC),
+        control_id=f"DEMO{number:04d}",
+    )
+    async with MllpClient(settings.mllp.host, settings.mllp.port) as client:
+        await client.send(message)
+
+
+async def _draw(settings: Settings, walk: _Walk, folder: Path) -> None:
+    study = study_uid_of(_CASES[0][0])
+    findings = Findings.model_validate_json(walk.last(topics.RESULTS.name, study).value)
+    request = AnalysisRequested.model_validate_json(walk.last(topics.REQUESTS.name, study).value)
+    part10 = await archive_for(settings).instance(study, request.images[0])
+    async with decoder_for(settings) as decoder:
+        radiograph = await decoder.decode(part10, request.images[0].sop_instance_uid)
+    await asyncio.to_thread(draw, radiograph, findings, folder / "finding.png")
+
+
+class _Walk:
+    """Collects the records of the walk and tells each as it comes."""
+
+    def __init__(self, tell: Tell) -> None:
+        self._tell = tell
+        self._records: list[Record] = []
+        self._news = asyncio.Condition()
+
+    async def follow(self, log: KafkaLog, topic: str) -> None:
+        async for record in log.read(topic, follow=True):
+            async with self._news:
+                self._records.append(record)
+                self._news.notify_all()
+            since = (record.timestamp - self._records[0].timestamp).total_seconds()
+            self._tell(f"   {since:7.3f} s  {topic:22} {_words(record)}")
+
+    async def delivered(self, studies: set[str], timeout_s: float) -> None:
+        """Returns when each study is delivered. Raises TimeoutError naming those that are not."""
+
+        def missing() -> set[str]:
+            there = {json.loads(r.value)["study_instance_uid"] for r in self._of(topics.DELIVERIES.name)}
+            return studies - there
+
+        try:
+            async with asyncio.timeout(timeout_s), self._news:
+                await self._news.wait_for(lambda: not missing())
+        except TimeoutError:
+            raise TimeoutError(f"not delivered after {timeout_s:.0f} s: {', '.join(sorted(missing()))}") from None
+
+    def last(self, topic: str, study: str) -> Record:
+        """The newest record of the study on the topic. Raises LookupError."""
+        found = [record for record in self._of(topic) if record.key == study.encode()]
+        if not found:
+            raise LookupError(f"no record of study {study} on {topic}")
+        return found[-1]
+
+    def shares(self, study: str) -> Sequence[str]:
+        """One line per step: its time and its share of the study path."""
+        stations = [(topic, self.last(topic.name, study).timestamp) for topic in _SHOWN[2:6]]
+        delivered = [r for r in self._of(topics.DELIVERIES.name) if json.loads(r.value)["study_instance_uid"] == study]
+        stations.append((topics.DELIVERIES, delivered[-1].timestamp))
+        whole = (stations[-1][1] - stations[0][1]).total_seconds()
+        names = ("correlate", "analyse", "report", "deliver")
+        parts = [(b[1] - a[1]).total_seconds() for a, b in zip(stations, stations[1:], strict=False)]
+        lines = [f"{name:10} {part:6.3f} s  {part / whole:5.0%}" for name, part in zip(names, parts, strict=True)]
+        return [*lines, f"{'together':10} {whole:6.3f} s"]
+
+    def _of(self, topic: str) -> list[Record]:
+        return [record for record in self._records if record.place.topic == topic]
+
+
+def _words(record: Record) -> str:
+    """What a record says, without patient data."""
+    kind = (record.header("ce_type") or "").removeprefix("org.radstream.")
+    if record.place.topic == topics.RESULTS.name:
+        findings = Findings.model_validate_json(record.value)
+        if findings.not_analysed:
+            return f"{kind}: not analysed, {findings.not_analysed.reason.value}"
+        return f"{kind}: {len(findings.findings)} finding(s), probability {findings.probability:.2f}"
+    return f"{kind}, {len(record.value):,} bytes"

@@ -1,0 +1,93 @@
+"""What `topics list`, `tail` and `case` show. Values hold patient data and are shown only when asked for."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from connectors.case_store import SqlCaseStore
+from connectors.kafka import KafkaLog
+from connectors.kafka_admin import topic_sizes
+from schemas.ports import Record
+from streams import topics
+from streams.settings import Settings
+
+#: their keys are patient identifiers
+_PATIENT_KEYS = {topics.PATIENTS.name}
+
+
+def list_topics_table(settings: Settings, console: Console, as_json: bool) -> None:
+    """Raises BrokerUnavailable."""
+    sizes = topic_sizes(settings.kafka.bootstrap, [topic.name for topic in topics.ALL])
+    if as_json:
+        rows = [{"topic": name, "partitions": size.partitions, "records": size.records} for name, size in sizes.items()]
+        sys.stdout.write(json.dumps(rows, indent=2) + "\n")
+        return
+    table = Table("topic", "partitions", "records")
+    for topic in topics.ALL:
+        size = sizes.get(topic.name)
+        table.add_row(topic.name, str(size.partitions) if size else "missing", str(size.records) if size else "")
+    console.print(table)
+
+
+def _as_dict(record: Record, values: bool) -> dict[str, Any]:
+    masked = record.place.topic in _PATIENT_KEYS and not values
+    shown: dict[str, Any] = {
+        "place": str(record.place),
+        "time": record.timestamp.isoformat(),
+        "type": record.header("ce_type"),
+        "id": record.header("ce_id"),
+        "cause": record.header("cause"),
+        "key": "(hidden)" if masked else (record.key or b"").decode("utf-8", "replace"),
+        "bytes": len(record.value),
+    }
+    if error := record.header("error"):
+        shown |= {"step": record.header("step"), "error": error, "reason": record.header("reason")}
+    if values:
+        shown["value"] = record.value.decode("utf-8", "replace")
+    return shown
+
+
+async def tail_topic(settings: Settings, topic: str, last: int, follow: bool, values: bool, as_json: bool) -> None:
+    """Raises BrokerUnavailable."""
+    async with KafkaLog(settings.kafka.bootstrap) as log:
+        async for record in log.read(topic, follow=follow, last=last):
+            shown = _as_dict(record, values)
+            if as_json:
+                line = json.dumps(shown, ensure_ascii=False)
+            else:
+                extra = "  ".join(str(shown[k]) for k in ("step", "error", "reason", "value") if shown.get(k))
+                line = (
+                    f"{shown['time'][:23]}  {shown['place']:28}  {shown['type'] or '-':45}  {shown['key']:40}  "
+                    f"{shown['bytes']:>8} B  {extra}".rstrip()
+                )
+            sys.stdout.write(line + "\n")
+            sys.stdout.flush()
+
+
+async def show_case(settings: Settings, accession_number: str, console: Console, as_json: bool) -> bool:
+    """Returns whether anything is known of it. Raises StoreUnavailable."""
+    cases = await asyncio.to_thread(SqlCaseStore, settings.database.url)
+    try:
+        entries = await cases.timeline(accession_number)
+    finally:
+        await cases.close()
+    if as_json:
+        rows = [
+            {"at": e.at.isoformat(), "place": str(e.place), "type": e.type, "what": e.what, "study": e.study_instance_uid}
+            for e in entries
+        ]
+        sys.stdout.write(json.dumps(rows, indent=2) + "\n")
+    elif entries:
+        table = Table("time", "record", "what", "study", title=f"accession number {accession_number}")
+        for entry in entries:
+            table.add_row(
+                entry.at.isoformat(timespec="milliseconds"), str(entry.place), entry.what, entry.study_instance_uid or ""
+            )
+        console.print(table)
+    return bool(entries)

@@ -1,0 +1,44 @@
+"""Settings: read once, frozen, wrong ones named without their values."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from schemas.errors import SettingsInvalid
+from streams.settings import as_environment, read_settings
+
+
+def test_the_environment_overrules_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "radstream.toml"
+    file.write_text('[mllp]\nport = 3000\n[kafka]\nbootstrap = "broker:9092"\n')
+    monkeypatch.setenv("RADSTREAM_CONFIG", str(file))
+    monkeypatch.setenv("RADSTREAM_MLLP__PORT", "3001")
+    settings = read_settings()
+    assert settings.mllp.port == 3001
+    assert settings.kafka.bootstrap == "broker:9092"
+    with pytest.raises(ValidationError, match="frozen"):
+        settings.mllp.port = 1  # type: ignore[misc]
+
+
+def test_a_wrong_setting_is_named_but_its_value_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RADSTREAM_MLLP__PORT", "s3cret")
+    with pytest.raises(SettingsInvalid, match="RADSTREAM_MLLP__PORT") as caught:
+        read_settings()
+    assert "s3cret" not in str(caught.value)
+
+
+def test_an_unknown_setting_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "radstream.toml"
+    file.write_text("[mllp]\nprot = 3000\n")
+    monkeypatch.setenv("RADSTREAM_CONFIG", str(file))
+    with pytest.raises(SettingsInvalid, match="RADSTREAM_MLLP__PROT"):
+        read_settings()
+
+
+def test_another_process_reads_the_same_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RADSTREAM_CORRELATION__ORDER_WAIT_S", "3.5")
+    settings = read_settings()
+    for name, value in as_environment(settings).items():
+        monkeypatch.setenv(name, value)
+    assert read_settings() == settings
