@@ -1,0 +1,45 @@
+"""The MSH segment alone, read from bytes before anything is decoded: what an acknowledgement needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from schemas.errors import UnsupportedMessage
+from schemas.hl7v2.charset import codec_of, decode
+from schemas.hl7v2.escapes import Separators
+from schemas.hl7v2.message import header_line
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """Fields of MSH counted from 1. They are held as Latin-1, one character a byte, so that what goes back to the sender
+    (MSA-2 above all) is byte for byte what it sent, in whatever character set."""
+
+    separators: Separators
+    fields: tuple[str, ...]
+
+    @classmethod
+    def read(cls, data: bytes) -> Header:
+        """Raises MalformedMessage when the bytes do not begin with an MSH segment."""
+        line = header_line(data).decode("latin-1")
+        separators = Separators.of(line)
+        name, *rest = line.split(separators.field)
+        return cls(separators, (name, separators.field, *rest))
+
+    def field(self, number: int) -> str:
+        """As sent; "" where absent."""
+        return self.fields[number] if number < len(self.fields) else ""
+
+    def component(self, number: int, component: int) -> str:
+        """Of the first repetition; "" where absent."""
+        first = self.field(number).split(self.separators.repetition or "\0", 1)[0]
+        parts = first.split(self.separators.component or "\0")
+        return parts[component - 1] if component <= len(parts) else ""
+
+    def sender_key(self, default_charset: str) -> str:
+        """MSH-3|MSH-4 in the message's own character set: the key of the sender on the log."""
+        try:
+            codec = codec_of(self.field(18), default_charset, self.separators.repetition or "~")
+        except UnsupportedMessage:
+            codec = "latin-1"  # a key all the same: the normaliser refuses the message, with its bytes kept
+        return "|".join(decode(self.field(number).strip().encode("latin-1"), codec)[0] for number in (3, 4))

@@ -1,0 +1,27 @@
+"""What a site knows and its messages leave out."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from zoneinfo import ZoneInfo
+
+from pydantic import BaseModel, ConfigDict, StringConstraints
+
+Assigner = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=250)]
+
+
+class Site(BaseModel):
+    """`default_assigner` owns numbers sent without an assigner; `accession_assigner` accession numbers (None: the same).
+    `time_zone` is where the senders' clocks stand when a time has no offset; `default_charset` (table 0211) is for an
+    empty MSH-18."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    default_assigner: Assigner
+    accession_assigner: Assigner | None = None
+    time_zone: ZoneInfo = ZoneInfo("UTC")
+    default_charset: str = "UNICODE UTF-8"
+
+    @property
+    def issuer_of_accession_number(self) -> str:
+        return self.accession_assigner or self.default_assigner
