@@ -1,0 +1,63 @@
+"""Decoding in processes of its own: decoders hold the GIL, and a hostile file may crash, hang or eat memory.
+
+pebble kills a single worker and starts another; workers are spawned, so that they share nothing with the parent."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+from collections.abc import Callable
+
+from pebble import ProcessExpired, ProcessPool
+
+from connectors import decoding_worker
+from schemas.errors import InvalidResource
+from schemas.identifiers import SOPInstanceUID
+from schemas.ports import Radiograph
+
+#: a process that dies once may have been killed from outside; one that dies twice dies of the file
+_TRIES = 2
+
+
+class PebbleDecoder:
+    """`ImageDecoder`. Limits, each for one image: `timeout_s` (seconds from its start in a worker), `memory_limit_bytes`
+    (address space of a worker), `pixel_limit` (rows x columns x frames x samples)."""
+
+    def __init__(
+        self,
+        *,
+        workers: int,
+        timeout_s: float,
+        memory_limit_bytes: int,
+        pixel_limit: int,
+        function: Callable[[bytes, SOPInstanceUID, int], Radiograph] = decoding_worker.decode,
+    ) -> None:
+        self._timeout_s = timeout_s
+        self._pixel_limit = pixel_limit
+        self._function = function
+        self._pool = ProcessPool(
+            max_workers=workers,
+            initializer=decoding_worker.initialise,
+            initargs=(memory_limit_bytes,),
+            context=multiprocessing.get_context("spawn"),
+        )
+
+    async def decode(self, part10: bytes, expected: SOPInstanceUID) -> Radiograph:
+        """See `ImageDecoder.decode`. A cancelled call kills its worker."""
+        reference = f"instance {expected}"
+        for _ in range(_TRIES):
+            future = self._pool.schedule(self._function, (part10, expected, self._pixel_limit), timeout=self._timeout_s)
+            try:
+                radiograph: Radiograph = await asyncio.wrap_future(future)
+            except TimeoutError:
+                raise InvalidResource("decode", reference, f"not decoded within {self._timeout_s:g} s") from None
+            except ProcessExpired as error:
+                ended = f"its decoding process ended with code {error.exitcode}"
+            else:
+                return radiograph
+        raise InvalidResource("decode", reference, f"{ended}, {_TRIES} times")
+
+    def close(self) -> None:
+        """Ends all workers at once, with what they are doing."""
+        self._pool.stop()  # type: ignore[no-untyped-call]
+        self._pool.join()

@@ -1,0 +1,171 @@
+"""What runs inside a decoding process: from untrusted Part 10 bytes to pixels. Never imports torch.
+
+Everything a file provokes becomes one of our errors here, named by its kind alone: messages of libraries quote headers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+import os
+import resource
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pydicom
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+from pydicom.pixels import apply_modality_lut, pixel_array
+from pydicom.uid import (
+    JPEG2000,
+    JPEG2000Lossless,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+    RLELossless,
+)
+
+from schemas.errors import InvalidResource, RadstreamError, Unsuitable
+from schemas.findings import NotAnalysedReason
+from schemas.identifiers import SOPInstanceUID
+from schemas.ports import Radiograph
+
+_STEP = "decode"
+
+#: the fastest of pydicom's plugins by measurement; for all other syntaxes pydicom's own choice
+PLUGINS = {
+    RLELossless: "pylibjpeg",
+    JPEGLSLossless: "pyjpegls",
+    JPEGLSNearLossless: "pyjpegls",
+    JPEG2000Lossless: "gdcm",
+    JPEG2000: "gdcm",
+    JPEGLossless: "gdcm",
+    JPEGLosslessSV1: "gdcm",
+}
+
+
+def initialise(memory_limit_bytes: int) -> None:
+    """Once per process: limit the address space, and say nothing (decoders and pydicom print what files contain)."""
+    if "torch" in sys.modules:
+        raise RuntimeError("a decoding process has imported torch: keep it out of the main module of its parent")
+    resource.setrlimit(resource.RLIMIT_AS, (memory_limit_bytes, memory_limit_bytes))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+    warnings.simplefilter("ignore")
+    silence = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silence, 1)
+    os.dup2(silence, 2)
+
+
+def decode(part10: bytes, expected: SOPInstanceUID, pixel_limit: int) -> Radiograph:
+    """See `ImageDecoder.decode`. `pixel_limit`: rows x columns x frames x samples."""
+    reference = f"instance {expected}"
+    try:
+        return _decode(part10, expected, pixel_limit, reference)
+    except RadstreamError:
+        raise
+    except MemoryError:
+        raise InvalidResource(_STEP, reference, "needs more memory than a decoding process may have") from None
+    except Exception as error:  # noqa: BLE001 - whatever the file's bytes provoke in the decoders
+        raise InvalidResource(_STEP, reference, f"cannot be read ({type(error).__name__})") from None
+
+
+def _decode(part10: bytes, expected: SOPInstanceUID, pixel_limit: int, reference: str) -> Radiograph:
+    image = pydicom.dcmread(io.BytesIO(part10), force=False)
+    if image.get("SOPInstanceUID") != expected:
+        raise InvalidResource(_STEP, reference, "the file holds another SOP Instance UID")
+    _check_shape(image, pixel_limit, reference)
+    stored = stored_pixels(image)
+    spacing, plane = pixel_spacing(image)
+    return Radiograph(
+        sop_instance_uid=expected,
+        pixels=bright_is_dense(image, stored),
+        pixel_sha256=hashlib.sha256(stored.data).hexdigest(),
+        modality=_text(image, "Modality"),
+        body_part_examined=_text(image, "BodyPartExamined"),
+        view_position=_text(image, "ViewPosition"),
+        pixel_spacing_mm=spacing,
+        pixel_spacing_plane=plane,
+    )
+
+
+def _check_shape(image: Dataset, pixel_limit: int, reference: str) -> None:
+    """Before anything is decoded: size, and that it is one grayscale frame."""
+    if "PixelData" not in image:
+        raise InvalidResource(_STEP, reference, "no Pixel Data, or truncated")
+    frames, samples = int(image.get("NumberOfFrames") or 1), int(image.SamplesPerPixel)
+    if min(image.Rows, image.Columns, frames, samples) < 1 or image.Rows * image.Columns * frames * samples > pixel_limit:
+        raise InvalidResource(_STEP, reference, f"its headers promise no pixel, or more than {pixel_limit}")
+    if frames > 1 or samples > 1:
+        raise Unsuitable(_STEP, reference, "The image is not a single grayscale projection.", NotAnalysedReason.WRONG_MODALITY)
+    if image.PhotometricInterpretation not in ("MONOCHROME1", "MONOCHROME2"):
+        raise InvalidResource(_STEP, reference, "one sample per pixel, but not MONOCHROME1 or MONOCHROME2")
+    if image.BitsAllocated not in (8, 16) or not 1 <= image.BitsStored <= image.BitsAllocated:
+        raise InvalidResource(_STEP, reference, "Bits Allocated or Bits Stored are not those of a radiograph")
+    if image.HighBit != image.BitsStored - 1:  # PS3.5 8.1.1
+        raise InvalidResource(_STEP, reference, "High Bit is not Bits Stored - 1")
+
+
+def stored_pixels(image: Dataset) -> NDArray[Any]:
+    """Stored values, shape (rows, columns), C order, uint8, uint16, int8 or int16: bits above Bits Stored (old overlays,
+    sign) are not part of them (PS3.5 8.1.1)."""
+    syntax = image.file_meta.TransferSyntaxUID
+    stored: NDArray[Any] = pixel_array(image, decoding_plugin=PLUGINS.get(syntax, ""))
+    if stored.shape != (image.Rows, image.Columns):
+        raise ValueError("the decoder gave another shape than the headers")
+    unused = stored.dtype.itemsize * 8 - image.BitsStored
+    if unused:
+        # shifting back is arithmetic where values are signed
+        stored = np.right_shift(np.left_shift(stored, unused), unused)
+    return np.ascontiguousarray(stored)
+
+
+def bright_is_dense(image: Dataset, stored: NDArray[Any]) -> NDArray[np.float32] | NDArray[np.uint16]:
+    """Modality LUT (PS3.3 C.11.1), then MONOCHROME1 (the lowest value is white, PS3.3 C.7.6.3.1.2) turned over within the
+    range that the stored bits can give, not within the range that this image happens to use."""
+    signed = image.PixelRepresentation == 1
+    low, high = (-(1 << image.BitsStored - 1), (1 << image.BitsStored - 1) - 1) if signed else (0, (1 << image.BitsStored) - 1)
+    turned = image.PhotometricInterpretation == "MONOCHROME1"
+    if image.get("ModalityLUTSequence"):
+        values = apply_modality_lut(stored, image)
+        possible = apply_modality_lut(np.arange(low, high + 1, dtype=stored.dtype), image)
+        return np.ascontiguousarray(possible.min() + possible.max() - values if turned else values, dtype=np.uint16)
+    slope, intercept = float(image.get("RescaleSlope") or 1), float(image.get("RescaleIntercept") or 0)
+    if (slope, intercept) == (1, 0) and not signed:
+        return np.ascontiguousarray(high - stored if turned else stored, dtype=np.uint16)
+    rescaled = stored.astype(np.float32) * np.float32(slope) + np.float32(intercept)
+    if turned:
+        rescaled = np.float32(slope * (low + high) + 2 * intercept) - rescaled
+    if not np.isfinite(rescaled).all():
+        raise ValueError("the rescale gives no finite values")
+    return rescaled
+
+
+def pixel_spacing(image: Dataset) -> tuple[tuple[float, float] | None, str | None]:
+    """Row and column spacing in mm, and the plane in which it is true (PS3.3 10.7.1.3): calibrated Pixel Spacing holds in
+    the patient, Imager Pixel Spacing at the detector; uncalibrated Pixel Spacing of a projection says nothing."""
+    if image.get("PixelSpacingCalibrationType") in ("GEOMETRY", "FIDUCIAL"):
+        calibrated = _spacing(image.get("PixelSpacing"))
+        if calibrated is not None:
+            return calibrated, "patient"
+    detector = _spacing(image.get("ImagerPixelSpacing"))
+    return (detector, "detector") if detector is not None else (None, None)
+
+
+def _spacing(value: Sequence[Any] | None) -> tuple[float, float] | None:
+    if not isinstance(value, Sequence) and not hasattr(value, "__len__"):
+        return None
+    if len(value) != 2:
+        return None
+    row, column = float(value[0]), float(value[1])
+    return (row, column) if 0 < row < 100 and 0 < column < 100 else None  # zeros and infinities are sent, too
+
+
+def _text(image: Dataset, keyword: str) -> str | None:
+    value = image.get(keyword)
+    return (value.strip() or None) if isinstance(value, str) else None

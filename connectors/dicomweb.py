@@ -1,0 +1,237 @@
+"""A DICOMweb archive (PS3.18): QIDO-RS and WADO-RS metadata to describe, WADO-RS to fetch, STOW-RS to store.
+
+Every UID in an answer is compared with the one asked for: archives have been seen to answer for another study.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+from pydicom.filereader import _read_file_meta_info, read_preamble
+from requests_toolbelt import MultipartDecoder
+
+from connectors.archive_http import Answer, ArchiveHttp
+from connectors.dicom_json import MEDIA_TYPE as _JSON
+from connectors.dicom_json import first, items, objects, parsed, text
+from schemas.dicom import is_image
+from schemas.errors import InvalidResource, ResourceRefused, StudyIncomplete
+from schemas.events import ImageReference
+from schemas.identifiers import AccessionNumber, PatientIdentifier, SeriesInstanceUID, SOPInstanceUID, StudyInstanceUID
+from schemas.ports import StudyDescription
+
+_PART10 = 'multipart/related; type="application/dicom"'
+_PAGE = 500
+
+#: PS3.6 tags, as PS3.18 F.2 writes them
+_SOP_CLASS_UID = "00080016"
+_SOP_INSTANCE_UID = "00080018"
+_ACCESSION_NUMBER = "00080050"
+_ISSUER_OF_ACCESSION_NUMBER = "00080051"
+_MODALITY = "00080060"
+_PRESENTATION_INTENT_TYPE = "00080068"
+_FAILED_SOP_SEQUENCE = "00081198"
+_REFERENCED_SOP_SEQUENCE = "00081199"
+_FAILURE_REASON = "00081197"
+_PATIENT_ID = "00100020"
+_ISSUER_OF_PATIENT_ID = "00100021"
+_BODY_PART_EXAMINED = "00180015"
+_VIEW_POSITION = "00185101"
+_STUDY_INSTANCE_UID = "0020000D"
+_SERIES_INSTANCE_UID = "0020000E"
+_LOCAL_NAMESPACE = "00400031"
+_UNIVERSAL_ENTITY_ID = "00400032"
+
+_IMAGE_FIELDS = (_SOP_CLASS_UID, _MODALITY, _PRESENTATION_INTENT_TYPE, _BODY_PART_EXAMINED, _VIEW_POSITION)
+
+
+class DicomWebArchive:
+    """`StudyArchive` on DICOMweb. The two assigners are those of numbers for which the archive names no issuer."""
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        timeout_s: float,
+        size_limit: int,
+        pool_size: int,
+        token: str | None = None,
+        default_accession_assigner: str,
+        default_patient_assigner: str,
+    ) -> None:
+        self._http = ArchiveHttp(base_url, timeout_s=timeout_s, size_limit=size_limit, pool_size=pool_size, token=token)
+        self._default_accession_assigner = default_accession_assigner
+        self._default_patient_assigner = default_patient_assigner
+
+    async def describe(self, study: StudyInstanceUID) -> StudyDescription:
+        """See `StudyArchive.describe`. Two requests: the instances (QIDO-RS), and the metadata of one of them for the
+        numbers and their issuers, because QIDO-RS servers leave sequences out (seen: Orthanc 1.10)."""
+        reference = f"study {study}"
+        instances = await self._instances(study, reference)
+        if not instances:
+            raise StudyIncomplete("describe", reference, "the archive does not know the study")
+        try:
+            images = tuple(_image(instance) for instance in instances if is_image(text(instance, _SOP_CLASS_UID) or ""))
+            foremost = min(instances, key=lambda instance: (not is_image(text(instance, _SOP_CLASS_UID) or ""), _uid(instance)))
+            header = await self._metadata(study, foremost, reference)
+            accession_number, patient = self._accession_number(header), self._patient(header)
+        except ValueError as error:  # pydantic's ValidationError is one
+            raise InvalidResource("describe", reference, f"a header breaks the standard ({type(error).__name__})") from None
+        return StudyDescription(study, accession_number, patient, tuple(sorted(images, key=lambda image: image.sop_instance_uid)))
+
+    async def instance(self, study: StudyInstanceUID, image: ImageReference) -> bytes:
+        """See `StudyArchive.instance`."""
+        reference = f"instance {image.sop_instance_uid}"
+        answer = await self._http.exchange(
+            "GET",
+            f"/studies/{study}/series/{image.series_instance_uid}/instances/{image.sop_instance_uid}",
+            step="fetch",
+            reference=reference,
+            accept=f"{_PART10}; transfer-syntax=*",
+        )
+        part10 = _single_part(answer, reference)
+        if _media_storage_sop_instance_uid(part10, reference) != image.sop_instance_uid:
+            raise InvalidResource("fetch", reference, "the archive answered with another instance")
+        return part10
+
+    async def store(self, instances: Sequence[bytes]) -> None:
+        """See `StudyArchive.store`. All or an error; what was stored before the error stays stored."""
+        reference = f"{len(instances)} instances"
+        boundary = _boundary(instances)
+        body = b"".join(
+            b"--" + boundary + b"\r\nContent-Type: application/dicom\r\n\r\n" + instance + b"\r\n" for instance in instances
+        )
+        answer = await self._http.exchange(
+            "POST",
+            "/studies",
+            step="store",
+            reference=reference,
+            accept=_JSON,
+            body=body + b"--" + boundary + b"--\r\n",
+            content_type=f"{_PART10}; boundary={boundary.decode('ascii')}",
+            accepted_statuses=frozenset({200, 202, 400, 409}),  # PS3.18 table 10.5.3-1; Orthanc: 400 for 409
+        )
+        result = parsed(answer, "store", reference)
+        if not isinstance(result, dict):
+            raise InvalidResource("store", reference, "the answer is no DICOM JSON object")
+        failed = items(result, _FAILED_SOP_SEQUENCE)
+        stored = len(items(result, _REFERENCED_SOP_SEQUENCE))
+        if failed or stored != len(instances):
+            # PS3.18 table I.2-2: the reason is a number, without content
+            reasons = sorted({str(first(item, _FAILURE_REASON)) for item in failed})
+            raise ResourceRefused(
+                "store", reference, f"{stored} stored, failure reasons {', '.join(reasons) or 'none given'}", answer.content
+            )
+
+    def close(self) -> None:
+        """Ends the threads of this archive."""
+        self._http.close()
+
+    async def _instances(self, study: StudyInstanceUID, reference: str) -> list[dict[str, Any]]:
+        """All pages (PS3.18 8.3.4.4): a server with a limit of its own says so by a Warning."""
+        found: dict[SOPInstanceUID, dict[str, Any]] = {}
+        while True:
+            answer = await self._http.exchange(
+                "GET",
+                f"/studies/{study}/instances",
+                step="describe",
+                reference=reference,
+                accept=_JSON,
+                params=[("includefield", tag) for tag in _IMAGE_FIELDS] + [("limit", str(_PAGE)), ("offset", str(len(found)))],
+                accepted_statuses=frozenset({200, 204}),
+            )
+            page = objects(answer, "describe", reference) if answer.status == 200 else []
+            for instance in page:
+                _same(instance, _STUDY_INSTANCE_UID, study, reference)
+            try:
+                new = {_uid(instance): instance for instance in page}
+            except ValueError:
+                raise InvalidResource("describe", reference, "a SOP Instance UID breaks the standard") from None
+            nothing_new = new.keys() <= found.keys()
+            found |= new
+            if nothing_new or (len(page) != _PAGE and "299" not in answer.headers.get("Warning", "")):
+                return list(found.values())
+
+    async def _metadata(self, study: StudyInstanceUID, instance: dict[str, Any], reference: str) -> dict[str, Any]:
+        series, sop_instance_uid = SeriesInstanceUID(text(instance, _SERIES_INSTANCE_UID) or ""), _uid(instance)
+        answer = await self._http.exchange(
+            "GET",
+            f"/studies/{study}/series/{series}/instances/{sop_instance_uid}/metadata",
+            step="describe",
+            reference=reference,
+            accept=_JSON,
+        )
+        headers = objects(answer, "describe", reference)
+        if len(headers) != 1:
+            raise InvalidResource("describe", reference, "the metadata of one instance is not one object")
+        _same(headers[0], _STUDY_INSTANCE_UID, study, reference)
+        _same(headers[0], _SOP_INSTANCE_UID, sop_instance_uid, reference)
+        return headers[0]
+
+    def _accession_number(self, header: dict[str, Any]) -> AccessionNumber | None:
+        number = text(header, _ACCESSION_NUMBER)
+        if number is None:
+            return None
+        issuers = items(header, _ISSUER_OF_ACCESSION_NUMBER)
+        #: HL7v2 Hierarchic Designator Macro, PS3.3 table 10-17: the local namespace first, as EI.2 does
+        issuer = (text(issuers[0], _LOCAL_NAMESPACE) or text(issuers[0], _UNIVERSAL_ENTITY_ID)) if issuers else None
+        return AccessionNumber(value=number, assigner=issuer or self._default_accession_assigner)
+
+    def _patient(self, header: dict[str, Any]) -> PatientIdentifier | None:
+        number = text(header, _PATIENT_ID)
+        if number is None:
+            return None
+        return PatientIdentifier(value=number, assigner=text(header, _ISSUER_OF_PATIENT_ID) or self._default_patient_assigner)
+
+
+def _image(instance: dict[str, Any]) -> ImageReference:
+    return ImageReference(
+        series_instance_uid=SeriesInstanceUID(text(instance, _SERIES_INSTANCE_UID) or ""),
+        sop_instance_uid=_uid(instance),
+        sop_class_uid=text(instance, _SOP_CLASS_UID) or "",
+        modality=text(instance, _MODALITY),
+        body_part_examined=text(instance, _BODY_PART_EXAMINED),
+        view_position=text(instance, _VIEW_POSITION),
+        presentation_intent_type=text(instance, _PRESENTATION_INTENT_TYPE),
+    )
+
+
+def _uid(instance: dict[str, Any]) -> SOPInstanceUID:
+    return SOPInstanceUID(text(instance, _SOP_INSTANCE_UID) or "")
+
+
+def _same(instance: dict[str, Any], tag: str, expected: str, reference: str) -> None:
+    if text(instance, tag) != expected:
+        raise InvalidResource("describe", reference, "the archive answered for something else")
+
+
+def _single_part(answer: Answer, reference: str) -> bytes:
+    if answer.media_type != "multipart/related":
+        raise InvalidResource("fetch", reference, "the answer is not multipart/related")
+    try:
+        parts = MultipartDecoder(answer.content, answer.content_type).parts
+    except Exception as error:  # noqa: BLE001 - whatever the peer's bytes provoke in the decoder
+        raise InvalidResource("fetch", reference, f"the answer is broken multipart ({type(error).__name__})") from None
+    if len(parts) != 1:
+        raise InvalidResource("fetch", reference, f"{len(parts)} parts instead of one instance")
+    part: bytes = parts[0].content
+    return part
+
+
+def _media_storage_sop_instance_uid(part10: bytes, reference: str) -> str:
+    """(0002,0003). Only the file meta group is read here: the rest is for a process that may die of it."""
+    try:
+        file = io.BytesIO(part10)
+        read_preamble(file, force=False)
+        return str(_read_file_meta_info(file).MediaStorageSOPInstanceUID)
+    except Exception as error:  # noqa: BLE001 - whatever the file's bytes provoke in pydicom
+        raise InvalidResource("fetch", reference, f"not a DICOM file ({type(error).__name__})") from None
+
+
+def _boundary(instances: Sequence[bytes]) -> bytes:
+    """One that no instance contains; the same for the same instances."""
+    candidates = (uuid.uuid5(uuid.NAMESPACE_OID, str(attempt)).hex.encode("ascii") for attempt in itertools.count())
+    return next(candidate for candidate in candidates if not any(candidate in instance for instance in instances))

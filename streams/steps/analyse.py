@@ -1,0 +1,94 @@
+"""From a request to what the model found in its images, or why it was not asked."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from pydantic import ValidationError
+
+from schemas.errors import MalformedMessage, Unsuitable
+from schemas.events import FINDINGS_TYPE, AnalysisRequested, ImageReference
+from schemas.findings import Findings, NotAnalysed
+from schemas.identifiers import StudyInstanceUID
+from schemas.ports import FindingModel, ImageDecoder, Outgoing, Prediction, Record, StudyArchive
+from streams import topics
+from streams.emission import emit_value
+from streams.steps.choosing import IntendedUse, choose, refusal
+
+#: images of one study that are fetched and decoded at the same time: each is held in memory
+_IMAGES_IN_FLIGHT = 2
+
+
+async def analyse(
+    record: Record, *, archive: StudyArchive, decoder: ImageDecoder, model: FindingModel, intended_use: IntendedUse
+) -> Sequence[Outgoing]:
+    """An AnalysisRequested becomes Findings on `ai.results`, with the request's id.
+
+    Every chosen image must be analysed: when one is broken or missing the error is raised, because findings of the
+    others alone would read as "nothing else". Raises MalformedMessage, InvalidResource, StudyIncomplete,
+    ArchiveUnavailable, AccessRefused, ResourceRefused, ModelFailed."""
+    try:
+        request = AnalysisRequested.model_validate_json(record.value)
+    except ValidationError:
+        raise MalformedMessage("analyse", str(record.place), "no AnalysisRequested") from None
+    chosen = choose(request.images, intended_use)
+    if isinstance(chosen, NotAnalysed):
+        return [_result(_not_analysed(request, chosen), record)]
+
+    bounded = asyncio.Semaphore(_IMAGES_IN_FLIGHT)
+
+    async def one(image: ImageReference) -> Prediction | NotAnalysed:
+        async with bounded:
+            return await _predict(request.subject.study_instance_uid, image, archive, decoder, model, intended_use)
+
+    answers = await asyncio.gather(*(one(image) for image in chosen), return_exceptions=True)
+    for answer in answers:
+        if isinstance(answer, BaseException):
+            raise answer
+    predictions = [answer for answer in answers if isinstance(answer, Prediction)]
+    refusals = [answer for answer in answers if isinstance(answer, NotAnalysed)]
+    return [_result(_analysed(request, predictions, model) if predictions else _not_analysed(request, refusals[0]), record)]
+
+
+async def _predict(
+    study: StudyInstanceUID,
+    image: ImageReference,
+    archive: StudyArchive,
+    decoder: ImageDecoder,
+    model: FindingModel,
+    intended_use: IntendedUse,
+) -> Prediction | NotAnalysed:
+    try:
+        radiograph = await decoder.decode(await archive.instance(study, image), image.sop_instance_uid)
+        return refusal(radiograph, intended_use) or await model.predict(radiograph)
+    except Unsuitable as error:
+        return NotAnalysed(reason=error.code, explanation=error.reason)
+
+
+def _analysed(request: AnalysisRequested, predictions: Sequence[Prediction], model: FindingModel) -> Findings:
+    found = [finding for prediction in predictions for finding in prediction.findings]
+    return Findings(
+        analysis_id=request.id,
+        subject=request.subject,
+        model=model.identity,
+        images=tuple(prediction.image for prediction in predictions),
+        findings=tuple(finding.model_copy(update={"ordinal": ordinal}) for ordinal, finding in enumerate(found, start=1)),
+        threshold=model.threshold,
+    )
+
+
+def _not_analysed(request: AnalysisRequested, why: NotAnalysed) -> Findings:
+    return Findings(analysis_id=request.id, subject=request.subject, not_analysed=why)
+
+
+def _result(findings: Findings, cause: Record) -> Outgoing:
+    return emit_value(
+        topics.RESULTS,
+        findings.subject.study_instance_uid,
+        findings.model_dump_json().encode("utf-8"),
+        id=findings.analysis_id,
+        type=FINDINGS_TYPE,
+        time=findings.subject.triggered_at,
+        cause=cause,
+    )
