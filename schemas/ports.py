@@ -5,7 +5,7 @@ All I/O is async; all errors are of schemas.errors. Nothing here knows a topic n
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,7 +14,14 @@ from uuid import UUID
 
 from schemas.events import ImageReference, OrderEvent, StudyCompleted
 from schemas.findings import AnalysedImage, Finding, ModelIdentity
-from schemas.identifiers import AccessionNumber, PatientIdentifier, SOPInstanceUID, StudyInstanceUID
+from schemas.identifiers import (
+    AccessionNumber,
+    FillerOrderNumber,
+    PatientIdentifier,
+    PlacerOrderNumber,
+    SOPInstanceUID,
+    StudyInstanceUID,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -186,6 +193,9 @@ class FindingModel(Protocol):
 # ------------------------------------------------------------------------------------------------------ the case store
 
 
+OrderNumber = PlacerOrderNumber | FillerOrderNumber | AccessionNumber
+
+
 @dataclass(frozen=True, slots=True)
 class Due:
     """Parked work or a timer. `record` is what to run again (parked work); a timer names only its `case`."""
@@ -200,15 +210,21 @@ class Due:
 
 
 @dataclass(frozen=True, slots=True)
-class StudyState:
-    """A study as `correlate` knows it."""
+class Told:
+    """The state of a study as last told: the exact outgoing value, and what it says by digest and by sequence."""
 
-    completed: StudyCompleted
-    #: the state last told (request or not analysed), as the exact outgoing bytes, and its identity and sequence
-    told_identity: str | None = None
-    told_sequence: int = 0
-    told_topic: str | None = None
-    told_value: bytes | None = None
+    identity: str
+    sequence: int
+    topic: str
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StudyState:
+    """A study as `correlate` knows it: at least one event, in order of first arrival."""
+
+    events: tuple[StudyCompleted, ...]
+    told: Told | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,23 +251,31 @@ class TimelineEntry:
 
 
 class Correlation(Protocol):
-    """The correlation tables inside one transaction that holds the locks of the cases it was opened for."""
+    """The correlation tables inside one transaction that holds the locks of the cases it was opened for.
 
-    async def order_for(self, order: OrderEvent) -> OrderEvent | None:
-        """The stored order that shares an identifier with this one (placer number first, then filler, then accession)."""
-        ...
+    Orders and studies are kept as the set of their events, each once however often it is put: what is known of a case is a
+    function of that set and of the order of first arrival, so that repeating a record changes nothing."""
 
     async def put_order(self, order: OrderEvent) -> None: ...
 
-    async def orders_of(self, accession: AccessionNumber) -> Sequence[OrderEvent]:
-        """All orders linked to the accession number, oldest first, deterministic."""
+    async def orders_sharing(
+        self, numbers: Collection[OrderNumber], accession: AccessionNumber | None = None
+    ) -> Sequence[OrderEvent]:
+        """All order events that carry any of the numbers, in order of arrival; with `accession`, only those that name
+        this accession number or none."""
         ...
+
+    async def put_study(self, completed: StudyCompleted) -> None: ...
 
     async def study(self, study: StudyInstanceUID) -> StudyState | None: ...
 
-    async def put_study(self, state: StudyState) -> None: ...
+    async def studies_of(self, accession: AccessionNumber) -> Sequence[StudyState]:
+        """The studies of which any event carries the accession number, sorted by Study Instance UID."""
+        ...
 
-    async def studies_of(self, accession: AccessionNumber) -> Sequence[StudyState]: ...
+    async def put_told(self, study: StudyInstanceUID, told: Told) -> None:
+        """Insert or replace."""
+        ...
 
     async def put_due(self, due: Due) -> None: ...
 
@@ -289,7 +313,8 @@ class CaseStore(Protocol):
         ...
 
     async def timeline(self, accession_number: str) -> Sequence[TimelineEntry]:
-        """All entries of the accession number and of the studies that carry it, oldest first."""
+        """All entries of the accession number (`value^assigner`, or the value alone) and of the studies that carry it,
+        oldest first."""
         ...
 
     async def close(self) -> None: ...
@@ -300,9 +325,11 @@ class CaseStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Acknowledgement:
-    """What a receiver answered: for FHIR the versioned reference of the DiagnosticReport."""
+    """What a receiver answered: for FHIR the versioned reference of the DiagnosticReport it now holds. `superseded`: nothing
+    was written, because it already holds a later state of the study."""
 
     reference: str
+    superseded: bool = False
 
 
 class ReportStore(Protocol):
@@ -311,8 +338,9 @@ class ReportStore(Protocol):
     async def put(self, bundle: bytes) -> Acknowledgement:
         """Bring the server to what the collection Bundle (a value of `ai.findings`) says, in one transaction: PUT of every
         resource on its own id; Observations of the same report that the Bundle no longer names become
-        `entered-in-error`. Repeating it changes nothing. Raises FhirServerUnavailable, Conflict, ResourceRefused,
-        AccessRefused."""
+        `entered-in-error`. Repeating it changes nothing; a Bundle older (by sequence) than what the server holds changes
+        nothing either. Raises FhirServerUnavailable, Conflict, ResourceRefused, AccessRefused; InvalidResource when
+        `bundle` is no such Bundle."""
         ...
 
 

@@ -1,0 +1,119 @@
+"""The tables. Correlation tables belong to `correlate` alone, `timeline` to `project` alone (rule 4).
+
+Events are kept as their JSON bytes; beside them only what is looked up. Moments are whole microseconds since 1970 UTC: exact
+in both databases, and in order.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import BigInteger, Column, Integer, LargeBinary, MetaData, String, Table, UniqueConstraint
+
+metadata = MetaData()
+
+#: SQLite counts only an INTEGER PRIMARY KEY by itself
+_Counter = BigInteger().with_variant(Integer(), "sqlite")
+
+#: the rows that are locked (rule 3)
+cases = Table("cases", metadata, Column("case", String, primary_key=True))
+
+#: every order event once: `digest` is that of its bytes, `arrival` the order of first arrival
+orders = Table(
+    "orders",
+    metadata,
+    Column("arrival", _Counter, primary_key=True, autoincrement=True),
+    Column("digest", String(64), nullable=False, unique=True),
+    Column("placer_order_number", String, index=True),
+    Column("filler_order_number", String, index=True),
+    Column("accession_number", String, index=True),
+    Column("event", LargeBinary, nullable=False),
+)
+
+#: every StudyCompleted once
+studies = Table(
+    "studies",
+    metadata,
+    Column("arrival", _Counter, primary_key=True, autoincrement=True),
+    Column("digest", String(64), nullable=False, unique=True),
+    Column("study_instance_uid", String(64), nullable=False, index=True),
+    Column("accession_number", String, index=True),
+    Column("event", LargeBinary, nullable=False),
+)
+
+#: the state of each study as last told
+told = Table(
+    "told",
+    metadata,
+    Column("study_instance_uid", String(64), primary_key=True),
+    Column("identity", String, nullable=False),
+    Column("sequence", Integer, nullable=False),
+    Column("topic", String, nullable=False),
+    Column("value", LargeBinary, nullable=False),
+)
+
+due = Table(
+    "due",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("reason", String, nullable=False),
+    Column("case", String, nullable=False),
+    Column("not_before", BigInteger, nullable=False, index=True),
+    Column("attempts", Integer, nullable=False),
+    Column("step", String, nullable=False),
+    # the parked record; all null for a timer
+    Column("topic", String),
+    Column("partition", Integer),
+    Column("offset", BigInteger),
+    Column("key", LargeBinary),
+    Column("value", LargeBinary),
+    Column("headers", LargeBinary),
+    Column("timestamp", BigInteger),
+)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("destination", String, primary_key=True),
+    Column("study_instance_uid", String(64), primary_key=True),
+    Column("analysis_id", String(36), nullable=False),
+    Column("sequence", Integer, nullable=False),
+    Column("acknowledgement", String, nullable=False),
+)
+
+positions = Table(
+    "positions",
+    metadata,
+    Column("source", String, primary_key=True),
+    Column("position", String, nullable=False),
+)
+
+#: `sequence` is what the page reads on from (rule 14)
+timeline = Table(
+    "timeline",
+    metadata,
+    Column("sequence", _Counter, primary_key=True, autoincrement=True),
+    Column("topic", String, nullable=False),
+    Column("partition", Integer, nullable=False),
+    Column("offset", BigInteger, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("type", String, nullable=False),
+    Column("what", String, nullable=False),
+    Column("study_instance_uid", String(64), index=True),
+    # value^assigner, and the value alone: what a person types
+    Column("accession_number", String, index=True),
+    Column("accession_value", String, index=True),
+    UniqueConstraint("topic", "partition", "offset"),
+)
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def microseconds(moment: datetime) -> int:
+    """Since 1970 UTC. Raises TypeError for a moment without a time zone."""
+    return (moment - _EPOCH) // timedelta(microseconds=1)
+
+
+def moment(microseconds: int) -> datetime:
+    """The same moment again, in UTC."""
+    return _EPOCH + timedelta(microseconds=microseconds)

@@ -1,0 +1,130 @@
+"""What is to be told of a study: a pure function of its events, its orders and what was told last."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import combinations
+from typing import Literal
+
+from schemas.events import AnalysisRequested, Priority, StudyCompleted
+from schemas.findings import Findings, NotAnalysed, NotAnalysedReason, OrderReference, Subject
+from schemas.identifiers import PatientIdentifier, identity
+from schemas.ports import StudyState, Told
+from streams.linking import LinkedOrder
+from streams.topics import REQUESTS, REQUESTS_STAT, RESULTS, Topic
+
+_WORDS = {
+    NotAnalysedReason.IDENTITY_MISMATCH: "The patient identifiers of the study and of its order do not agree.",
+    NotAnalysedReason.ORDER_CANCELLED: "The order was cancelled.",
+    NotAnalysedReason.NO_ORDER: "No order came for this study.",
+    NotAnalysedReason.NO_IMAGE: "The study holds no image that can be analysed.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """`order_wait`: how long a study waits for its order (rule 5); `without_order`: what then; `service`: whose analyses
+    these are, part of every analysis id."""
+
+    order_wait: timedelta = timedelta(seconds=60)
+    without_order: Literal["analyse", "refuse"] = "analyse"
+    service: str = "chest-radiograph-ai"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What is to be told: analyse it, or why not. Two equal answers are one state."""
+
+    revision: str
+    accession: str
+    orders: tuple[OrderReference, ...]
+    patient: PatientIdentifier | None
+    priority: Priority
+    reason: NotAnalysedReason | None
+
+    @property
+    def digest(self) -> str:
+        """Identity of the state."""
+        parts = [
+            self.revision,
+            self.accession,
+            *(order.model_dump_json() for order in self.orders),
+            "" if self.patient is None else self.patient.model_dump_json(),
+            self.priority,
+            self.reason or "",
+        ]
+        return hashlib.sha256("\n".join(parts).encode("utf-8")).hexdigest()
+
+
+def current(state: StudyState) -> StudyCompleted:
+    """The newest event of each source by its own time (clocks of two sources are not compared, rule 8), and of these the
+    one that arrived last."""
+    newest: dict[str, tuple[datetime, int]] = {}
+    for arrival, event in enumerate(state.events):
+        newest[event.source] = max(newest.get(event.source, (event.time, arrival)), (event.time, arrival))
+    return state.events[max(arrival for time, arrival in newest.values())]
+
+
+def answer(study: StudyCompleted, orders: Sequence[LinkedOrder], policy: Policy) -> Answer:
+    """Without orders: what is told when the wait is over."""
+    active = [order for order in orders if not order.cancelled]
+    named = active or orders
+    agreed = _agree(study, active)
+    reason = None
+    if not agreed:
+        reason = NotAnalysedReason.IDENTITY_MISMATCH
+    elif orders and not active:
+        reason = NotAnalysedReason.ORDER_CANCELLED
+    elif not orders and policy.without_order == "refuse":
+        reason = NotAnalysedReason.NO_ORDER
+    elif not study.images:
+        reason = NotAnalysedReason.NO_IMAGE
+    of_orders = next((order.patients[0] for order in named if order.patients), None)
+    return Answer(
+        revision=study.revision,
+        accession=str(study.accession_number or ""),
+        orders=tuple(order.reference for order in named),
+        # nobody knows whose study it is, so it is put into nobody's record
+        patient=(of_orders or study.patient) if agreed else None,
+        priority=Priority.STAT if any(order.priority is Priority.STAT for order in active) else Priority.ROUTINE,
+        reason=reason,
+    )
+
+
+def tell(study: StudyCompleted, said: Answer, last: Told | None, triggered_at: datetime, policy: Policy) -> Told:
+    """The bytes that say it: those of last time when they still hold, else the next in sequence."""
+    if last is not None and last.identity == said.digest:
+        return last
+    sequence = 1 if last is None else last.sequence + 1
+    uid = study.study_instance_uid
+    analysis_id = identity("analysis", policy.service, uid, said.digest, str(sequence))
+    subject = Subject(
+        study_instance_uid=uid,
+        revision=said.revision,
+        sequence=sequence,
+        accession_number=study.accession_number,
+        patient=said.patient,
+        orders=said.orders,
+        triggered_at=triggered_at,
+    )
+    topic: Topic
+    value: AnalysisRequested | Findings
+    if said.reason is None:
+        topic = REQUESTS_STAT if said.priority is Priority.STAT else REQUESTS
+        value = AnalysisRequested(id=analysis_id, time=triggered_at, subject=subject, images=study.images, priority=said.priority)
+    else:
+        topic = RESULTS
+        not_analysed = NotAnalysed(reason=said.reason, explanation=_WORDS[said.reason])
+        value = Findings(analysis_id=analysis_id, subject=subject, not_analysed=not_analysed)
+    return Told(said.digest, sequence, topic.name, value.model_dump_json().encode("utf-8"))
+
+
+def _agree(study: StudyCompleted, orders: Sequence[LinkedOrder]) -> bool:
+    """Whether all that name a patient have an identifier in common, two by two; who names none contradicts nobody."""
+    named = [frozenset(order.patients) for order in orders if order.patients]
+    if study.patient is not None:
+        named.append(frozenset((study.patient,)))
+    return all(one & other for one, other in combinations(named, 2))

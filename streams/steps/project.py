@@ -1,0 +1,123 @@
+"""Write the timeline, the view that `radstream case` reads: one line in our own words for each record, no patient data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from pydantic import ValidationError
+
+from schemas.errors import MalformedMessage, UnsupportedMessage
+from schemas.events import AnalysisRequested, DeliveryAcknowledged, OrderEvent, Priority, StudyCompleted
+from schemas.findings import Findings
+from schemas.identifiers import AccessionNumber, StudyInstanceUID
+from schemas.ports import CaseStore, Outgoing, Record, TimelineEntry
+from streams.topics import DEAD_LETTERS, DELIVERIES, FINDINGS, ORDERS, REQUESTS, REQUESTS_STAT, RESULTS, STUDIES
+
+
+class _Line(NamedTuple):
+    what: str
+    study: str | None = None
+    accession: AccessionNumber | str | None = None
+
+
+async def project(record: Record, *, cases: CaseStore) -> Sequence[Outgoing]:
+    """One record of a topic in TOPICS. Raises MalformedMessage, UnsupportedMessage (another topic), StoreUnavailable."""
+    words = _WORDS.get(record.place.topic)
+    if words is None:
+        raise UnsupportedMessage("project", str(record.place), "no view shows this topic")
+    try:
+        line = words(record)
+    except ValidationError:
+        raise MalformedMessage("project", str(record.place), "not the value that its topic promises") from None
+    await cases.put_timeline(
+        TimelineEntry(
+            at=record.timestamp,
+            place=record.place,
+            type=record.header("ce_type") or "",
+            what=line.what,
+            study_instance_uid=line.study,
+            accession_number=None if line.accession is None else str(line.accession),
+        )
+    )
+    return ()
+
+
+def _order(record: Record) -> _Line:
+    order = OrderEvent.model_validate_json(record.value)
+    urgent = ", STAT" if order.priority is Priority.STAT else ""
+    return _Line(f"order {order.status}{urgent}", order.study_instance_uid, order.accession_number)
+
+
+def _study(record: Record) -> _Line:
+    study = StudyCompleted.model_validate_json(record.value)
+    what = f"study complete, {_many(len(study.images), 'image')}, revision {study.revision[:8]}, said {study.source}"
+    return _Line(what, study.study_instance_uid, study.accession_number)
+
+
+def _request(record: Record) -> _Line:
+    request = AnalysisRequested.model_validate_json(record.value)
+    subject = request.subject
+    urgent = ", STAT" if request.priority is Priority.STAT else ""
+    joined = _many(len(subject.orders), "order") if subject.orders else "no order"
+    what = f"analysis requested, state {subject.sequence}, {joined}{urgent}"
+    return _Line(what, subject.study_instance_uid, subject.accession_number)
+
+
+def _result(record: Record) -> _Line:
+    findings = Findings.model_validate_json(record.value)
+    subject = findings.subject
+    if findings.not_analysed is not None:
+        said = f"not analysed: {findings.not_analysed.reason}"
+    else:
+        said = _many(len(findings.findings), "finding") if findings.present else "no finding"
+    return _Line(f"result, state {subject.sequence}, {said}", subject.study_instance_uid, subject.accession_number)
+
+
+def _bundle(record: Record) -> _Line:
+    return _Line("report rendered as FHIR", _study_key(record))
+
+
+def _delivery(record: Record) -> _Line:
+    delivery = DeliveryAcknowledged.model_validate_json(record.value)
+    what = f"{delivery.outcome} at {delivery.destination}, state {delivery.sequence}"
+    if delivery.acknowledgement:
+        what += f", {delivery.acknowledgement}"
+    return _Line(what, delivery.study_instance_uid)
+
+
+def _dead_letter(record: Record) -> _Line:
+    topic, partition, offset, step, error = (
+        record.header(name) or "?" for name in ("topic", "partition", "offset", "step", "error")
+    )
+    what = f"dead letter of {topic}/{partition}/{offset}: {error} in {step}"
+    if topic == ORDERS.name:  # keyed by accession number, or by another number: then nobody looks for it by this
+        return _Line(what, accession=(record.key or b"").decode("utf-8", "replace") or None)
+    return _Line(what, _study_key(record))
+
+
+_WORDS: dict[str, Callable[[Record], _Line]] = {
+    ORDERS.name: _order,
+    STUDIES.name: _study,
+    REQUESTS.name: _request,
+    REQUESTS_STAT.name: _request,
+    RESULTS.name: _result,
+    FINDINGS.name: _bundle,
+    DELIVERIES.name: _delivery,
+    DEAD_LETTERS.name: _dead_letter,
+}
+
+#: the topics that the timeline shows
+TOPICS = tuple(_WORDS)
+
+
+def _study_key(record: Record) -> str | None:
+    """The key, where it is a Study Instance UID."""
+    try:
+        return StudyInstanceUID((record.key or b"").decode("ascii"))
+    except ValueError:
+        return None
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}" + ("" if count == 1 else "s")
