@@ -7,6 +7,12 @@ from dataclasses import dataclass
 #: Largest record, in bytes. An HL7 message with an encapsulated PDF fits; images never travel on the log.
 RECORD_LIMIT = 20 * 1024 * 1024
 
+#: What a dead letter may be larger than its original: our headers, and the OperationOutcome of a refusal.
+DEAD_LETTER_ROOM = 1024 * 1024
+
+#: Largest record of any topic: what producers and fetches must be able to carry.
+LARGEST_RECORD = RECORD_LIMIT + DEAD_LETTER_ROOM
+
 _DAY_MS = 24 * 60 * 60 * 1000
 
 
@@ -18,12 +24,13 @@ class Topic:
     partitions: int = 4
     retention_ms: int = 90 * _DAY_MS
     compacted: bool = False
+    record_limit: int = RECORD_LIMIT
 
     @property
     def config(self) -> dict[str, str]:
         """Kafka topic configuration."""
         return {
-            "max.message.bytes": str(RECORD_LIMIT),
+            "max.message.bytes": str(self.record_limit),
             "retention.ms": str(self.retention_ms),
             "cleanup.policy": "compact" if self.compacted else "delete",
         }
@@ -43,7 +50,7 @@ VERDICTS = Topic("ai.verdicts", retention_ms=-1)
 MODELS = Topic("radstream.models", partitions=1, compacted=True)
 DELIVERIES = Topic("radstream.deliveries", retention_ms=-1)
 AUDIT = Topic("radstream.audit", partitions=1, retention_ms=-1)
-DEAD_LETTERS = Topic("radstream.dead-letters", retention_ms=-1)
+DEAD_LETTERS = Topic("radstream.dead-letters", retention_ms=-1, record_limit=LARGEST_RECORD)
 
 ALL: tuple[Topic, ...] = (
     HL7_RAW,

@@ -1,0 +1,108 @@
+"""Kafka administration: topics and the positions of groups. Blocking calls, for commands and for start-up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from kafka import TopicPartition
+from kafka.admin import KafkaAdminClient, OffsetSpec
+from kafka.errors import KafkaError, TopicAlreadyExistsError
+
+from schemas.errors import BrokerUnavailable, SettingsInvalid
+
+
+@dataclass(frozen=True, slots=True)
+class TopicSpec:
+    """A topic as it shall be; `config` in Kafka's own names."""
+
+    name: str
+    partitions: int = 1
+    config: Mapping[str, str] = field(default_factory=dict)
+
+
+@contextmanager
+def _admin(bootstrap: str, action: str) -> Iterator[KafkaAdminClient]:
+    try:
+        admin = KafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=10_000)
+        try:
+            yield admin
+        finally:
+            admin.close()
+    except KafkaError as error:
+        raise BrokerUnavailable(action, bootstrap, type(error).__name__) from None
+
+
+def ensure_topics(bootstrap: str, specs: Sequence[TopicSpec]) -> Sequence[str]:
+    """Create what is missing (replication as the broker's default says) and return the created names. An existing topic
+    is left as it is. Raises BrokerUnavailable; SettingsInvalid when an existing topic has another number of partitions:
+    changing it would break the order per key."""
+    with _admin(bootstrap, "ensure topics") as admin:
+        existing = _partitions(admin)
+        for spec in specs:
+            if spec.name in existing and existing[spec.name] != spec.partitions:
+                raise SettingsInvalid(
+                    "ensure topics", spec.name, f"has {existing[spec.name]} partitions, {spec.partitions} are wanted"
+                )
+        missing = [spec for spec in specs if spec.name not in existing]
+        created = []
+        for spec in missing:
+            options = {"num_partitions": spec.partitions, "replication_factor": -1, "configs": dict(spec.config)}
+            try:
+                admin.create_topics({spec.name: options}, wait_for_metadata=True)
+            except TopicAlreadyExistsError:
+                continue  # another process was faster
+            created.append(spec.name)
+        return created
+
+
+def list_topics(bootstrap: str) -> Mapping[str, int]:
+    """Names of all topics but Kafka's own, and their numbers of partitions. Raises BrokerUnavailable."""
+    with _admin(bootstrap, "list topics") as admin:
+        return {name: count for name, count in sorted(_partitions(admin).items()) if not name.startswith("__")}
+
+
+def end_offsets(bootstrap: str, topic: str) -> Mapping[int, int]:
+    """Per partition the offset that the next record will get. Raises BrokerUnavailable."""
+    with _admin(bootstrap, "end offsets") as admin:
+        partitions = [TopicPartition(topic, number) for number in range(_partitions(admin).get(topic, 0))]
+        return {partition.partition: offset for partition, offset in _ends(admin, partitions).items()}
+
+
+def group_offsets(bootstrap: str, group: str) -> Mapping[tuple[str, int], int]:
+    """What a consumer group has committed, per (topic, partition). Raises BrokerUnavailable."""
+    with _admin(bootstrap, "group offsets") as admin:
+        return {(one.topic, one.partition): offset for one, offset in _committed(admin, group).items()}
+
+
+def group_lag(bootstrap: str, group: str, topics: Sequence[str]) -> Mapping[tuple[str, int], int]:
+    """Records on `topics` that the group has not committed, per (topic, partition); where it never committed, all that
+    the partition holds. Raises BrokerUnavailable."""
+    with _admin(bootstrap, "group lag") as admin:
+        counts = _partitions(admin)
+        partitions = [TopicPartition(topic, number) for topic in topics for number in range(counts.get(topic, 0))]
+        if not partitions:
+            return {}
+        begins = admin.list_partition_offsets(dict.fromkeys(partitions, OffsetSpec.EARLIEST))
+        committed = _committed(admin, group)
+        return {
+            (one.topic, one.partition): end - max(committed.get(one, 0), begins[one].offset)
+            for one, end in _ends(admin, partitions).items()
+        }
+
+
+def _partitions(admin: KafkaAdminClient) -> dict[str, int]:
+    return {topic["name"]: len(topic["partitions"]) for topic in admin.describe_topics()}
+
+
+def _ends(admin: KafkaAdminClient, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+    if not partitions:
+        return {}
+    found = admin.list_partition_offsets(dict.fromkeys(partitions, OffsetSpec.LATEST))
+    return {partition: found[partition].offset for partition in partitions}
+
+
+def _committed(admin: KafkaAdminClient, group: str) -> dict[TopicPartition, int]:
+    found = admin.list_group_offsets({group: None})[group]
+    return {partition: position.offset for partition, position in found.items() if position.offset >= 0}

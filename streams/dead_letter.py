@@ -1,0 +1,60 @@
+"""A record that no step can finish, kept for a person: its original bytes, and headers that say where, why and how often."""
+
+from __future__ import annotations
+
+from schemas.errors import RadstreamError, ResourceRefused
+from schemas.identifiers import identity
+from schemas.ports import Headers, Outgoing, Record
+from streams.emission import headers
+from streams.topics import DEAD_LETTERS
+
+DEAD_LETTER_TYPE = "org.radstream.dead-letter.v1"
+
+#: Bytes of an OperationOutcome that are kept; with it all our headers stay well below topics.DEAD_LETTER_ROOM.
+OUTCOME_LIMIT = 64 * 1024
+_REASON_LIMIT = 1024
+#: The first of our headers: everything before its last occurrence is the original's.
+_FIRST = "topic"
+
+
+def dead_letter(record: Record, step: str, error: Exception, attempts: int) -> Outgoing:
+    """The dead letter of `record`, the same bytes however often it is made.
+
+    Original headers come first and unchanged, ours after them, so that `Record.header` reads ours. The reason is the
+    error's own when it is one of schemas.errors, which hold no content; of any other only the class is told."""
+    place = record.place
+    reason = error.reason if isinstance(error, RadstreamError) else "unexpected"
+    told = {
+        _FIRST: place.topic,
+        "partition": str(place.partition),
+        "offset": str(place.offset),
+        "step": step,
+        "error": type(error).__name__,
+        "reason": reason[:_REASON_LIMIT],
+        "attempts": str(attempts),
+    }
+    ours: Headers = tuple((name, value.encode("utf-8")) for name, value in told.items())
+    if isinstance(error, ResourceRefused):
+        ours += (("operation-outcome", error.operation_outcome[:OUTCOME_LIMIT]),)
+    ours += headers(
+        id=str(identity("dead-letter", str(place), step)),
+        type=DEAD_LETTER_TYPE,
+        time=record.timestamp,
+        cause=record,
+        content_type=record.header("content-type") or "application/octet-stream",
+    )
+    return Outgoing(topic=DEAD_LETTERS.name, key=record.key, value=record.value, headers=record.headers + ours)
+
+
+def original_of(letter: Record) -> Outgoing:
+    """The record that a dead letter was made of, to be sent again. Raises ValueError when it is no dead letter."""
+    firsts = [index for index, (name, _) in enumerate(letter.headers) if name == _FIRST]
+    if not firsts:
+        raise ValueError(f"{letter.place} is no dead letter: no header names the original topic")
+    first = firsts[-1]
+    return Outgoing(
+        topic=letter.headers[first][1].decode("utf-8"),
+        key=letter.key,
+        value=letter.value,
+        headers=letter.headers[:first],
+    )
