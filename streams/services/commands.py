@@ -51,6 +51,15 @@ def up(
 
 
 @services_app.command()
+def build() -> None:
+    """Fetch and build the Java ones now, so that `up` needs no network. Does nothing when they are there."""
+    try:
+        LocalServices(tell=_teller(Console(highlight=False))).build()
+    except ServiceError as error:
+        _fail(error)
+
+
+@services_app.command()
 def down(names: Names = None, root: Root = None) -> None:
     """Stop them; data and logs stay."""
     console = Console(highlight=False)

@@ -85,6 +85,11 @@ class LocalServices:
     def fhir_url(self) -> str:
         return self._services["fhir"].address
 
+    def build(self, *names: str) -> None:
+        """Fetch and build what is missing, without starting anything. Raises ServiceError."""
+        for service in self._chosen(names):
+            service.build(self._tell)
+
     def up(self, *names: str) -> list[str]:
         """Start what does not run yet, all at once, and wait until each does its work. Returns the names of those started.
 
