@@ -1,0 +1,60 @@
+"""What delivery must know of a Bundle on `ai.findings`, read from its JSON alone (no FHIR library, no copy in headers that a
+replay or a subscriber could lose)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from schemas.identifiers import StudyInstanceUID
+
+#: Extension on our DiagnosticReport: `Subject.sequence`. On the server it says which state is there, so that an older one never
+#: replaces a newer one, whoever sends it.
+SEQUENCE = "urn:radstream:extension:sequence"
+
+Resource = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """`time` is that of the record which triggered the state; `resources` as in the Bundle, `report` is one of them."""
+
+    analysis_id: UUID
+    study_instance_uid: StudyInstanceUID
+    sequence: int
+    time: datetime
+    report: Resource
+    resources: tuple[Resource, ...]
+
+
+def sequence_of(report: Mapping[str, Any]) -> int:
+    """0 when the DiagnosticReport does not say: older than any state of ours."""
+    values = [e.get("valuePositiveInt") for e in report.get("extension", ()) if e.get("url") == SEQUENCE]
+    return int(values[0]) if values and values[0] else 0
+
+
+def open_bundle(value: bytes) -> Envelope:
+    """Raises ValueError, whose text holds nothing of the content."""
+    try:
+        bundle = json.loads(value)
+        resources = tuple(entry["resource"] for entry in bundle["entry"])
+        (report,) = (resource for resource in resources if resource["resourceType"] == "DiagnosticReport")
+        if any(not resource["id"] for resource in resources):
+            raise ValueError
+        envelope = Envelope(
+            analysis_id=UUID(bundle["identifier"]["value"]),
+            study_instance_uid=StudyInstanceUID(report["imagingStudy"][0]["identifier"]["value"].removeprefix("urn:oid:")),
+            sequence=sequence_of(report),
+            time=datetime.fromisoformat(bundle["timestamp"]),
+            report=report,
+            resources=resources,
+        )
+    except (ValueError, LookupError, TypeError, AttributeError):
+        raise ValueError("not a Bundle of ai.findings") from None
+    if envelope.sequence < 1 or envelope.time.tzinfo is None:
+        raise ValueError("not a Bundle of ai.findings")
+    return envelope

@@ -1,0 +1,101 @@
+"""Presence in the study (root) and each finding, as Observations."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+from fhir.resources.R4B.observation import Observation
+
+from schemas.findings import Finding, Findings, NotAnalysed, Region
+from schemas.renderings.fhir import codes
+from schemas.renderings.fhir.references import (
+    Site,
+    device_id,
+    issued,
+    observation_id,
+    reference,
+    study_reference,
+    subject_reference,
+)
+
+
+def observations_of(findings: Findings, site: Site) -> list[Observation]:
+    """The root Observation, then one per Finding in the order of their ordinals."""
+    shared = _shared(findings, site)
+    return [Observation.model_validate(shared | _root(findings))] + [
+        Observation.model_validate(shared | _finding(findings, finding)) for finding in findings.findings
+    ]
+
+
+def _shared(findings: Findings, site: Site) -> dict[str, Any]:
+    subject = findings.subject
+    elements: dict[str, Any] = {
+        "meta": {"security": [codes.AI_ASSERTED.coding]},
+        "status": "preliminary",  # an AI's Observation that nobody verified (rule 10)
+        "category": [codes.IMAGING.concept()],
+        "effectiveDateTime": issued(subject),
+        "issued": issued(subject),
+        "derivedFrom": [study_reference(subject.study_instance_uid)],
+    }
+    if subject.patient is not None:
+        elements["subject"] = subject_reference(subject.patient, site)
+    if findings.model is not None:
+        elements["device"] = reference("Device", device_id(findings.model))
+    return elements
+
+
+def _root(findings: Findings) -> dict[str, Any]:
+    """ "Nothing found" is an explicit Absent; "not analysed" has no value and says why: never confusable."""
+    root: dict[str, Any] = {
+        "id": str(observation_id(findings.analysis_id, 0)),
+        "code": codes.NODULE_OR_MASS.concept(),
+    }
+    if findings.not_analysed is not None:
+        return root | {"status": "cancelled", "dataAbsentReason": _absent_reason(findings.not_analysed)}
+    root["valueCodeableConcept"] = (codes.PRESENT if findings.present else codes.ABSENT).concept()
+    root["component"] = [_quantity(codes.STUDY_PROBABILITY, findings.probability, codes.UNITY)]
+    if findings.threshold is not None:
+        root["component"].append(_quantity(codes.THRESHOLD, findings.threshold, codes.UNITY))
+    if findings.findings:
+        root["hasMember"] = [
+            reference("Observation", observation_id(findings.analysis_id, finding.ordinal)) for finding in findings.findings
+        ]
+    return root
+
+
+def _absent_reason(not_analysed: NotAnalysed) -> dict[str, Any]:
+    reason = codes.NOT_ANALYSED[not_analysed.reason]
+    return {"coding": [codes.NOT_PERFORMED.coding, reason.coding], "text": f"Not analysed: {reason.display}"}
+
+
+def _finding(findings: Findings, finding: Finding) -> dict[str, Any]:
+    components = [_quantity(codes.PROBABILITY, finding.probability, codes.UNITY)]
+    if finding.long_axis is not None:
+        long_axis = _quantity(codes.LONG_AXIS, finding.long_axis.value, codes.MILLIMETRE)
+        long_axis["code"] = codes.LONG_AXIS.concept(f"Long axis in the plane of the {finding.long_axis.plane}")
+        components.append(long_axis)
+    return {
+        "id": str(observation_id(findings.analysis_id, finding.ordinal)),
+        "code": codes.KINDS[finding.kind].concept(),
+        "valueCodeableConcept": codes.PRESENT.concept(),
+        "component": components + _region(finding.region),
+    }
+
+
+def _region(region: Region) -> list[dict[str, Any]]:
+    return [
+        {"code": codes.SOP_INSTANCE_UID.concept(), "valueString": region.sop_instance_uid},
+        {"code": codes.FRAME.concept(), "valueInteger": region.frame},
+        _quantity(codes.REGION_LEFT, region.left, codes.PIXELS),
+        _quantity(codes.REGION_TOP, region.top, codes.PIXELS),
+        _quantity(codes.REGION_WIDTH, region.width, codes.PIXELS),
+        _quantity(codes.REGION_HEIGHT, region.height, codes.PIXELS),
+    ]
+
+
+def _quantity(code: codes.Code, value: float, unit: tuple[str, str]) -> dict[str, Any]:
+    ucum, name = unit
+    # repr: the shortest decimal that reads back as the same float
+    quantity = {"value": Decimal(repr(float(value))), "unit": name, "system": codes.UCUM, "code": ucum}
+    return {"code": code.concept(), "valueQuantity": quantity}

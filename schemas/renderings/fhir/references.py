@@ -1,0 +1,114 @@
+"""Who is who in FHIR (rule 10): ids of what we write, identifiers and logical references of what belongs to the hospital."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+from uuid import UUID
+
+from schemas.findings import Findings, ModelIdentity, OrderReference, Subject
+from schemas.identifiers import AccessionNumber, FillerOrderNumber, PatientIdentifier, PlacerOrderNumber, StudyInstanceUID, identity
+from schemas.renderings.fhir.codes import ACCESSION_ID, FILLER_IDENTIFIER, PLACER_IDENTIFIER, Code
+
+#: The service that speaks in a DiagnosticReport: one per study, whatever model and however often analysed.
+SERVICE = "chest-radiograph-findings"
+
+_URI = re.compile(r"(?:urn:|https?://)\S+\Z")
+_OID = re.compile(r"[0-2](?:\.(?:0|[1-9][0-9]*))+\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """`assigner` stands in the identity of every report of this site; it never changes. `systems` gives the identifier system
+    of an assigner where the hospital has one."""
+
+    assigner: str
+    systems: Mapping[str, str] = field(default_factory=dict)
+
+    def system(self, assigner: str) -> str:
+        """As `systems` says; an assigner that is a URI or an OID (EI.3, CX.4.2) is its own; else a URN of ours."""
+        if assigner in self.systems:
+            return self.systems[assigner]
+        if _URI.match(assigner):
+            return assigner
+        if _OID.match(assigner):
+            return f"urn:oid:{assigner}"
+        return f"urn:radstream:assigner:{quote(assigner, safe='')}"
+
+
+def report_id(study: StudyInstanceUID, site: Site) -> UUID:
+    """Of the DiagnosticReport. The assigner is the site and not that of the accession number: a study that was reported before
+    its order came must keep its report when the order names another assigner."""
+    return identity("diagnostic-report", site.assigner, study, SERVICE)
+
+
+def observation_id(analysis_id: UUID, ordinal: int) -> UUID:
+    """Ordinal 0: the root Observation (presence); else that of the Finding."""
+    return identity("observation", str(analysis_id), str(ordinal))
+
+
+def device_id(model: ModelIdentity) -> UUID:
+    return identity("device", model.name, model.version, model.weights_sha256)
+
+
+def provenance_id(analysis_id: UUID) -> UUID:
+    return identity("provenance", str(analysis_id))
+
+
+def bundle_id(findings: Findings) -> UUID:
+    """Of the state told: the same analysis told again for another order is another one."""
+    return identity("bundle", str(findings.analysis_id), str(findings.subject.sequence))
+
+
+def issued(subject: Subject) -> datetime:
+    """When this state was said: the time of the record that triggered it, in UTC."""
+    return subject.triggered_at.astimezone(UTC)
+
+
+def reference(type: str, id: UUID) -> dict[str, Any]:
+    """To a resource of the same Bundle, by its fullUrl (FHIR R4 bundle.html#references): no server is named."""
+    return {"reference": id.urn, "type": type}
+
+
+def identifier(code: Code, number: AccessionNumber | PlacerOrderNumber | FillerOrderNumber, site: Site) -> dict[str, Any]:
+    return {"type": code.concept(), "system": site.system(number.assigner), "value": number.value}
+
+
+def subject_reference(patient: PatientIdentifier, site: Site) -> dict[str, Any]:
+    return {"type": "Patient", "identifier": {"system": site.system(patient.assigner), "value": patient.value}}
+
+
+def study_reference(study: StudyInstanceUID) -> dict[str, Any]:
+    """#: FHIR R4 imagingstudy.html: system urn:dicom:uid, value urn:oid: and the UID"""
+    return {"type": "ImagingStudy", "identifier": {"system": "urn:dicom:uid", "value": f"urn:oid:{study}"}}
+
+
+def _numbers_of(order: OrderReference, site: Site) -> Iterator[dict[str, Any]]:
+    if order.accession_number:
+        yield identifier(ACCESSION_ID, order.accession_number, site)
+    if order.placer_order_number:
+        yield identifier(PLACER_IDENTIFIER, order.placer_order_number, site)
+    if order.filler_order_number:
+        yield identifier(FILLER_IDENTIFIER, order.filler_order_number, site)
+
+
+def order_references(subject: Subject, site: Site) -> list[dict[str, Any]]:
+    """A Reference holds one identifier, so an order is referenced once per number it is known by: whichever of them the
+    hospital gave its ServiceRequest, it matches. `display` tells which references are one order."""
+    return [
+        {"type": "ServiceRequest", "identifier": number, "display": f"Order {position} of {len(subject.orders)}"}
+        for position, order in enumerate(subject.orders, start=1)
+        for number in _numbers_of(order, site)
+    ]
+
+
+def order_identifiers(subject: Subject, site: Site) -> list[dict[str, Any]]:
+    """Accession number first, each number once: by them the report is found (HL7 v2-to-FHIR maps OBR-2, OBR-3 the same way)."""
+    found = [identifier(ACCESSION_ID, subject.accession_number, site)] if subject.accession_number else []
+    for order in subject.orders:
+        found += [number for number in _numbers_of(order, site) if number not in found]
+    return sorted(found, key=lambda number: bool(number["type"]["coding"][0]["code"] != ACCESSION_ID.code))

@@ -1,0 +1,44 @@
+"""`ai.findings` -> one destination: bring it to the latest state of the study (rule 9), and record what it now holds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from schemas.errors import MalformedMessage
+from schemas.events import DeliveryAcknowledged
+from schemas.identifiers import identity
+from schemas.ports import CaseStore, Delivery, Outgoing, Record, ReportStore
+from schemas.renderings.fhir.envelope import open_bundle
+from streams.emission import emit
+from streams.topics import DELIVERIES
+
+
+async def deliver(record: Record, *, destination: str, store: ReportStore, cases: CaseStore) -> Sequence[Outgoing]:
+    """The same state is sent again when its record comes again: the store makes nothing of it, and a destination that lost its
+    data gets it back by a replay. Raises MalformedMessage, and what `store` and `cases` raise."""
+    try:
+        envelope = open_bundle(record.value)
+    except ValueError as error:
+        raise MalformedMessage("deliver", str(record.place), str(error)) from None
+    study = envelope.study_instance_uid
+    outcome: Literal["stored", "superseded"]
+    held = await cases.delivered(destination, study)
+    if held is not None and held.sequence > envelope.sequence:
+        outcome, acknowledgement = "superseded", held.acknowledgement
+    else:
+        answer = await store.put(record.value)
+        outcome, acknowledgement = "superseded" if answer.superseded else "stored", answer.reference
+    if outcome == "stored":
+        await cases.put_delivery(Delivery(destination, study, envelope.analysis_id, envelope.sequence, acknowledgement))
+    event = DeliveryAcknowledged(
+        id=identity("delivery", destination, study, str(envelope.analysis_id), str(envelope.sequence), outcome),
+        time=envelope.time,
+        destination=destination,
+        study_instance_uid=study,
+        analysis_id=envelope.analysis_id,
+        sequence=envelope.sequence,
+        outcome=outcome,
+        acknowledgement=acknowledgement,
+    )
+    return [emit(DELIVERIES, f"{destination}|{study}", event, record)]

@@ -1,0 +1,36 @@
+"""`ai.results` -> `ai.findings`: Findings as a FHIR R4 Bundle. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pydantic import ValidationError
+
+from schemas.errors import MalformedMessage
+from schemas.events import BUNDLE_TYPE
+from schemas.findings import Findings
+from schemas.ports import Outgoing, Record
+from schemas.renderings.fhir.bundle import bundle_of
+from schemas.renderings.fhir.references import Site, bundle_id, issued
+from streams.emission import FHIR_JSON, emit_value
+from streams.topics import FINDINGS
+
+
+async def report(record: Record, *, site: Site) -> Sequence[Outgoing]:
+    """Raises MalformedMessage when the value is no Findings."""
+    try:
+        findings = Findings.model_validate_json(record.value)
+    except ValidationError:  # its text quotes the input
+        raise MalformedMessage("report", str(record.place), "the value is not Findings as JSON") from None
+    return [
+        emit_value(
+            FINDINGS,
+            findings.subject.study_instance_uid,
+            bundle_of(findings, site),
+            id=bundle_id(findings),
+            type=BUNDLE_TYPE,
+            time=issued(findings.subject),
+            cause=record,
+            content_type=FHIR_JSON,
+        )
+    ]

@@ -1,0 +1,120 @@
+"""A small real HTTP proxy that stands before a real server and, on command, answers wrongly, hangs or cuts the line."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Literal
+
+import requests
+
+_HOP_BY_HOP = {"connection", "transfer-encoding", "content-encoding", "content-length", "keep-alive", "server", "date"}
+
+
+@dataclass(frozen=True)
+class Fault:
+    """`answer`: `status` and `body`, the server never sees the request. `hang`: accepted, never answered. `drip`: an answer that
+    comes byte by byte and never ends. `cut`: the connection is closed unanswered. `lose-answer`: the server does what was asked,
+    then the connection is closed."""
+
+    kind: Literal["answer", "hang", "drip", "cut", "lose-answer"]
+    status: int = 0
+    body: bytes = b"{}"
+    method: str | None = None
+
+    def hits(self, method: str) -> bool:
+        return self.method in (None, method)
+
+
+class FaultProxy:
+    """`url` stands for `target`. `fault` is in force until changed; None: all passes. `seen` counts requests by method."""
+
+    def __init__(self, target: str) -> None:
+        self.fault: Fault | None = None
+        self.seen: dict[str, int] = {}
+        self._released = threading.Event()
+        scheme, _, rest = target.partition("://")
+        self._origin, slash, path = rest.partition("/")
+        self._origin = f"{scheme}://{self._origin}"
+        proxy = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                proxy._handle(self)
+
+            do_POST = do_PUT = do_DELETE = do_GET
+
+            def log_message(self, format: str, *args: Any) -> None:
+                """Silent."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_port}{slash}{path}"
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
+        self._thread.start()
+
+    def close(self) -> None:
+        self._released.set()
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def _handle(self, request: BaseHTTPRequestHandler) -> None:
+        method, fault = request.command, self.fault
+        self.seen[method] = self.seen.get(method, 0) + 1
+        body = request.rfile.read(int(request.headers.get("Content-Length", 0)))
+        if fault is None or not fault.hits(method):
+            self._pass_on(request, body)
+            return
+        if fault.kind == "answer":
+            _answer(request, fault.status, {"Content-Type": "application/fhir+json"}, fault.body)
+            return
+        request.close_connection = True
+        if fault.kind == "lose-answer":
+            self._ask(request, body)
+        elif fault.kind == "hang":
+            self._released.wait()
+        elif fault.kind == "drip":
+            self._drip(request)
+
+    def _drip(self, request: BaseHTTPRequestHandler) -> None:
+        request.send_response(200)
+        request.send_header("Content-Length", "1000000")
+        request.end_headers()
+        try:
+            while not self._released.wait(0.05):
+                request.wfile.write(b" ")
+        except OSError:
+            pass  # the client has gone, as it should
+
+    def _ask(self, request: BaseHTTPRequestHandler, body: bytes) -> requests.Response:
+        headers = {name: value for name, value in request.headers.items() if name.lower() not in {"host", *_HOP_BY_HOP}}
+        return requests.request(request.command, self._origin + request.path, data=body or None, headers=headers, timeout=60)
+
+    def _pass_on(self, request: BaseHTTPRequestHandler, body: bytes) -> None:
+        answer = self._ask(request, body)
+        headers = {name: value for name, value in answer.headers.items() if name.lower() not in _HOP_BY_HOP}
+        _answer(request, answer.status_code, headers, answer.content)
+
+
+def _answer(request: BaseHTTPRequestHandler, status: int, headers: dict[str, str], body: bytes) -> None:
+    request.send_response(status)
+    for name, value in headers.items():
+        request.send_header(name, value)
+    request.send_header("Content-Length", str(len(body)))
+    request.end_headers()
+    request.wfile.write(body)
+
+
+@contextmanager
+def fault_proxy(target: str) -> Iterator[FaultProxy]:
+    proxy = FaultProxy(target)
+    try:
+        yield proxy
+    finally:
+        proxy.close()
