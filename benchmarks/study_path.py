@@ -15,19 +15,20 @@ import json
 import statistics
 import tempfile
 import time
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
+from schemas.renderings.hl7orm import order_message
 
 from connectors.kafka import KafkaLog
 from connectors.mllp.client import MllpClient
 from schemas.events import AnalysisRequested
 from schemas.identifiers import AccessionNumber, PatientIdentifier, PlacerOrderNumber
 from schemas.ports import Record
-from schemas.renderings.hl7orm import order_message
 from streams import topics
 from streams.demo.radiographs import CHEST, copy_of, study_uid_of
 from streams.local_engine import LocalEngine, local_engine, settings_for
@@ -56,7 +57,9 @@ class Seen:
 
     async def follow(self, log: KafkaLog, topic: str) -> None:
         async for record in log.read(topic, follow=True):
-            study = json.loads(record.value)["study_instance_uid"] if topic == topics.DELIVERIES.name else (record.key or b"").decode()
+            study = (
+                json.loads(record.value)["study_instance_uid"] if topic == topics.DELIVERIES.name else (record.key or b"").decode()
+            )
             async with self.news:
                 self.at.setdefault((topic, study), record.timestamp)
                 if topic == topics.FINDINGS.name:
@@ -83,7 +86,7 @@ async def floor_of(engine: LocalEngine, seen: Seen, repeats: int) -> dict[str, f
     request = AnalysisRequested.model_validate_json(record.value)
     image = request.images[0]
     parts: dict[str, list[float]] = {"fetch": [], "decode": [], "model": [], "store": []}
-    async with decoder_for(settings) as decoder:
+    with closing(decoder_for(settings)) as decoder:
         for _ in range(repeats + 1):
             begun = time.perf_counter()
             part10 = await archive.instance(request.subject.study_instance_uid, image)
@@ -94,7 +97,9 @@ async def floor_of(engine: LocalEngine, seen: Seen, repeats: int) -> dict[str, f
             predicted = time.perf_counter()
             await server.put(seen.bundles[study])
             stored = time.perf_counter()
-            for name, value in zip(parts, (fetched - begun, decoded - fetched, predicted - decoded, stored - predicted), strict=True):
+            for name, value in zip(
+                parts, (fetched - begun, decoded - fetched, predicted - decoded, stored - predicted), strict=True
+            ):
                 parts[name].append(value)
     return {name: statistics.median(values[1:]) for name, values in parts.items()}
 
@@ -170,7 +175,9 @@ def main() -> None:
     path, steps, floor = result["study_path_s"], result["steps_s"], result["floor_s"]
     assert isinstance(path, dict) and isinstance(steps, dict) and isinstance(floor, dict)
     whole = sum(step["p50"] for step in steps.values())
-    table = Table("part", "p50 s", "p95 s", "share", title=f"study path, {arguments.studies} studies, one every {arguments.interval:g} s")
+    table = Table(
+        "part", "p50 s", "p95 s", "share", title=f"study path, {arguments.studies} studies, one every {arguments.interval:g} s"
+    )
     for name, step in steps.items():
         table.add_row(name, f"{step['p50']:.3f}", f"{step['p95']:.3f}", f"{step['p50'] / whole:.0%}")
     table.add_row("whole (readable)", f"{path['p50']:.3f}", f"{path['p95']:.3f}", "")

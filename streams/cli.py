@@ -88,10 +88,9 @@ def deliver() -> None:
 @topics_app.command("ensure")
 def topics_ensure() -> None:
     """Create the topics that are missing. Existing ones are left as they are."""
-    from connectors.kafka_admin import ensure_topics
-    from streams import topics
+    from streams.wiring import ensure_all_topics
 
-    created = ensure_topics(read_settings().kafka.bootstrap, topics.ALL)
+    created = ensure_all_topics(read_settings())
     console.print(f"created: {', '.join(created)}" if created else "all topics are there")
 
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from connectors.case_store import SqlCaseStore
-from connectors.kafka_admin import topic_sizes
-from schemas.errors import RadstreamError
+from connectors.kafka_admin import list_topics
+from schemas.errors import RadstreamError, StudyIncomplete
+from schemas.identifiers import StudyInstanceUID
 from streams import topics
 from streams.health import read_health
 from streams.settings import Settings
-from streams.wiring import ROLES, archive_for, fhir_server_for, package_for
+from streams.wiring import ROLES, archive_for, case_store_for, fhir_server_for, model_identity
+
+#: a UID that no archive holds (UUID-derived, PS3.5 section B.2)
+_NO_STUDY = StudyInstanceUID("2.25.0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +40,12 @@ class Examined:
 async def examine(settings: Settings) -> list[Examined]:
     """Looks at all at once; never raises for something that is merely wrong."""
     checks: dict[str, tuple[Callable[[Settings], Awaitable[str]], str]] = {
-        "kafka": (_kafka, f"radstream services up kafka, or set RADSTREAM_KAFKA__BOOTSTRAP (now {settings.kafka.bootstrap})"),
-        "archive": (_archive, f"radstream services up orthanc, or set RADSTREAM_ARCHIVE__DICOMWEB_URL (now {settings.archive.dicomweb_url})"),
-        "fhir server": (_fhir, f"radstream services up fhir, or set RADSTREAM_FHIR__URL (now {settings.fhir.url})"),
+        "kafka": (_kafka, _where("kafka", "KAFKA__BOOTSTRAP", settings.kafka.bootstrap)),
+        "archive": (_archive, _where("orthanc", "ARCHIVE__DICOMWEB_URL", settings.archive.dicomweb_url)),
+        "fhir server": (_fhir, _where("fhir", "FHIR__URL", settings.fhir.url)),
         "database": (_database, "check RADSTREAM_DATABASE__URL: the folder must exist and be writable"),
         "model": (_model, f"check RADSTREAM_MODELS__URL (now {settings.models.url})"),
-    }  # fmt: skip
+    }
 
     async def one(what: str, check: Callable[[Settings], Awaitable[str]], advice: str) -> Examined:
         try:
@@ -53,33 +57,39 @@ async def examine(settings: Settings) -> list[Examined]:
     return [*examined, *_roles(settings)]
 
 
+def _where(service: str, setting: str, now: str) -> str:
+    return f"radstream services up {service}, or set RADSTREAM_{setting} (now {now})"
+
+
 async def _kafka(settings: Settings) -> str:
-    sizes = await asyncio.to_thread(topic_sizes, settings.kafka.bootstrap, [topic.name for topic in topics.ALL])
-    missing = [topic.name for topic in topics.ALL if topic.name not in sizes]
+    there = await asyncio.to_thread(list_topics, settings.kafka.bootstrap)
+    missing = [topic.name for topic in topics.ALL if topic.name not in there]
     if missing:
         return f"answers; topics to be created at `radstream up`: {', '.join(missing)}"
     return f"answers; all {len(topics.ALL)} topics are there"
 
 
 async def _archive(settings: Settings) -> str:
-    await archive_for(settings).answers()
+    with contextlib.suppress(StudyIncomplete):  # an archive that says it has no such study is well
+        await archive_for(settings).describe(_NO_STUDY)
     return "answers QIDO-RS"
 
 
 async def _fhir(settings: Settings) -> str:
-    return f"FHIR {await fhir_server_for(settings).version()}"
+    statement = await fhir_server_for(settings).read("metadata") or {}
+    return f"FHIR {statement.get('fhirVersion', 'of an unknown version')}"
 
 
 async def _database(settings: Settings) -> str:
-    cases = await asyncio.to_thread(SqlCaseStore, settings.database.url)
+    cases = case_store_for(settings)
     await cases.position("doctor")
     await cases.close()
     return settings.database.url.split(":", 1)[0]
 
 
 async def _model(settings: Settings) -> str:
-    identity = await asyncio.to_thread(package_for, settings)
-    return f"{identity.name} {identity.version}, checksum holds"
+    identity = await asyncio.to_thread(model_identity, settings)
+    return f"{identity.name} {identity.version}, checksum and self-test hold"
 
 
 def _roles(settings: Settings) -> list[Examined]:
@@ -93,5 +103,12 @@ def _roles(settings: Settings) -> list[Examined]:
         if health is None or not health.alive:
             rows.append(Examined(role, False, "does not run", f"see {settings.run_folder / role.replace(' ', '-')}.log"))
         else:
-            rows.append(Examined(role, health.state == "ready", f"{health.state} {health.reason}".strip(), "it goes on by itself when that answers"))
+            rows.append(
+                Examined(
+                    role,
+                    health.state == "ready",
+                    f"{health.state} {health.reason}".strip(),
+                    "it goes on by itself when that answers",
+                )
+            )
     return rows

@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from connectors.kafka_admin import ensure_topics
-from streams import topics
 from streams.services import LocalServices
+from streams.services.probes import free_ports
 from streams.settings import Settings, as_environment
 from streams.supervisor import Supervisor
-from streams.wiring import ROLES
-
-
-def free_port() -> int:
-    """A loopback port that is free at this moment."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
+from streams.wiring import ROLES, ensure_all_topics
 
 
 def settings_for(services: LocalServices, folder: Path, **sections: dict[str, Any]) -> Settings:
@@ -31,7 +21,7 @@ def settings_for(services: LocalServices, folder: Path, **sections: dict[str, An
     values: dict[str, Any] = {
         "run_folder": folder / "run",
         "kafka": {"bootstrap": services.kafka_bootstrap},
-        "mllp": {"port": free_port()},
+        "mllp": {"port": free_ports(1)[0]},
         "archive": {"orthanc_url": services.orthanc_url, "dicomweb_url": services.dicomweb_url},
         "fhir": {"url": services.fhir_url},
         "database": {"url": f"sqlite:///{folder / 'radstream.db'}"},
@@ -54,7 +44,7 @@ class LocalEngine:
 async def local_engine(services: LocalServices, settings: Settings, *, ready_s: float = 120) -> AsyncIterator[LocalEngine]:
     """The engine, ready, for the length of the block. `services` must be up. Raises TimeoutError naming who is not ready."""
     settings.run_folder.mkdir(parents=True, exist_ok=True)
-    await asyncio.to_thread(ensure_topics, settings.kafka.bootstrap, topics.ALL)
+    await asyncio.to_thread(ensure_all_topics, settings)
     supervisor = Supervisor(
         ROLES, settings.run_folder, kill_after_s=settings.runner.kill_after_s, environment=as_environment(settings)
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 from typing import Any
@@ -10,12 +9,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from connectors.case_store import SqlCaseStore
 from connectors.kafka import KafkaLog
 from connectors.kafka_admin import topic_sizes
 from schemas.ports import Record
 from streams import topics
 from streams.settings import Settings
+from streams.wiring import case_store_for
 
 #: their keys are patient identifiers
 _PATIENT_KEYS = {topics.PATIENTS.name}
@@ -72,7 +71,7 @@ async def tail_topic(settings: Settings, topic: str, last: int, follow: bool, va
 
 async def show_case(settings: Settings, accession_number: str, console: Console, as_json: bool) -> bool:
     """Returns whether anything is known of it. Raises StoreUnavailable."""
-    cases = await asyncio.to_thread(SqlCaseStore, settings.database.url)
+    cases = case_store_for(settings)
     try:
         entries = await cases.timeline(accession_number)
     finally:
@@ -86,8 +85,6 @@ async def show_case(settings: Settings, accession_number: str, console: Console,
     elif entries:
         table = Table("time", "record", "what", "study", title=f"accession number {accession_number}")
         for entry in entries:
-            table.add_row(
-                entry.at.isoformat(timespec="milliseconds"), str(entry.place), entry.what, entry.study_instance_uid or ""
-            )
+            table.add_row(entry.at.isoformat(timespec="milliseconds"), str(entry.place), entry.what, entry.study_instance_uid or "")
         console.print(table)
     return bool(entries)

@@ -141,15 +141,13 @@ def read_settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        wrong = "; ".join(
-            f"{'RADSTREAM_' + '__'.join(str(part).upper() for part in e['loc'])}: {e['msg']}" for e in error.errors()
-        )
+        wrong = "; ".join(f"{'RADSTREAM_' + '__'.join(str(part).upper() for part in e['loc'])}: {e['msg']}" for e in error.errors())
         raise SettingsInvalid("settings", "radstream.toml or environment", wrong) from None
 
 
 def as_environment(settings: Settings) -> dict[str, str]:
     """The environment that makes another process read exactly these settings."""
-    variables = {}
+    variables: dict[str, str] = {}
     for name, value in settings.model_dump(mode="json").items():
         if isinstance(value, dict):
             variables |= {f"RADSTREAM_{name}__{key}".upper(): str(item) for key, item in value.items()}

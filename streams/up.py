@@ -9,13 +9,11 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
-from connectors.kafka_admin import ensure_topics
 from schemas.errors import Unavailable
-from streams import topics
 from streams.observability import configure_logging
 from streams.settings import Settings
 from streams.supervisor import Supervisor
-from streams.wiring import ROLES
+from streams.wiring import ROLES, ensure_all_topics
 
 
 class AlreadyUp(Unavailable):
@@ -42,7 +40,7 @@ async def run_up(settings: Settings, tell: Callable[[str], None]) -> None:
     if pid := _running(settings):
         raise AlreadyUp("up", f"process {pid}", f"an engine already runs from {settings.run_folder}; `radstream down` stops it")
     settings.run_folder.mkdir(parents=True, exist_ok=True)
-    await asyncio.to_thread(ensure_topics, settings.kafka.bootstrap, topics.ALL)
+    await asyncio.to_thread(ensure_all_topics, settings)
     supervisor = Supervisor(ROLES, settings.run_folder, kill_after_s=settings.runner.kill_after_s)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

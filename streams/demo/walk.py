@@ -7,11 +7,14 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 
 from connectors.kafka import KafkaLog
 from connectors.mllp.client import MllpClient
+from schemas.errors import BrokerUnavailable
 from schemas.events import AnalysisRequested
 from schemas.findings import Findings
 from schemas.identifiers import AccessionNumber, PatientIdentifier, PlacerOrderNumber
@@ -46,7 +49,9 @@ async def run_demo(folder: Path, tell: Tell = print) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     tell("1. Starting Kafka, Orthanc and the FHIR server")
-    services = LocalServices(folder / "services", ServicePorts.free(), attached=True, stable_age_seconds=2, tell=lambda s: tell("   " + s))
+    services = LocalServices(
+        folder / "services", ServicePorts.free(), attached=True, stable_age_seconds=2, tell=lambda s: tell("   " + s)
+    )
     await asyncio.to_thread(services.up)
     try:
         settings = settings_for(services, folder)
@@ -104,7 +109,9 @@ async def _send_order(settings: Settings, number: int, accession: str, service: 
         control_id=f"DEMO{number:04d}",
     )
     async with MllpClient(settings.mllp.host, settings.mllp.port) as client:
-        await client.send(message)
+        answer = await client.send(message)
+    if not answer.accepted:
+        raise BrokerUnavailable("demo", accession, f"the listener answered {answer.code}: is Kafka up?")
 
 
 async def _draw(settings: Settings, walk: _Walk, folder: Path) -> None:
@@ -112,7 +119,7 @@ async def _draw(settings: Settings, walk: _Walk, folder: Path) -> None:
     findings = Findings.model_validate_json(walk.last(topics.RESULTS.name, study).value)
     request = AnalysisRequested.model_validate_json(walk.last(topics.REQUESTS.name, study).value)
     part10 = await archive_for(settings).instance(study, request.images[0])
-    async with decoder_for(settings) as decoder:
+    with closing(decoder_for(settings)) as decoder:
         radiograph = await decoder.decode(part10, request.images[0].sop_instance_uid)
     await asyncio.to_thread(draw, radiograph, findings, folder / "finding.png")
 
@@ -160,7 +167,7 @@ class _Walk:
         stations.append((topics.DELIVERIES, delivered[-1].timestamp))
         whole = (stations[-1][1] - stations[0][1]).total_seconds()
         names = ("correlate", "analyse", "report", "deliver")
-        parts = [(b[1] - a[1]).total_seconds() for a, b in zip(stations, stations[1:], strict=False)]
+        parts = [(b[1] - a[1]).total_seconds() for a, b in pairwise(stations)]
         lines = [f"{name:10} {part:6.3f} s  {part / whole:5.0%}" for name, part in zip(names, parts, strict=True)]
         return [*lines, f"{'together':10} {whole:6.3f} s"]
 

@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from schemas.errors import SettingsInvalid
-from streams.settings import as_environment, read_settings
+from streams.settings import Settings, as_environment, read_settings
 
 
 def test_the_environment_overrules_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,3 +42,9 @@ def test_another_process_reads_the_same_settings(monkeypatch: pytest.MonkeyPatch
     for name, value in as_environment(settings).items():
         monkeypatch.setenv(name, value)
     assert read_settings() == settings
+
+
+def test_the_page_of_settings_is_not_old() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "settings.md").read_text()
+    for name, value in as_environment(Settings()).items():
+        assert f"| `{name}` | `{value}` |" in page

@@ -1,0 +1,293 @@
+"""The only place where objects meet: from settings to the body of each role.
+
+Imports are made inside each function, so that a process loads only what its role needs: the listener never sees torch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
+
+from streams import topics
+from streams.clock import SystemClock
+from streams.health import Health
+from streams.role import Body
+from streams.settings import Settings
+
+if TYPE_CHECKING:
+    from connectors.case_store import SqlCaseStore
+    from connectors.decoding import PebbleDecoder
+    from connectors.dicomweb import DicomWebArchive
+    from connectors.fhir import FhirServer
+    from connectors.kafka import KafkaLog
+    from models.inference import NoduleModel
+    from schemas.findings import ModelIdentity
+    from schemas.ports import Step
+    from streams.case_state import Policy
+    from streams.runner import Runner
+
+STEPS = ("normalise", "correlate", "analyse", "report", "project", "due")
+#: one process each, in the order of a message's walk
+ROLES = (
+    "listen",
+    "work normalise",
+    "watch",
+    "work correlate",
+    "work analyse",
+    "work report",
+    "deliver",
+    "work project",
+    "work due",
+)
+
+#: the destination "FHIR server" in deliveries and consumer groups
+FHIR_DESTINATION = "fhir"
+
+
+def ensure_all_topics(settings: Settings) -> Sequence[str]:
+    """Creates the topics that are missing and returns their names. Raises BrokerUnavailable, SettingsInvalid."""
+    from connectors.kafka_admin import TopicSpec, ensure_topics
+
+    specs = [TopicSpec(topic.name, topic.partitions, topic.config) for topic in topics.ALL]
+    return ensure_topics(settings.kafka.bootstrap, specs)
+
+
+def archive_for(settings: Settings) -> DicomWebArchive:
+    """The DICOMweb archive."""
+    from connectors.dicomweb import DicomWebArchive
+
+    return DicomWebArchive(
+        settings.archive.dicomweb_url,
+        timeout_s=settings.archive.timeout_s,
+        size_limit=settings.archive.size_limit,
+        pool_size=settings.archive.connections,
+        default_accession_assigner=settings.site.default_assigner,
+        default_patient_assigner=settings.site.default_assigner,
+    )
+
+
+def fhir_server_for(settings: Settings) -> FhirServer:
+    """The FHIR server that reports go to."""
+    from connectors.fhir import FhirServer
+
+    return FhirServer(settings.fhir.url, timeout_s=settings.fhir.timeout_s, pool_size=settings.fhir.connections)
+
+
+def decoder_for(settings: Settings) -> PebbleDecoder:
+    """Decoding processes; to be closed."""
+    from connectors.decoding import PebbleDecoder
+
+    decoding = settings.decoding
+    return PebbleDecoder(
+        workers=decoding.workers,
+        timeout_s=decoding.timeout_s,
+        memory_limit_bytes=decoding.memory_limit,
+        pixel_limit=decoding.pixel_limit,
+    )
+
+
+def package_folder(settings: Settings) -> Path:
+    """A relative path is looked for in the working folder, then where the packages that come with radstream are."""
+    path = Path(settings.models.url)
+    return path if path.is_absolute() or path.exists() else Path(__file__).parents[1] / path
+
+
+def model_for(settings: Settings) -> NoduleModel:
+    """The loaded model: checksum and self-test have passed. Raises SettingsInvalid, ModelFailed."""
+    from models.registry import load_model
+
+    return load_model(package_folder(settings), settings.models.threads)
+
+
+def model_identity(settings: Settings) -> ModelIdentity:
+    """As `model_for`, for those who only ask whether it could speak."""
+    return model_for(settings).identity
+
+
+def case_store_for(settings: Settings) -> SqlCaseStore:
+    """The database; a missing folder of an SQLite file is made."""
+    from connectors.case_store import SqlCaseStore
+
+    url = settings.database.url
+    if url.startswith("sqlite:///"):
+        Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    return SqlCaseStore(url)
+
+
+@asynccontextmanager
+async def _log_and_cases(settings: Settings) -> AsyncIterator[tuple[KafkaLog, SqlCaseStore]]:
+    from connectors.kafka import KafkaLog
+
+    async with AsyncExitStack() as stack:
+        log = await stack.enter_async_context(
+            KafkaLog(settings.kafka.bootstrap, append_timeout_s=settings.kafka.append_timeout_s, record_limit=topics.LARGEST_RECORD)
+        )
+        cases = case_store_for(settings)
+        stack.push_async_callback(cases.close)
+        yield log, cases
+
+
+async def _run_step(
+    name: str,
+    step: Callable[[SqlCaseStore], Step],
+    read: Sequence[topics.Topic],
+    runner: Runner,
+    settings: Settings,
+    stop: asyncio.Event,
+    health: Health,
+) -> None:
+    from streams.guard import Guard
+
+    async with _log_and_cases(settings) as (log, cases):
+        guard = Guard(name, step(cases), log, cases, SystemClock(), stop, health=health.set)
+        health.set("ready")
+        await runner.run([topic.name for topic in read], guard, stop)
+
+
+def _faust(name: str, settings: Settings) -> Runner:
+    from streams.runner_faust import FaustRunner
+
+    return FaustRunner(settings.kafka.bootstrap, name, instance=name, drain_s=settings.runner.kill_after_s / 2)
+
+
+def _window(name: str, settings: Settings) -> Runner:
+    from streams.runner_window import WindowRunner
+
+    return WindowRunner(
+        settings.kafka.bootstrap, name, size=settings.runner.window, instance=name, drain_s=settings.runner.kill_after_s / 2
+    )
+
+
+async def _normalise(settings: Settings, stop: asyncio.Event, health: Health) -> None:
+    from schemas.hl7v2.site import Site
+    from streams.steps.normalise import normalise
+
+    site = Site(
+        default_assigner=settings.site.default_assigner,
+        time_zone=ZoneInfo(settings.site.time_zone),
+        default_charset=settings.site.default_charset,
+    )
+    step = partial(normalise, site=site)
+    await _run_step("normalise", lambda _: step, [topics.HL7_RAW], _faust("normalise", settings), settings, stop, health)
+
+
+def _policy(settings: Settings) -> Policy:
+    from streams.case_state import Policy
+
+    return Policy(order_wait=timedelta(seconds=settings.correlation.order_wait_s), without_order=settings.correlation.without_order)
+
+
+async def _correlate(settings: Settings, stop: asyncio.Event, health: Health) -> None:
+    from streams.steps.correlate import correlate
+
+    def step(cases: SqlCaseStore) -> Step:
+        return partial(correlate, cases=cases, policy=_policy(settings))
+
+    read = [topics.ORDERS, topics.STUDIES]
+    await _run_step("correlate", step, read, _faust("correlate", settings), settings, stop, health)
+
+
+async def _analyse(settings: Settings, stop: asyncio.Event, health: Health) -> None:
+    from streams.steps.analyse import analyse
+    from streams.steps.choosing import IntendedUse
+
+    model = await asyncio.to_thread(model_for, settings)
+    use = model.card.intended_use
+    decoder = decoder_for(settings)
+    try:
+        step = partial(
+            analyse,
+            archive=archive_for(settings),
+            decoder=decoder,
+            model=model,
+            intended_use=IntendedUse(modalities=use.modalities, body_parts=use.body_parts, view_positions=use.views),
+        )
+        read = [topics.REQUESTS_STAT, topics.REQUESTS]
+        await _run_step("analyse", lambda _: step, read, _window("analyse", settings), settings, stop, health)
+    finally:
+        decoder.close()
+        model.close()
+
+
+async def _report(settings: Settings, stop: asyncio.Event, health: Health) -> None:
+    from schemas.renderings.fhir.references import Site
+    from streams.steps.report import report
+
+    step = partial(report, site=Site(assigner=settings.site.default_assigner))
+    await _run_step("report", lambda _: step, [topics.RESULTS], _faust("report", settings), settings, stop, health)
+
+
+async def _deliver(settings: Settings, stop: asyncio.Event, health: Health) -> None:
+    from streams.steps.deliver import deliver
+
+    name = f"deliver.{FHIR_DESTINATION}"
+
+    def step(cases: SqlCaseStore) -> Step:
+        return partial(deliver, destination=FHIR_DESTINATION, store=fhir_server_for(settings), cases=cases)
+
+    await _run_step(name, step, [topics.FINDINGS], _window(name, settings), settings, stop, health)
+
+
+async def _project(settings: Settings, stop: asyncio.Event, health: Health) -> None:
+    from streams.steps.project import project
+
+    def step(cases: SqlCaseStore) -> Step:
+        return partial(project, cases=cases)
+
+    read = [
+        topics.ORDERS, topics.STUDIES, topics.REQUESTS, topics.REQUESTS_STAT, topics.RESULTS, topics.FINDINGS,
+        topics.DELIVERIES, topics.DEAD_LETTERS,
+    ]  # fmt: skip
+    await _run_step("project", step, read, _faust("project", settings), settings, stop, health)
+
+
+async def _due(settings: Settings, stop: asyncio.Event, health: Health) -> None:
+    from streams.due import run_sweeper
+    from streams.steps.correlate import ORDER_AWAITED, order_wait_over
+
+    async with _log_and_cases(settings) as (log, cases):
+        timers = {ORDER_AWAITED: partial(order_wait_over, cases=cases, policy=_policy(settings))}
+        health.set("ready")
+        interval = timedelta(seconds=settings.correlation.sweep_interval_s)
+        await run_sweeper(cases, log, SystemClock(), timers, stop=stop, interval=interval)
+
+
+async def _listen(settings: Settings, stop: asyncio.Event, health: Health) -> None:
+    from connectors.kafka import KafkaLog
+    from streams.listen import listen
+
+    async with KafkaLog(
+        settings.kafka.bootstrap, append_timeout_s=settings.kafka.append_timeout_s, record_limit=topics.LARGEST_RECORD
+    ) as log:
+        await listen(log, SystemClock(), settings.mllp, settings.site, stop, health)
+
+
+async def _watch(settings: Settings, stop: asyncio.Event, health: Health) -> None:
+    from connectors.pacs.orthanc import OrthancChanges
+    from streams.watch import watch
+
+    source = OrthancChanges(settings.archive.orthanc_url, archive_for(settings), timeout_s=settings.archive.timeout_s)
+    async with _log_and_cases(settings) as (log, cases):
+        health.set("ready")
+        await watch([source], log, cases, interval_s=settings.archive.poll_interval_s, stop=stop)
+
+
+def body_of(role: str) -> Body:
+    """What a role's process runs. Raises KeyError for a role that is none of ROLES."""
+    return {
+        "listen": _listen,
+        "watch": _watch,
+        "work normalise": _normalise,
+        "work correlate": _correlate,
+        "work analyse": _analyse,
+        "work report": _report,
+        "deliver": _deliver,
+        "work project": _project,
+        "work due": _due,
+    }[role]

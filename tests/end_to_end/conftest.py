@@ -1,0 +1,133 @@
+"""One engine for all end-to-end tests of a run: real services, every role its own process, the FHIR server behind a proxy
+that can be told to fail."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from schemas.renderings.hl7orm import order_message
+
+from connectors.dicomweb import DicomWebArchive
+from connectors.fhir import FhirServer
+from connectors.kafka import KafkaLog
+from connectors.mllp.client import MllpClient
+from schemas.identifiers import AccessionNumber, PatientIdentifier, PlacerOrderNumber
+from schemas.ports import Record
+from streams import topics
+from streams.local_engine import LocalEngine, local_engine, settings_for
+from streams.services import LocalServices
+from streams.wiring import archive_for, fhir_server_for
+from tests.service.fault_proxy import FaultProxy
+
+ORDER_WAIT_S = 4.0
+
+
+@dataclass
+class Hospital:
+    """A HIS, a modality and a reporting system around the engine, and everything that was written on the log."""
+
+    engine: LocalEngine
+    log: KafkaLog
+    mllp: MllpClient
+    archive: DicomWebArchive
+    fhir: FhirServer
+    proxy: FaultProxy
+    records: list[Record] = field(default_factory=list)
+    news: asyncio.Condition = field(default_factory=asyncio.Condition)
+    _sent: int = 0
+
+    async def order(
+        self, accession: str | None, *, placer: str | None = None, patient: str = "P-1", control_id: str | None = None, **more: Any
+    ) -> bytes:
+        """Sends an order over MLLP and returns the message once it is acknowledged."""
+        self._sent += 1
+        assigner = self.engine.settings.site.default_assigner
+        message = order_message(
+            placer=PlacerOrderNumber(value=placer or f"PL-{accession}", assigner=assigner),
+            accession=AccessionNumber(value=accession, assigner=assigner) if accession else None,
+            patient=PatientIdentifier(value=patient, assigner=assigner),
+            service="Chest PA",
+            at=more.pop("at", datetime.now(UTC)),
+            control_id=control_id or f"E2E{self._sent:06d}",
+            **more,
+        )
+        assert (await self.mllp.send(message)).accepted
+        return message
+
+    async def until(self, what: str, condition: Callable[[list[Record]], Any], timeout_s: float = 60) -> Any:
+        """The first truthy answer of `condition` over all records so far. Fails naming `what`."""
+        try:
+            async with asyncio.timeout(timeout_s), self.news:
+                return await self.news.wait_for(lambda: condition(self.records))
+        except TimeoutError:
+            counts: dict[str, int] = {}
+            for record in self.records:
+                counts[record.place.topic] = counts.get(record.place.topic, 0) + 1
+            pytest.fail(f"not within {timeout_s:.0f} s: {what}; on the log: {counts}; logs in {self.engine.settings.run_folder}")
+
+    def of(self, topic: topics.Topic, study: str | None = None) -> list[Record]:
+        """Records of a topic so far, of one study when named (its key, or its place in the value of a delivery)."""
+        found = [record for record in self.records if record.place.topic == topic.name]
+        if study is None:
+            return found
+        return [record for record in found if record.key == study.encode() or study.encode() in record.value]
+
+    async def delivered(self, study: str, sequence: int = 1, timeout_s: float = 60) -> dict[str, Any]:
+        """The delivery of at least that state of the study."""
+
+        def there(_: list[Record]) -> dict[str, Any] | None:
+            for record in reversed(self.of(topics.DELIVERIES, study)):
+                value: dict[str, Any] = json.loads(record.value)
+                if value["study_instance_uid"] == study and value["sequence"] >= sequence:
+                    return value
+            return None
+
+        found: dict[str, Any] = await self.until(f"state {sequence} of study {study} delivered", there, timeout_s)
+        return found
+
+    async def report(self, accession: str) -> dict[str, Any]:
+        """The one DiagnosticReport of an accession number. Fails when there are none or several."""
+        found = [r for r in await self.fhir.search_reports(accession) if r["resourceType"] == "DiagnosticReport"]
+        assert len(found) == 1, f"{len(found)} DiagnosticReports for {accession}"
+        return found[0]
+
+    async def _follow(self, topic: str) -> None:
+        async for record in self.log.read(topic, follow=True):
+            async with self.news:
+                self.records.append(record)
+                self.news.notify_all()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def hospital(
+    services: LocalServices, kafka_bootstrap: str, orthanc_url: str, fhir_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Hospital]:
+    """Ready when every role is."""
+    del kafka_bootstrap, orthanc_url, fhir_url  # they start the services
+    folder = tmp_path_factory.mktemp("engine")
+    async with AsyncExitStack() as stack:
+        proxy = await stack.enter_async_context(FaultProxy(services.fhir_url))
+        settings = settings_for(
+            services,
+            folder,
+            fhir={"url": proxy.url, "timeout_s": 5},
+            correlation={"order_wait_s": ORDER_WAIT_S},
+        )
+        engine = await stack.enter_async_context(local_engine(services, settings))
+        log = await stack.enter_async_context(KafkaLog(services.kafka_bootstrap))
+        mllp = await stack.enter_async_context(MllpClient(settings.mllp.host, settings.mllp.port))
+        direct = settings.model_copy(update={"fhir": settings.fhir.model_copy(update={"url": services.fhir_url})})
+        hospital = Hospital(engine, log, mllp, archive_for(settings), fhir_server_for(direct), proxy)
+        followers = [asyncio.create_task(hospital._follow(topic.name)) for topic in topics.ALL]
+        yield hospital
+        for follower in followers:
+            follower.cancel()
+        await asyncio.gather(*followers, return_exceptions=True)

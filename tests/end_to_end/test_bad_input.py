@@ -1,0 +1,104 @@
+"""Bad input and bad neighbours, through the whole engine: the guard's named outcome, nothing lost, the next one goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import socket
+
+import pydicom
+import pytest
+
+from schemas.ports import Record
+from streams import topics
+from streams.demo.radiographs import CHEST, copy_of, study_uid_of
+from tests.end_to_end.conftest import Hospital
+
+pytestmark = [pytest.mark.end_to_end, pytest.mark.asyncio(loop_scope="session")]
+
+
+def dead(hospital: Hospital, needle: bytes) -> list[Record]:
+    return [r for r in hospital.of(topics.DEAD_LETTERS) if needle in r.value]
+
+
+async def good_study(hospital: Hospital, accession: str) -> None:
+    """The next record goes on."""
+    await hospital.order(accession)
+    await hospital.archive.store([copy_of(CHEST, accession_number=accession, patient_id="P-1")])
+    await hospital.delivered(study_uid_of(accession))
+    assert (await hospital.report(accession))["status"] == "partial"
+
+
+async def test_a_frame_of_garbage(hospital: Hospital) -> None:
+    settings = hospital.engine.settings.mllp
+    reader, writer = await asyncio.open_connection(settings.host, settings.port, family=socket.AF_INET)
+    writer.write(b"\x0bthis is not HL7 E2E-GARBAGE\x1c\r")
+    answer = await asyncio.wait_for(reader.readuntil(b"\x1c\r"), 10)
+    writer.close()
+    await writer.wait_closed()
+    assert b"MSA|AR" in answer
+    letter = (await hospital.until("the dead letter", lambda _: dead(hospital, b"E2E-GARBAGE")))[0]
+    assert letter.value == b"this is not HL7 E2E-GARBAGE"
+    await good_study(hospital, "E2E-AFTER-GARBAGE")
+
+
+async def test_an_order_with_no_usable_identifier(hospital: Hospital) -> None:
+    message = await hospital.order("E2E-NOBODY")
+    nameless = message.replace(b"PL-E2E-NOBODY^HOSPITAL", b"").replace(b"PL-E2E-NOBODY", b"").replace(b"E2E-NOBODY", b"")
+    nameless = nameless.replace(b"|E2E0", b"|NAM0", 1)
+    await hospital.mllp.send(nameless)
+    letter = (
+        await hospital.until("the dead letter", lambda _: [r for r in hospital.of(topics.DEAD_LETTERS) if r.value == nameless])
+    )[0]
+    assert letter.header("error") == "MissingIdentifier"
+    assert letter.header("topic") == topics.HL7_RAW.name
+    assert letter.header("step") == "normalise"
+
+
+async def test_a_truncated_dicom_file(hospital: Hospital) -> None:
+    dataset = pydicom.dcmread(io.BytesIO(copy_of(CHEST, accession_number="E2E-CUT", patient_id="P-1")))
+    dataset.PixelData = dataset.PixelData[:100_000]
+    file = io.BytesIO()
+    dataset.save_as(file, enforce_file_format=True)
+    study = study_uid_of("E2E-CUT")
+    await hospital.order("E2E-CUT")
+    await hospital.archive.store([file.getvalue()])
+    letter = (await hospital.until("the dead letter", lambda _: dead(hospital, study.encode())))[0]
+    assert (letter.header("step"), letter.header("error")) == ("analyse", "InvalidResource")
+    assert letter.value == hospital.of(topics.REQUESTS, study)[-1].value
+    await good_study(hospital, "E2E-AFTER-CUT")
+
+
+@pytest.mark.parametrize(("fault", "error"), [("422", "ResourceRefused"), ("401", "AccessRefused")])
+async def test_a_fhir_server_that_refuses(hospital: Hospital, fault: str, error: str) -> None:
+    accession = f"E2E-REFUSED-{fault}"
+    study = study_uid_of(accession)
+    with hospital.proxy.failing(fault):
+        await hospital.order(accession)
+        await hospital.archive.store([copy_of(CHEST, accession_number=accession, patient_id="P-1")])
+        letter = (
+            await hospital.until(
+                "the dead letter",
+                lambda _: [r for r in dead(hospital, study.encode()) if r.header("topic") == topics.FINDINGS.name],
+            )
+        )[0]
+    assert (letter.header("step"), letter.header("error")) == ("deliver", error)
+    assert letter.value == hospital.of(topics.FINDINGS, study)[-1].value
+    await good_study(hospital, f"E2E-AFTER-{fault}")
+
+
+@pytest.mark.parametrize("fault", ["503", "hang", "cut", "409"])
+async def test_a_fhir_server_in_trouble(hospital: Hospital, fault: str) -> None:
+    """Paused (503, hanging, cut) or parked (409): not delivered, no dead letter; once it is well again, delivered once."""
+    accession = f"E2E-TROUBLE-{fault}"
+    study = study_uid_of(accession)
+    with hospital.proxy.failing(fault):
+        await hospital.order(accession)
+        await hospital.archive.store([copy_of(CHEST, accession_number=accession, patient_id="P-1")])
+        await hospital.until("the findings", lambda _: hospital.of(topics.FINDINGS, study))
+        await asyncio.wait_for(hospital.proxy.failed(2), 60)
+        assert not hospital.of(topics.DELIVERIES, study)
+    await hospital.delivered(study)
+    report = await hospital.report(accession)
+    assert report["meta"]["versionId"] == "1"
+    assert not dead(hospital, study.encode())

@@ -1,0 +1,199 @@
+"""Order and radiograph in, located findings out: the whole engine on real services."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from schemas.findings import Findings, NotAnalysedReason
+from schemas.identifiers import StudyInstanceUID
+from schemas.ports import Record
+from streams import topics
+from streams.demo.radiographs import CHEST, EXTREMITY, copy_of, study_uid_of
+from tests.end_to_end.conftest import Hospital
+
+pytestmark = [pytest.mark.end_to_end, pytest.mark.asyncio(loop_scope="session")]
+
+
+def findings_of(record: Record) -> Findings:
+    return Findings.model_validate_json(record.value)
+
+
+def version(report: dict[str, Any]) -> str:
+    return str(report["meta"]["versionId"])
+
+
+async def test_order_first(hospital: Hospital) -> None:
+    study = study_uid_of("E2E-FIRST")
+    message = await hospital.order("E2E-FIRST")
+    await hospital.archive.store([copy_of(CHEST, accession_number="E2E-FIRST", patient_id="P-1")])
+    await hospital.delivered(study)
+
+    assert [r.value for r in hospital.of(topics.HL7_RAW) if b"E2E-FIRST" in r.value] == [message]
+    result = findings_of(hospital.of(topics.RESULTS, study)[-1])
+    assert result.model is not None
+    assert result.findings, "the film shows several large masses"
+    assert [str(order.accession_number) for order in result.subject.orders] == ["E2E-FIRST^HOSPITAL"]
+    report = await hospital.report("E2E-FIRST")
+    assert report["status"] == "partial"
+    assert version(report) == "1"
+
+
+async def test_every_record_names_its_cause_and_its_trace(hospital: Hospital) -> None:
+    study = study_uid_of("E2E-FIRST")
+    await hospital.delivered(study)
+    places = {str(record.place): record for record in hospital.records}
+    record = hospital.of(topics.DELIVERIES, study)[-1]
+    walked, traces = [record.place.topic], {(record.header("traceparent") or "")[3:35]}
+    while cause := record.header("cause"):
+        record = places[cause]
+        for header in ("ce_id", "ce_type", "ce_source", "ce_time", "ce_specversion", "content-type", "traceparent"):
+            assert record.header(header), f"{record.place} lacks {header}"
+        walked.append(record.place.topic)
+        traces.add((record.header("traceparent") or "")[3:35])
+    assert walked == [t.name for t in (topics.DELIVERIES, topics.FINDINGS, topics.RESULTS, topics.REQUESTS, topics.STUDIES)]
+    assert len(traces) == 1
+
+
+async def test_study_first_by_c_store(hospital: Hospital, tmp_path: Path) -> None:
+    study = study_uid_of("E2E-LATER")
+    file = tmp_path / "chest.dcm"
+    file.write_bytes(copy_of(CHEST, accession_number="E2E-LATER", patient_id="P-1"))
+    port = str(hospital.engine.services.ports.orthanc_dicom)
+    subprocess.run(["storescu", "-aec", "ORTHANC", "127.0.0.1", port, str(file)], check=True, timeout=30)
+    await hospital.until("the study is on imaging.studies", lambda _: hospital.of(topics.STUDIES, study))
+    await hospital.order("E2E-LATER")
+    await hospital.delivered(study)
+    assert len(findings_of(hospital.of(topics.RESULTS, study)[-1]).subject.orders) == 1
+    assert version(await hospital.report("E2E-LATER")) == "1"
+
+
+async def test_one_study_two_orders(hospital: Hospital) -> None:
+    study = study_uid_of("E2E-TWO")
+    await hospital.order("E2E-TWO", placer="PL-A")
+    await hospital.order("E2E-TWO", placer="PL-B")
+    await hospital.until("both orders", lambda _: sum(b"E2E-TWO" in r.value for r in hospital.of(topics.ORDERS)) == 2)
+    await hospital.archive.store([copy_of(CHEST, accession_number="E2E-TWO", patient_id="P-1")])
+
+    def both(_: list[Record]) -> bool:
+        return any(len(findings_of(r).subject.orders) == 2 for r in hospital.of(topics.RESULTS, study))
+
+    await hospital.until("a result that names both orders", both)
+    last = findings_of(hospital.of(topics.RESULTS, study)[-1])
+    await hospital.delivered(study, last.subject.sequence)
+    placers = {i["identifier"]["value"] for i in (await hospital.report("E2E-TWO"))["basedOn"]}
+    assert {"PL-A", "PL-B"} <= placers | {"E2E-TWO"} or placers == {"E2E-TWO"}
+
+
+async def test_one_order_two_studies(hospital: Hospital) -> None:
+    studies = [StudyInstanceUID(f"{study_uid_of('E2E-PAIR')[:50]}.{number}") for number in (1, 2)]
+    await hospital.order("E2E-PAIR")
+    for study in studies:
+        await hospital.archive.store([copy_of(CHEST, accession_number="E2E-PAIR", patient_id="P-1", study=study)])
+    for study in studies:
+        await hospital.delivered(study)
+    reports = [r for r in await hospital.fhir.search_reports("E2E-PAIR") if r["resourceType"] == "DiagnosticReport"]
+    assert len({report["id"] for report in reports}) == 2
+
+
+async def test_a_study_whose_order_never_comes_and_then_does(hospital: Hospital) -> None:
+    study = study_uid_of("E2E-LOST")
+    await hospital.archive.store([copy_of(CHEST, accession_number="E2E-LOST", patient_id="P-1")])
+    first = await hospital.delivered(study)
+    assert findings_of(hospital.of(topics.RESULTS, study)[-1]).subject.orders == ()
+    report = await hospital.report("E2E-LOST")
+    assert "no order" in report["conclusion"].lower()
+
+    await hospital.order("E2E-LOST")
+    await hospital.delivered(study, first["sequence"] + 1)
+    again = await hospital.report("E2E-LOST")
+    assert again["id"] == report["id"]
+    assert version(again) == "2"
+    assert "no order" not in again["conclusion"].lower()
+
+
+async def test_an_order_with_a_placer_number_alone_is_held_and_linked_later(hospital: Hospital) -> None:
+    study = study_uid_of("E2E-HELD")
+    await hospital.order(None, placer="PL-HELD")
+    await hospital.until("the order", lambda _: any(b"PL-HELD" in r.value for r in hospital.of(topics.ORDERS)))
+    await hospital.order("E2E-HELD", placer="PL-HELD", order_control="SC")
+    await hospital.archive.store([copy_of(CHEST, accession_number="E2E-HELD", patient_id="P-1")])
+    await hospital.delivered(study)
+    orders = findings_of(hospital.of(topics.RESULTS, study)[-1]).subject.orders
+    assert [order.placer_order_number.value for order in orders if order.placer_order_number] == ["PL-HELD"]
+
+
+async def test_a_leg_is_not_analysed_and_says_so(hospital: Hospital) -> None:
+    study = study_uid_of("E2E-LEG")
+    await hospital.order("E2E-LEG")
+    await hospital.archive.store([copy_of(EXTREMITY, accession_number="E2E-LEG", patient_id="P-1")])
+    await hospital.delivered(study)
+    result = findings_of(hospital.of(topics.RESULTS, study)[-1])
+    assert result.not_analysed is not None
+    assert result.not_analysed.reason is NotAnalysedReason.WRONG_BODY_PART
+    report = await hospital.report("E2E-LEG")
+    assert report["status"] == "cancelled"
+    assert report["conclusion"]
+
+
+async def test_a_study_of_another_patient_is_never_given_findings(hospital: Hospital) -> None:
+    study = study_uid_of("E2E-WRONG")
+    await hospital.order("E2E-WRONG", patient="P-1")
+    await hospital.archive.store([copy_of(CHEST, accession_number="E2E-WRONG", patient_id="P-2")])
+    await hospital.delivered(study)
+    result = findings_of(hospital.of(topics.RESULTS, study)[-1])
+    assert result.not_analysed is not None
+    assert result.not_analysed.reason is NotAnalysedReason.IDENTITY_MISMATCH
+
+
+async def test_sent_twice_is_one_report_in_its_first_version(hospital: Hospital) -> None:
+    study = study_uid_of("E2E-TWICE")
+    at = None
+    film = copy_of(CHEST, accession_number="E2E-TWICE", patient_id="P-1")
+    message = await hospital.order("E2E-TWICE", control_id="TWICE")
+    await hospital.archive.store([film])
+    await hospital.delivered(study)
+    before = len(hospital.of(topics.DELIVERIES, study))
+
+    await hospital.mllp.send(message)
+    await hospital.archive.store([film])
+    await hospital.until("the second order is told again", lambda _: len(hospital.of(topics.DELIVERIES, study)) > before)
+    report = await hospital.report("E2E-TWICE")
+    assert version(report) == "1", at
+    assert len({r.header("ce_id") for r in hospital.of(topics.REQUESTS, study)}) == 1
+
+
+async def test_one_more_image_gives_a_new_version_and_supersedes(hospital: Hospital) -> None:
+    study = study_uid_of("E2E-MORE")
+    await hospital.order("E2E-MORE")
+    await hospital.archive.store([copy_of(CHEST, accession_number="E2E-MORE", patient_id="P-1", instance=1)])
+    first = await hospital.delivered(study)
+    old = await hospital.report("E2E-MORE")
+
+    await hospital.archive.store([copy_of(CHEST, accession_number="E2E-MORE", patient_id="P-1", instance=2)])
+    await hospital.delivered(study, first["sequence"] + 1)
+    new = await hospital.report("E2E-MORE")
+    assert new["id"] == old["id"]
+    assert version(new) == "2"
+    gone = {r["reference"] for r in old["result"]} - {r["reference"] for r in new["result"]}
+    assert gone
+    for reference in gone:
+        assert (await hospital.fhir.read(reference))["status"] == "entered-in-error"
+    assert len(findings_of(hospital.of(topics.RESULTS, study)[-1]).images) == 2
+
+
+async def test_every_revision_has_one_end_state(hospital: Hospital) -> None:
+    """Over everything that the tests before this one sent: no request without a result, no state told twice otherwise."""
+    by_id: dict[str, set[bytes]] = {}
+    for record in hospital.of(topics.RESULTS):
+        by_id.setdefault(json.loads(record.value)["analysis_id"], set()).add(record.value)
+    requested = {record.header("ce_id") for record in hospital.of(topics.REQUESTS)}
+    dead = {json.loads(r.value).get("id") for r in hospital.of(topics.DEAD_LETTERS) if r.header("topic") == topics.REQUESTS.name}
+    assert requested
+    assert requested <= set(by_id) | dead
+    assert not set(by_id) & dead
+    assert all(len(values) == 1 for values in by_id.values()), "one analysis said two different things"
