@@ -51,10 +51,9 @@ def down() -> None:
 
 
 def _run(role: str) -> None:
-    from streams.role import run_role
-    from streams.wiring import body_of
+    from streams.role import main as role_main
 
-    sys.exit(run_role(role.replace(" ", "-"), body_of(role), read_settings()))
+    sys.exit(role_main(role))
 
 
 @app.command()

@@ -14,7 +14,7 @@ import structlog
 from schemas.errors import RadstreamError, SettingsInvalid, Unavailable
 from streams.health import Health
 from streams.observability import configure_logging
-from streams.settings import Settings
+from streams.settings import Settings, read_settings
 
 log = structlog.get_logger()
 
@@ -45,7 +45,7 @@ def run_role(role: str, body: Body, settings: Settings) -> int:
     """Runs `body` to its end; returns the exit code: 0 stopped, 1 failed (the supervisor starts it again), 2 settings."""
     _bind_to_supervisor()
     configure_logging(role)
-    health = Health(settings.run_folder, role)
+    health = Health(settings.run_folder, role.replace(" ", "-"))
     health.set("starting")
     try:
         asyncio.run(_until_stopped(body, settings, health))
@@ -59,3 +59,19 @@ def run_role(role: str, body: Body, settings: Settings) -> int:
         log.error("the role failed", error=str(error))  # noqa: TRY400
         return 1
     return 0
+
+
+def main(role: str) -> int:
+    """The process of one role, as the supervisor and the command line start it."""
+    from streams.wiring import body_of  # wiring names the bodies by this module's types
+
+    try:
+        settings = read_settings()
+    except SettingsInvalid as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    return run_role(role, body_of(role), settings)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

@@ -31,7 +31,7 @@ class RoleWillNotStart(RadstreamError):
 
 
 class Supervisor:
-    """Runs `python -m streams <role>` for each role. `run_folder` holds the health files and the log of each role."""
+    """Runs `python -m streams.role ROLE` for each role: not the command line, whose imports a role does not need. `run_folder` holds the health files and the log of each role."""
 
     def __init__(
         self, roles: Sequence[str], run_folder: Path, *, kill_after_s: float, environment: Mapping[str, str] | None = None
@@ -101,7 +101,7 @@ class Supervisor:
     async def _run_once(self, role: str) -> int:
         with self._log_file(role).open("ab") as output:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "streams", *role.split(), stdin=asyncio.subprocess.DEVNULL,
+                sys.executable, "-m", "streams.role", role, stdin=asyncio.subprocess.DEVNULL,
                 stdout=output, stderr=output, env=self._environment, start_new_session=True,
             )  # fmt: skip
         self.processes[role] = process

@@ -52,14 +52,16 @@ async def run_demo(folder: Path, tell: Tell = print) -> None:
     services = LocalServices(
         folder / "services", ServicePorts.free(), attached=True, stable_age_seconds=2, tell=lambda s: tell("   " + s)
     )
-    await asyncio.to_thread(services.up)
+    await asyncio.to_thread(services.up, "kafka", "orthanc")
+    slowest = asyncio.create_task(asyncio.to_thread(services.up, "fhir"))  # the engine starts beside it
     try:
-        settings = settings_for(services, folder)
         tell("2. Starting the engine: one process per role")
-        async with local_engine(services, settings) as engine:
-            tell(f"   ready after {time.monotonic() - begun:.1f} s")
+        async with local_engine(services, settings_for(services, folder)) as engine:
+            tell(f"   the engine is ready after {time.monotonic() - begun:.1f} s")
+            await slowest
             await _main_job(engine, folder, tell)
     finally:
+        await asyncio.wait([slowest])
         await asyncio.to_thread(services.down)
     tell(f"Done in {time.monotonic() - begun:.0f} s; nothing is left running. Look at {folder / 'finding.png'}")
 
@@ -75,7 +77,7 @@ async def _main_job(engine: LocalEngine, folder: Path, tell: Tell) -> None:
                 await _send_order(settings, number, accession, service)
                 await archive_for(settings).store([copy_of(film, accession_number=accession, patient_id=_PATIENT)])
                 tell(f"   {accession}: order acknowledged (AA), {film} stored in the archive")
-            tell("4. What the engine does with them (seconds since the first record)")
+            tell("4. What the engine does with them (seconds since the first order was sent)")
             await walk.delivered({study_uid_of(accession) for accession, _, _ in _CASES}, timeout_s=120)
         finally:
             for follower in followers:
@@ -129,6 +131,7 @@ class _Walk:
 
     def __init__(self, tell: Tell) -> None:
         self._tell = tell
+        self._begun = datetime.now(UTC)
         self._records: list[Record] = []
         self._news = asyncio.Condition()
 
@@ -137,7 +140,7 @@ class _Walk:
             async with self._news:
                 self._records.append(record)
                 self._news.notify_all()
-            since = (record.timestamp - self._records[0].timestamp).total_seconds()
+            since = (record.timestamp - self._begun).total_seconds()
             self._tell(f"   {since:7.3f} s  {topic:22} {_words(record)}")
 
     async def delivered(self, studies: set[str], timeout_s: float) -> None:

@@ -15,11 +15,11 @@ from streams.supervisor import RoleWillNotStart, Supervisor
 
 
 def a_streams_package(folder: Path, body: str) -> dict[str, str]:
-    """A package `streams` whose `python -m streams ROLE` runs `body`: the supervisor's contract, without the engine."""
+    """A package `streams` whose `python -m streams.role ROLE` runs `body`: the supervisor's contract, without the engine."""
     package = folder / "streams"
     package.mkdir()
     (package / "__init__.py").write_text("")
-    (package / "__main__.py").write_text(
+    (package / "role.py").write_text(
         textwrap.dedent(
             """
             import json, os, signal, sys, time
