@@ -42,7 +42,7 @@ def origin_of(record: Record) -> str:
 
 def park_delay(attempts: int) -> timedelta:
     """How long to wait after try number `attempts` (from 1): doubled each time, with a cap."""
-    return min(FIRST_DELAY * 2 ** min(max(attempts, 1) - 1, 20), LONGEST_DELAY)
+    return min(FIRST_DELAY * (1 << min(max(attempts, 1) - 1, 20)), LONGEST_DELAY)
 
 
 def park(record: Record, step: str, error: NotYet, attempts: int, now: datetime) -> Due:

@@ -119,7 +119,7 @@ class Database:
             raise
         except DataError as error:
             raise InvalidResource("store", "database", f"a value the database cannot hold ({_kind(error)})") from None
-        except (SQLAlchemyError, OSError) as error:
+        except (SQLAlchemyError, sqlite3.Error, OSError) as error:
             raise StoreUnavailable("store", "database", _kind(error)) from None
 
 

@@ -1,0 +1,162 @@
+"""Orders, studies and a case store to try correlation with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from uuid import uuid5
+
+from schemas.events import (
+    AnalysisRequested,
+    ImageReference,
+    OrderCancelled,
+    OrderChanged,
+    OrderEvent,
+    OrderPlaced,
+    OrderStatus,
+    Priority,
+    Sender,
+    StudyCompleted,
+    revision_of,
+)
+from schemas.findings import Findings
+from schemas.identifiers import (
+    NAMESPACE,
+    AccessionNumber,
+    FillerOrderNumber,
+    PatientIdentifier,
+    PlacerOrderNumber,
+    SeriesInstanceUID,
+    SOPInstanceUID,
+    StudyInstanceUID,
+)
+from schemas.ports import CaseStore, Due, Outgoing, Place, Record
+from streams.case_state import Policy
+from streams.emission import emit
+from streams.steps.correlate import correlate, order_wait_over
+from streams.topics import ORDERS, STUDIES
+
+NOON = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+JANE = PatientIdentifier(value="4711", assigner="HOSPITAL")
+JOHN = PatientIdentifier(value="0815", assigner="HOSPITAL")
+
+
+def minutes(count: float) -> datetime:
+    return NOON + timedelta(minutes=count)
+
+
+def order(
+    *,
+    placer: str | None = None,
+    filler: str | None = None,
+    accession: str | None = None,
+    at: float = 0,
+    sender: str = "HIS",
+    patients: tuple[PatientIdentifier, ...] = (JANE,),
+    status: OrderStatus = OrderStatus.PLACED,
+    priority: Priority = Priority.ROUTINE,
+    sequence_number: int | None = None,
+) -> OrderEvent:
+    """`at`: minutes after noon, both occurred and received."""
+    kind: type[OrderEvent] = {OrderStatus.PLACED: OrderPlaced, OrderStatus.CANCELLED: OrderCancelled}.get(status, OrderChanged)
+    told = f"{placer} {filler} {accession} {at} {sender} {status} {sequence_number}"
+    return kind(
+        id=uuid5(NAMESPACE, told),
+        time=minutes(at),
+        sender=Sender(
+            application=sender, facility="F", message_control_id=told, occurred_at=minutes(at), sequence_number=sequence_number
+        ),
+        placer_order_number=PlacerOrderNumber(value=placer, assigner="HIS") if placer else None,
+        filler_order_number=FillerOrderNumber(value=filler, assigner="RIS") if filler else None,
+        accession_number=AccessionNumber(value=accession, assigner="RIS") if accession else None,
+        patients=patients,
+        status=status,
+        priority=priority,
+    )
+
+
+def image(number: int) -> ImageReference:
+    return ImageReference(
+        series_instance_uid=SeriesInstanceUID("1.2.1"),
+        sop_instance_uid=SOPInstanceUID(f"1.2.1.{number}"),
+        sop_class_uid="1.2.840.10008.5.1.4.1.1.1",
+    )
+
+
+def study(
+    uid: str = "1.2.3",
+    *,
+    accession: str | None = "A1",
+    at: float = 0,
+    images: int = 1,
+    patient: PatientIdentifier | None = JANE,
+    source: str = "orthanc:changes",
+) -> StudyCompleted:
+    pictures = tuple(image(number) for number in range(1, images + 1))
+    return StudyCompleted(
+        id=uuid5(NAMESPACE, f"{uid} {accession} {at} {images} {source}"),
+        time=minutes(at),
+        study_instance_uid=StudyInstanceUID(uid),
+        accession_number=AccessionNumber(value=accession, assigner="RIS") if accession else None,
+        patient=patient,
+        images=pictures,
+        revision=revision_of(pictures),
+        source=source,
+    )
+
+
+def record_of(event: OrderEvent | StudyCompleted, offset: int = 0) -> Record:
+    """As it would stand on its topic."""
+    topic = STUDIES if isinstance(event, StudyCompleted) else ORDERS
+    out = emit(topic, "key", event, None)
+    return Record(Place(out.topic, 0, offset), out.key, out.value, out.headers, event.time)
+
+
+def said(out: Outgoing) -> AnalysisRequested | Findings:
+    """The value of an output."""
+    if out.topic == "ai.results":
+        return Findings.model_validate_json(out.value)
+    return AnalysisRequested.model_validate_json(out.value)
+
+
+def numbers(value: AnalysisRequested | Findings) -> list[str]:
+    """The orders joined, as "placer filler accession"."""
+    return [
+        " ".join(
+            "-" if number is None else number.value
+            for number in (one.placer_order_number, one.filler_order_number, one.accession_number)
+        )
+        for one in value.subject.orders
+    ]
+
+
+@dataclass
+class Hospital:
+    """What happens in a hospital, one record after the other."""
+
+    cases: CaseStore
+    policy: Policy = field(default_factory=Policy)
+    offset: int = 0
+
+    async def happens(self, event: OrderEvent | StudyCompleted) -> list[Outgoing]:
+        self.offset += 1
+        return list(await correlate(record_of(event, self.offset), cases=self.cases, policy=self.policy))
+
+    async def answers(self, event: OrderEvent | StudyCompleted) -> list[AnalysisRequested | Findings]:
+        return [said(out) for out in await self.happens(event)]
+
+    async def answer(self, event: OrderEvent | StudyCompleted) -> AnalysisRequested | Findings:
+        (one,) = await self.answers(event)
+        return one
+
+    async def due(self, at: float) -> Sequence[Due]:
+        return await self.cases.due_before(minutes(at))
+
+    async def time_passes(self, to: float) -> list[Outgoing]:
+        """What the sweeper does, without a log."""
+        outputs: list[Outgoing] = []
+        for item in await self.due(to):
+            outputs += await order_wait_over(item, cases=self.cases, policy=self.policy)
+            await self.cases.remove_due(item.id)
+        return outputs

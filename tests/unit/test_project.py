@@ -1,0 +1,96 @@
+"""The timeline: one line for each record, without patient data."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from uuid import uuid5
+
+import pytest
+
+from connectors.case_store import SqlCaseStore
+from schemas.errors import MalformedMessage, UnsupportedMessage
+from schemas.events import DeliveryAcknowledged, OrderStatus, Priority
+from schemas.identifiers import NAMESPACE, StudyInstanceUID
+from schemas.ports import Outgoing, Place, Record
+from streams.emission import emit
+from streams.steps.project import TOPICS, project
+from streams.topics import DELIVERIES
+from tests.unit.cases import Hospital, minutes, order, record_of, study
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[SqlCaseStore]:
+    store = SqlCaseStore(f"sqlite:///{tmp_path / 'cases.db'}")
+    yield store
+    await store.close()
+
+
+def written(out: Outgoing, offset: int, at: float) -> Record:
+    return Record(Place(out.topic, 0, offset), out.key, out.value, out.headers, minutes(at))
+
+
+async def test_the_walk_of_a_case(store: SqlCaseStore) -> None:
+    hospital = Hospital(store)
+    placed = order(placer="P1", accession="A1", priority=Priority.STAT)
+    done = study(at=1)
+    await hospital.happens(placed)
+    (request,) = await hospital.happens(done)
+    (refused,) = await hospital.happens(order(placer="P1", accession="A1", at=4, status=OrderStatus.CANCELLED))
+    delivery = DeliveryAcknowledged(
+        id=uuid5(NAMESPACE, "d"),
+        time=minutes(5),
+        destination="fhir",
+        study_instance_uid=StudyInstanceUID("1.2.3"),
+        analysis_id=uuid5(NAMESPACE, "a"),
+        sequence=2,
+        outcome="stored",
+        acknowledgement="DiagnosticReport/x/_history/1",
+    )
+    letter = tuple(
+        (name, value.encode())
+        for name, value in (("topic", "ai.requests.stat"), ("partition", "3"), ("offset", "7"), ("step", "analyse"), ("error", "X"))
+    )
+    records = [
+        record_of(placed, 1),
+        record_of(done, 1),
+        written(request, 1, 2),
+        Record(Place("radstream.dead-letters", 0, 5), b"1.2.3", b"\xff", letter, minutes(3)),
+        written(refused, 1, 4),
+        Record(Place("ai.findings", 0, 1), b"1.2.3", b"{}", (), minutes(4.5)),
+        written(emit(DELIVERIES, "fhir|1.2.3", delivery, None), 1, 5),
+    ]
+    for record in [*records, *records]:
+        assert await project(record, cases=store) == ()
+    entries = await store.timeline("A1")
+    assert [(entry.place, entry.what) for entry in entries] == [
+        (records[0].place, "order placed, STAT"),
+        (records[1].place, f"study complete, 1 image, revision {done.revision[:8]}, said orthanc:changes"),
+        (records[2].place, "analysis requested, state 1, 1 order, STAT"),
+        (records[3].place, "dead letter of ai.requests.stat/3/7: X in analyse"),
+        (records[4].place, "result, state 2, not analysed: order-cancelled"),
+        (records[5].place, "report rendered as FHIR"),
+        (records[6].place, "stored at fhir, state 2, DiagnosticReport/x/_history/1"),
+    ]
+    assert [entry.at for entry in entries] == [record.timestamp for record in records]
+    assert not any("4711" in entry.what for entry in entries)
+    assert {record.place.topic for record in records} == set(TOPICS) - {"ai.requests"}
+
+
+async def test_a_dead_order_is_shown_under_its_accession_number(store: SqlCaseStore) -> None:
+    letter = Record(Place("radstream.dead-letters", 0, 1), b"A1^RIS", b"", (("topic", b"imaging.orders"),), minutes(0))
+    await project(letter, cases=store)
+    (entry,) = await store.timeline("A1")
+    assert entry.what == "dead letter of imaging.orders/?/?: ? in ?"
+
+
+@pytest.mark.parametrize("topic", sorted(set(TOPICS) - {"ai.findings", "radstream.dead-letters"}))
+async def test_a_broken_value(store: SqlCaseStore, topic: str) -> None:
+    with pytest.raises(MalformedMessage) as caught:
+        await project(Record(Place(topic, 0, 1), b"", b'{"patient": "DOE^JANE"}', (), minutes(0)), cases=store)
+    assert "DOE" not in str(caught.value)
+
+
+async def test_a_topic_that_no_view_shows(store: SqlCaseStore) -> None:
+    with pytest.raises(UnsupportedMessage):
+        await project(Record(Place("hl7.v2.raw", 0, 1), b"", b"", (), minutes(0)), cases=store)
