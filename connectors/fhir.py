@@ -126,7 +126,8 @@ class FhirServer:
         entries = [_entry(resource) for resource in envelope.resources]
         condition = entries[envelope.resources.index(envelope.report)]["request"]
         if current is not None:
-            condition["ifMatch"] = f'W/"{_version(current)}"'
+            if version := _version(current):  # a server need not keep versions (R4 http.html#versions)
+                condition["ifMatch"] = f'W/"{version}"'
         elif first:
             # "must not exist yet": HAPI ignores If-None-Match on PUT but compares version 0. A server that has no current
             # version to match says 412 (RFC 9110 13.1.1); then the second attempt goes without.

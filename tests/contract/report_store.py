@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 
 from schemas.errors import InvalidResource
-from schemas.findings import Findings, FindingKind, NotAnalysedReason, Subject
+from schemas.findings import FindingKind, Findings, NotAnalysedReason, Subject
 from schemas.identifiers import AccessionNumber, StudyInstanceUID
 from schemas.ports import Acknowledgement
 from schemas.renderings.fhir.bundle import bundle_of

@@ -134,6 +134,8 @@ async def test_logs_hold_no_identifier(server: FhirServer, proxy: FaultProxy, ca
     proxy.fault = Fault("answer", 422, OUTCOME, method="POST")
     with pytest.raises(ResourceRefused):
         await server.put(bundle_of(findings(study.subject(2)), SITE))
-    spoken = [record.getMessage() for record in caplog.records if record.name.split(".")[0] in ("urllib3", "requests", "connectors")]
+    spoken = [
+        record.getMessage() for record in caplog.records if record.name.split(".")[0] in ("urllib3", "requests", "connectors")
+    ]
     assert spoken == []
     assert "MRN-4711" not in caplog.text

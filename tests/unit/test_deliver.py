@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from connectors.case_store import SqlCaseStore
+from schemas.errors import FhirServerUnavailable, MalformedMessage
+from schemas.events import DeliveryAcknowledged
+from schemas.findings import Findings
+from schemas.ports import Outgoing, Place, Record
+from schemas.renderings.fhir.bundle import bundle_of
+from schemas.renderings.fhir.references import report_id
+from streams.steps.deliver import deliver
+from tests.contract.example_findings import SITE, STUDY, findings, subject, two_findings
+from tests.contract.fake_report_store import FakeReportStore
+
+REPORT = f"DiagnosticReport/{report_id(STUDY, SITE)}"
+
+
+@pytest.fixture
+async def cases(tmp_path: Path) -> AsyncIterator[SqlCaseStore]:
+    store = SqlCaseStore(f"sqlite:///{tmp_path / 'cases.db'}")
+    yield store
+    await store.close()
+
+
+@pytest.fixture
+def store() -> FakeReportStore:
+    return FakeReportStore()
+
+
+def found(of: Findings | bytes, offset: int = 3) -> Record:
+    value = of if isinstance(of, bytes) else bundle_of(of, SITE)
+    return Record(Place("ai.findings", 0, offset), STUDY.encode(), value, (), datetime(2026, 11, 24, 9, tzinfo=UTC))
+
+
+def said(out: Outgoing) -> DeliveryAcknowledged:
+    return DeliveryAcknowledged.model_validate_json(out.value)
+
+
+async def test_a_state_is_stored_and_told(store: FakeReportStore, cases: SqlCaseStore) -> None:
+    of = two_findings()
+    (out,) = await deliver(found(of), destination="fhir", store=store, cases=cases)
+    assert (out.topic, out.key) == ("radstream.deliveries", f"fhir|{STUDY}".encode())
+    event = said(out)
+    assert (event.outcome, event.acknowledgement) == ("stored", f"{REPORT}/_history/1")
+    assert (event.destination, event.study_instance_uid, event.analysis_id, event.sequence) == ("fhir", STUDY, of.analysis_id, 1)
+    assert event.time == of.subject.triggered_at
+    held = await cases.delivered("fhir", STUDY)
+    assert held is not None
+    assert (held.sequence, held.analysis_id, held.acknowledgement) == (1, of.analysis_id, f"{REPORT}/_history/1")
+
+
+async def test_the_same_record_again_tells_the_same(store: FakeReportStore, cases: SqlCaseStore) -> None:
+    record = found(two_findings())
+    first = await deliver(record, destination="fhir", store=store, cases=cases)
+    assert await deliver(record, destination="fhir", store=store, cases=cases) == first
+    assert store.versions[REPORT] == 1
+
+
+async def test_an_older_state_is_not_sent(store: FakeReportStore, cases: SqlCaseStore) -> None:
+    newer, older = two_findings(subject(2)), findings(subject(1))
+    await deliver(found(newer), destination="fhir", store=store, cases=cases)
+    store.fault = AssertionError("sent")
+    (out,) = await deliver(found(older), destination="fhir", store=store, cases=cases)
+    assert (said(out).outcome, said(out).sequence, said(out).acknowledgement) == ("superseded", 1, f"{REPORT}/_history/1")
+    held = await cases.delivered("fhir", STUDY)
+    assert held is not None
+    assert held.sequence == 2
+
+
+async def test_an_older_state_is_not_stored_even_when_only_the_destination_knows(
+    store: FakeReportStore, cases: SqlCaseStore, tmp_path: Path
+) -> None:
+    """Another process delivered the newer one meanwhile, or the case store was rebuilt."""
+    await store.put(bundle_of(two_findings(subject(2)), SITE))
+    (out,) = await deliver(found(findings(subject(1))), destination="fhir", store=store, cases=cases)
+    assert said(out).outcome == "superseded"
+    assert await cases.delivered("fhir", STUDY) is None
+    assert store.versions[REPORT] == 1
+
+
+async def test_each_destination_has_its_own_state(store: FakeReportStore, cases: SqlCaseStore) -> None:
+    other = FakeReportStore()
+    await deliver(found(two_findings(subject(2))), destination="fhir", store=store, cases=cases)
+    (out,) = await deliver(found(findings(subject(1))), destination="archive", store=other, cases=cases)
+    assert said(out).outcome == "stored"
+
+
+async def test_nothing_is_recorded_of_what_was_not_stored(store: FakeReportStore, cases: SqlCaseStore) -> None:
+    store.fault = FhirServerUnavailable("fhir", REPORT, "HTTP 503")
+    with pytest.raises(FhirServerUnavailable):
+        await deliver(found(two_findings()), destination="fhir", store=store, cases=cases)
+    assert await cases.delivered("fhir", STUDY) is None
+    (out,) = await deliver(found(two_findings()), destination="fhir", store=store, cases=cases)
+    assert said(out).outcome == "stored"
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations((1, 2, 3))))
+async def test_any_order_ends_in_the_latest_state(order: tuple[int, ...], store: FakeReportStore, cases: SqlCaseStore) -> None:
+    for sequence in (*order, order[0]):
+        await deliver(found(findings(subject(sequence))), destination="fhir", store=store, cases=cases)
+    live = [r for r in store.resources.values() if r["resourceType"] == "Observation" and r["status"] == "preliminary"]
+    assert [r["effectiveDateTime"] for r in live] == ["2026-11-24T08:33:00.123456Z"]
+    held = await cases.delivered("fhir", STUDY)
+    assert held is not None
+    assert held.sequence == 3
+
+
+async def test_what_is_no_bundle_is_malformed(store: FakeReportStore, cases: SqlCaseStore) -> None:
+    with pytest.raises(MalformedMessage) as raised:
+        await deliver(found(b'{"patient": "MRN-4711"}'), destination="fhir", store=store, cases=cases)
+    assert str(raised.value) == "deliver: ai.findings/0/3: not a Bundle of ai.findings"
