@@ -10,7 +10,9 @@ from functools import partial
 import structlog
 
 from connectors.mllp.server import Limits, MllpServer, Received
+from schemas.errors import SettingsInvalid, UnsupportedMessage
 from schemas.events import RAW_MESSAGE_TYPE
+from schemas.hl7v2.charset import codec_of
 from schemas.identifiers import identity
 from schemas.ports import Clock, EventLog, Outgoing
 from streams.dead_letter import DEAD_LETTER_TYPE
@@ -74,6 +76,10 @@ async def store(received: Sequence[Received], *, event_log: EventLog, default_ch
 
 def listener(event_log: EventLog, clock: Clock, mllp: MllpSettings, site: SiteSettings) -> MllpServer:
     """Raises SettingsInvalid."""
+    try:
+        codec_of("", site.default_charset)
+    except UnsupportedMessage as error:
+        raise SettingsInvalid("settings", "RADSTREAM_SITE__DEFAULT_CHARSET", error.reason) from None
     return MllpServer(
         partial(store, event_log=event_log, default_charset=site.default_charset),
         clock,

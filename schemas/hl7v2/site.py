@@ -5,9 +5,20 @@ from __future__ import annotations
 from typing import Annotated
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
+
+from schemas.errors import UnsupportedMessage
+from schemas.hl7v2.charset import codec_of
 
 Assigner = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=250)]
+
+
+def _known_charset(name: str) -> str:
+    try:
+        codec_of("", name)
+    except UnsupportedMessage:
+        raise ValueError("names no character set of table 0211 that is read") from None
+    return name
 
 
 class Site(BaseModel):
@@ -20,7 +31,7 @@ class Site(BaseModel):
     default_assigner: Assigner
     accession_assigner: Assigner | None = None
     time_zone: ZoneInfo = ZoneInfo("UTC")
-    default_charset: str = "UNICODE UTF-8"
+    default_charset: Annotated[str, AfterValidator(_known_charset)] = "UNICODE UTF-8"
 
     @property
     def issuer_of_accession_number(self) -> str:

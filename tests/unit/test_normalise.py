@@ -1,0 +1,106 @@
+"""The step `normalise`: topics, keys, headers, and what a HIS that produces straight onto the log may leave out."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+
+from schemas.errors import MalformedMessage, MissingIdentifier, UnsupportedMessage
+from schemas.hl7v2.site import Site
+from schemas.ports import Headers, Outgoing, Place, Record
+from streams.steps.normalise import normalise
+
+SITE = Site(default_assigner="HOSPITAL")
+TIMESTAMP = datetime(2026, 1, 1, tzinfo=UTC)
+MSH = "MSH|^~\\&|RIS|H|||20260101120000||{}|C1|P|2.5.1\rPID|||P1^^^MPI\r"
+ORDER = MSH.format("ORM^O01^ORM_O01") + "ORC|NW|PL1|FI1\rOBR||||||||||||||||||ACC1\r"
+
+
+async def run(message: str, headers: Headers = (), key: bytes | None = None) -> list[Outgoing]:
+    record = Record(Place("hl7.v2.raw", 1, 42), key, message.encode(), headers, TIMESTAMP)
+    return list(await normalise(record, site=SITE))
+
+
+@pytest.mark.parametrize("type", ["ORM^O01", "ORM^O01^ORM_O01", "OMI^O23^OMI_O23", "OMG^O19^OMG_O19", "orm^o01"])
+async def test_orders(type: str) -> None:
+    [record] = await run(ORDER.replace("ORM^O01^ORM_O01", type))
+    headers = dict(record.headers)
+    assert (record.topic, record.key) == ("imaging.orders", b"ACC1^HOSPITAL")
+    assert headers["ce_type"] == b"org.radstream.order.placed.v1"
+    assert headers["cause"] == b"hl7.v2.raw/1/42"
+    assert json.loads(record.value)["id"] == headers["ce_id"].decode()
+
+
+@pytest.mark.parametrize(
+    ("groups", "key"),
+    [
+        ("ORC|NW|PL1^HIS|FI1^RIS\rOBR|1\r", b"FI1^HOSPITAL"),
+        ("ORC|NW|PL1^HIS\rOBR|1\r", b"PL1^HIS"),
+        ("ORC|NW|PL1^HIS\rOBR||||||||||||||||||ACC1\r", b"ACC1^HOSPITAL"),
+    ],
+)
+async def test_the_key_is_the_best_known_number_with_its_assigner(groups: str, key: bytes) -> None:
+    [record] = await run(MSH.format("ORM^O01") + groups)
+    assert record.key == key
+
+
+@pytest.mark.parametrize(
+    ("type", "segments", "topic", "key", "event"),
+    [
+        ("ORU^R01", "OBR|1|PL1|FI1\r", "imaging.reports", b"FI1^HOSPITAL", "report.drafted"),
+        *((f"ADT^A{n}", "", "imaging.patients", b"P1^MPI", "patient.updated") for n in ("01", "04", "05", "08", "31")),
+        *((f"ADT^A{n}", "MRG|P0\r", "imaging.patients", b"P1^MPI", "patient.merged") for n in ("18", "34", "40", "47")),
+    ],
+)
+async def test_reports_and_patients(type: str, segments: str, topic: str, key: bytes, event: str) -> None:
+    [record] = await run(MSH.format(type) + segments)
+    assert (record.topic, record.key) == (topic, key)
+    assert dict(record.headers)["ce_type"].decode() == f"org.radstream.{event}.v1"
+
+
+@pytest.mark.parametrize("type", ["SIU^S12", "ADT^A03", "ORM^O02", "ACK", ""])
+async def test_types_that_are_not_used(type: str) -> None:
+    assert await run(MSH.format(type)) == []
+
+
+async def test_time_is_that_of_receipt() -> None:
+    [record] = await run(ORDER, (("ce_time", b"2026-03-04T05:06:07Z"),))
+    assert json.loads(record.value)["time"] == "2026-03-04T05:06:07Z"
+
+
+@pytest.mark.parametrize("told", [b"", b"soon", b"2026-03-04T05:06:07"])
+async def test_without_usable_headers_time_is_the_records(told: bytes) -> None:
+    [bare] = await run(ORDER)
+    [odd] = await run(ORDER, (("ce_time", told),))
+    assert bare == odd
+    assert json.loads(bare.value)["time"] == "2026-01-01T00:00:00Z"
+
+
+async def test_a_resend_has_the_same_ids_whatever_record_brings_it() -> None:
+    [first] = await run(ORDER)
+    [again] = await run(ORDER, (("ce_time", b"2027-01-01T00:00:00Z"),), b"other key")
+    assert dict(first.headers)["ce_id"] == dict(again.headers)["ce_id"]
+    assert first.key == again.key
+
+
+async def test_the_same_record_gives_the_same_bytes() -> None:
+    assert await run(ORDER) == await run(ORDER)
+
+
+@pytest.mark.parametrize(
+    ("message", "error"),
+    [
+        ("not HL7", MalformedMessage),
+        ("", MalformedMessage),
+        (MSH.format("ORM^O01") + "ORC|NW\rOBR|1\r", MissingIdentifier),
+        (MSH.format("ORM^O01") + "ORC|QQ|PL1\rOBR|1\r", UnsupportedMessage),
+        (ORDER + "ORC|NW\rOBR|2\r", MissingIdentifier),
+        (ORDER.replace("|2.5.1", "|2.5.1||||||KLINGON"), UnsupportedMessage),
+    ],
+)
+async def test_what_can_never_be_used(message: str, error: type[Exception]) -> None:
+    """One bad group refuses the whole message."""
+    with pytest.raises(error):
+        await run(message)
