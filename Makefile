@@ -6,6 +6,8 @@ SHELL := /bin/bash
 
 export PYTHON ?= python3
 BIN := .venv/bin
+DATA ?= ../shared/data
+STEPS ?= 2200
 
 help: ## Show this.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,12 +54,14 @@ down: setup ## Stop the engine and the services; data stays.
 	@$(BIN)/radstream down
 	@$(BIN)/radstream services down
 
-train: setup ## Train the first model anew on ../shared/data, into var/training.
-	$(BIN)/python -m models.training.train
+train: setup ## Train the first model anew, into var/training (DATA=folder STEPS=number).
+	$(BIN)/python -m models.training.train --data $(DATA) --out var/training/weights.safetensors --steps $(STEPS)
+	$(BIN)/python -m models.training.package --data $(DATA) --weights var/training/weights.safetensors \
+	  --out var/training/chest-nodule/1 --steps $(STEPS)
 
 lock: .venv/installed ## Write requirements.lock from pyproject.toml: exact versions, hashes, no index address.
 	$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --generate-hashes --no-emit-index-url --no-header --quiet -o requirements.lock
 
 clean: ## Stop the services and delete their data, the environment and everything built.
-	@test ! -x $(BIN)/radstream || $(BIN)/radstream services reset --yes
+	-@test ! -x $(BIN)/radstream || $(BIN)/radstream services reset --yes
 	rm -rf .venv var dist deploy/*/target .coverage* htmlcov .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -46,9 +46,17 @@ if [[ " ${missing[*]} " == *" orthanc "* ]] && [ ! -e "$policy" ]; then
     "${root[@]}" chmod 755 "$policy"
 fi
 
-apt=("${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Acquire::Retries=3 -o DPkg::Lock::Timeout=300)
-"${apt[@]}" update
-"${apt[@]}" install --yes --no-install-recommends "${missing[@]}" </dev/null
+log=$(mktemp -t radstream-packages.XXXXXX)
+apt() {
+    "${root[@]}" env DEBIAN_FRONTEND=noninteractive \
+        apt-get -qq -o Acquire::Retries=3 -o DPkg::Lock::Timeout=300 "$@" </dev/null >>"$log" 2>&1 && return
+    tail -n 20 "$log" >&2
+    echo "apt-get $1 failed; all of its output: $log" >&2
+    exit 1
+}
+apt update
+apt install --yes --no-install-recommends "${missing[@]}"
+rm -f "$log"
 
 if [[ " ${missing[*]} " == *" orthanc "* ]]; then
     if command -v systemctl >/dev/null; then
