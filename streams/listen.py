@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Sequence
-from functools import partial
 
 import structlog
 
 from connectors.mllp.server import Limits, MllpServer, Received
-from schemas.errors import SettingsInvalid, UnsupportedMessage
+from schemas.errors import SettingsInvalid, Unavailable, UnsupportedMessage
 from schemas.events import RAW_MESSAGE_TYPE
 from schemas.hl7v2.charset import codec_of
 from schemas.identifiers import identity
@@ -74,14 +73,25 @@ async def store(received: Sequence[Received], *, event_log: EventLog, default_ch
             log.warning("refused bytes are a dead letter", peer=one.peer, reason=one.fault, bytes=len(one.content))
 
 
-def listener(event_log: EventLog, clock: Clock, mllp: MllpSettings, site: SiteSettings) -> MllpServer:
-    """Raises SettingsInvalid."""
+def listener(event_log: EventLog, clock: Clock, mllp: MllpSettings, site: SiteSettings, health: Health | None = None) -> MllpServer:
+    """`health` is told when the log is away and when it is back. Raises SettingsInvalid."""
     try:
         codec_of("", site.default_charset)
     except UnsupportedMessage as error:
         raise SettingsInvalid("settings", "RADSTREAM_SITE__DEFAULT_CHARSET", error.reason) from None
+
+    async def stored(received: Sequence[Received]) -> None:
+        try:
+            await store(received, event_log=event_log, default_charset=site.default_charset)
+        except Unavailable as error:
+            if health:
+                health.set("paused", str(error))
+            raise
+        if health:
+            health.set("ready")
+
     return MllpServer(
-        partial(store, event_log=event_log, default_charset=site.default_charset),
+        stored,
         clock,
         host=mllp.host,
         port=mllp.port,
@@ -94,7 +104,7 @@ async def listen(
     event_log: EventLog, clock: Clock, mllp: MllpSettings, site: SiteSettings, stop: asyncio.Event, health: Health
 ) -> None:
     """Until `stop`: then accepts nothing more and answers what it has. Raises SettingsInvalid."""
-    server = listener(event_log, clock, mllp, site)
+    server = listener(event_log, clock, mllp, site, health)
     await server.start()
     health.set("ready")
     log.info("listening", host=mllp.host, port=server.port)

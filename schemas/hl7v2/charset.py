@@ -70,9 +70,16 @@ codecs.register_error("radstream-substitute", _substitute)
 
 
 def decode(data: bytes, codec: str) -> tuple[str, int | None]:
-    """The text, and the offset of the first byte that did not decode and was substituted by U+FFFD (None: all did)."""
+    """The text, and the offset of the first byte that did not decode and was substituted by U+FFFD (None: all did).
+
+    A NUL counts as undecodable: no character of a message, and neither PostgreSQL nor FHIR can hold it."""
+    offset = None
     try:
-        return data.decode(codec), None
+        text = data.decode(codec)
     except UnicodeDecodeError as error:
-        handler = "radstream-substitute" if codec in _MULTIBYTE else "replace"
-        return data.decode(codec, handler), error.start
+        offset = error.start
+        text = data.decode(codec, "radstream-substitute" if codec in _MULTIBYTE else "replace")
+    if "\0" in text:
+        nul = data.index(0)
+        return text.replace("\0", _SUBSTITUTE), nul if offset is None else min(nul, offset)
+    return text, offset

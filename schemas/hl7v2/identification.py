@@ -54,16 +54,16 @@ class Reception:
         )
 
     def number(self, kind: type[_Number], value: str, assigner: str, where: str) -> _Number | None:
-        """None for an empty value. Raises MalformedMessage for a value that is too long, or that holds a byte which did not
-        decode: half an identifier is another identifier."""
+        """None for an empty value. Raises MalformedMessage for a value that is too long, or that holds a control character or a
+        byte which did not decode: half an identifier is another identifier."""
         if not value:
             return None
-        if self.message.undecodable_at is not None and "\N{REPLACEMENT CHARACTER}" in value + assigner:
-            raise MalformedMessage(
-                "normalise",
-                where,
-                f"holds a byte that is not {self.message.codec} (first one in the message at offset {self.message.undecodable_at})",
-            )
+        if "\N{REPLACEMENT CHARACTER}" in value + assigner:
+            at = self.message.undecodable_at
+            offset = "" if at is None else f", the first one in the message at offset {at}"
+            raise MalformedMessage("normalise", where, f"holds a byte that is not {self.message.codec}{offset}")
+        if any(character < " " or character == "\x7f" for character in value + assigner):
+            raise MalformedMessage("normalise", where, "holds a control character")
         try:
             return kind(value=value, assigner=assigner or self.site.default_assigner)
         except ValidationError:

@@ -198,10 +198,28 @@ def test_an_undecodable_byte_refuses_an_identifier_but_not_a_name() -> None:
     message = NEW.replace("P2", "P2||Name").encode().replace(b"Name", b"M\xfcller")
     [order] = read(message)
     assert order.patients[0].value == "P1"
-    with pytest.raises(MalformedMessage, match=r"PID-3: holds a byte that is not utf-8 .* offset \d+"):
+    with pytest.raises(MalformedMessage, match=r"PID-3: holds a byte that is not utf-8, .* offset \d+"):
         read(message.replace(b"P1^", b"P\xfc^"))
 
 
 def test_a_study_uid_that_is_none_is_left_out() -> None:
     [order] = read(NEW + "ZDS|1.2..3^^Application^DICOM\r")
     assert order.study_instance_uid is None
+
+
+@pytest.mark.parametrize("escaped", ["\\.br\\", "\\X07\\", "\x07"])
+def test_a_control_character_is_no_part_of_an_identifier(escaped: str) -> None:
+    with pytest.raises(MalformedMessage, match="ORC-2: holds a control character"):
+        read(NEW.replace("PL1", f"PL{escaped}1"))
+
+
+@pytest.mark.parametrize("nul", ["\0", "\\X00\\"])
+def test_a_nul_is_substituted_in_text(nul: str) -> None:
+    [order] = read(NEW.replace("Chest", f"Ch{nul}st"))
+    assert order.service_text == "Ch\N{REPLACEMENT CHARACTER}st"
+
+
+@pytest.mark.parametrize("nul", ["\0", "\\X00\\", "\\XFF\\"])
+def test_a_nul_or_half_character_in_an_identifier_refuses_it(nul: str) -> None:
+    with pytest.raises(MalformedMessage, match="PID-3"):
+        read(NEW.replace("P2", f"P{nul}2"))

@@ -14,7 +14,6 @@ from connectors.mllp.client import MllpClient
 from connectors.mllp.framing import frame
 from schemas.errors import SettingsInvalid
 from schemas.hl7v2.site import Site
-from schemas.ports import Record
 from streams.clock import SystemClock
 from streams.health import Health, read_health
 from streams.listen import listen, listener
@@ -75,7 +74,7 @@ def test_a_charset_that_nobody_reads_stops_the_start(event_log: FakeEventLog) ->
         Site(default_assigner="HOSPITAL", default_charset="KLINGON")
 
 
-async def test_garbage_is_a_dead_letter(event_log: FakeEventLog, tmp_path: Path) -> None:
+async def test_garbage_is_a_dead_letter(event_log: FakeEventLog) -> None:
     server = listener(
         event_log, SystemClock(), MllpSettings.model_construct(**{**MllpSettings().model_dump(), "port": 0}), SiteSettings()
     )
@@ -99,18 +98,30 @@ async def test_garbage_is_a_dead_letter(event_log: FakeEventLog, tmp_path: Path)
     assert event_log.records(HL7_RAW.name) == []
 
 
-async def test_the_role_is_ready_and_stops(event_log: FakeEventLog, tmp_path: Path, unused_tcp_port: int) -> None:
+async def test_the_role_is_ready_says_when_the_log_is_away_and_stops(
+    event_log: FakeEventLog, tmp_path: Path, unused_tcp_port: int
+) -> None:
+    def state() -> str | None:
+        found = read_health(tmp_path).get("listen")
+        return found.state if found else None
+
     stop, health = asyncio.Event(), Health(tmp_path, "listen")
-    role = asyncio.create_task(listen(event_log, SystemClock(), MllpSettings(port=unused_tcp_port), SiteSettings(), stop, health))
+    settings = MllpSettings(port=unused_tcp_port)
+    role = asyncio.create_task(listen(event_log, SystemClock(), settings, SiteSettings(), stop, health))
     async with asyncio.timeout(5):
-        while "listen" not in read_health(tmp_path):
+        while state() != "ready":
             await asyncio.sleep(0.01)
     async with MllpClient("127.0.0.1", unused_tcp_port) as client:
-        assert (await client.send(MESSAGE)).accepted
+        event_log.away = True
+        assert (await client.send(MESSAGE)).code == "AE"
+        assert state() == "paused"
+        event_log.away = False
+        assert (await client.send(MESSAGE)).code == "AA"
+        assert state() == "ready"
     stop.set()
     await asyncio.wait_for(role, 5)
     [record] = event_log.records(HL7_RAW.name)
-    assert isinstance(record, Record)
+    assert record.value == MESSAGE
 
 
 def test_the_listener_is_light() -> None:
