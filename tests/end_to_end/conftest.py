@@ -4,28 +4,29 @@ that can be told to fail."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 import pytest_asyncio
-from schemas.renderings.hl7orm import order_message
 
 from connectors.dicomweb import DicomWebArchive
 from connectors.fhir import FhirServer
 from connectors.kafka import KafkaLog
-from connectors.mllp.client import MllpClient
+from connectors.mllp.client import MllpClient, MllpReceiverUnavailable
 from schemas.identifiers import AccessionNumber, PatientIdentifier, PlacerOrderNumber
 from schemas.ports import Record
+from schemas.renderings.hl7orm import order_message
 from streams import topics
 from streams.local_engine import LocalEngine, local_engine, settings_for
 from streams.services import LocalServices
 from streams.wiring import archive_for, fhir_server_for
-from tests.service.fault_proxy import FaultProxy
+from tests.service.fault_proxy import Fault, FaultProxy, fault_proxy
 
 ORDER_WAIT_S = 4.0
 
@@ -59,8 +60,17 @@ class Hospital:
             control_id=control_id or f"E2E{self._sent:06d}",
             **more,
         )
-        assert (await self.mllp.send(message)).accepted
+        await self.send(message)
         return message
+
+    async def send(self, message: bytes, timeout_s: float = 60) -> None:
+        """As a HIS does: the same bytes again until they are acknowledged positively."""
+        async with asyncio.timeout(timeout_s):
+            while True:
+                with contextlib.suppress(MllpReceiverUnavailable):
+                    if (await self.mllp.send(message)).accepted:
+                        return
+                await asyncio.sleep(0.2)  # a listener that is being started again gives no event
 
     async def until(self, what: str, condition: Callable[[list[Record]], Any], timeout_s: float = 60) -> Any:
         """The first truthy answer of `condition` over all records so far. Fails naming `what`."""
@@ -99,6 +109,22 @@ class Hospital:
         assert len(found) == 1, f"{len(found)} DiagnosticReports for {accession}"
         return found[0]
 
+    @contextmanager
+    def fhir_server_in_trouble(self, fault: Fault) -> Iterator[None]:
+        """The engine's way to the FHIR server fails like this inside the block; the tests' own way does not."""
+        self.proxy.fault = fault
+        try:
+            yield
+        finally:
+            self.proxy.fault = None
+
+    async def asked(self, times: int, timeout_s: float = 60) -> None:
+        """Returns when the engine has put that many questions to the FHIR server since now."""
+        enough = sum(self.proxy.seen.values()) + times
+        async with asyncio.timeout(timeout_s):
+            while sum(self.proxy.seen.values()) < enough:
+                await asyncio.sleep(0.05)  # the proxy counts in threads of its own: there is no event to await
+
     async def _follow(self, topic: str) -> None:
         async for record in self.log.read(topic, follow=True):
             async with self.news:
@@ -114,7 +140,7 @@ async def hospital(
     del kafka_bootstrap, orthanc_url, fhir_url  # they start the services
     folder = tmp_path_factory.mktemp("engine")
     async with AsyncExitStack() as stack:
-        proxy = await stack.enter_async_context(FaultProxy(services.fhir_url))
+        proxy = stack.enter_context(fault_proxy(services.fhir_url))
         settings = settings_for(
             services,
             folder,

@@ -13,6 +13,7 @@ from schemas.ports import Record
 from streams import topics
 from streams.demo.radiographs import CHEST, copy_of, study_uid_of
 from tests.end_to_end.conftest import Hospital
+from tests.service.fault_proxy import Fault
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.asyncio(loop_scope="session")]
 
@@ -46,7 +47,7 @@ async def test_an_order_with_no_usable_identifier(hospital: Hospital) -> None:
     message = await hospital.order("E2E-NOBODY")
     nameless = message.replace(b"PL-E2E-NOBODY^HOSPITAL", b"").replace(b"PL-E2E-NOBODY", b"").replace(b"E2E-NOBODY", b"")
     nameless = nameless.replace(b"|E2E0", b"|NAM0", 1)
-    await hospital.mllp.send(nameless)
+    await hospital.send(nameless)
     letter = (
         await hospital.until("the dead letter", lambda _: [r for r in hospital.of(topics.DEAD_LETTERS) if r.value == nameless])
     )[0]
@@ -69,34 +70,48 @@ async def test_a_truncated_dicom_file(hospital: Hospital) -> None:
     await good_study(hospital, "E2E-AFTER-CUT")
 
 
-@pytest.mark.parametrize(("fault", "error"), [("422", "ResourceRefused"), ("401", "AccessRefused")])
-async def test_a_fhir_server_that_refuses(hospital: Hospital, fault: str, error: str) -> None:
-    accession = f"E2E-REFUSED-{fault}"
+REFUSALS = {
+    "422": (Fault("answer", 422, b'{"resourceType":"OperationOutcome"}', method="POST"), "ResourceRefused"),
+    "401": (Fault("answer", 401), "AccessRefused"),
+}
+TROUBLES = {
+    "503": Fault("answer", 503),
+    "hang": Fault("hang"),
+    "cut": Fault("cut"),
+    "lost": Fault("lose-answer", method="POST"),
+    "409": Fault("answer", 409, method="POST"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+async def test_a_fhir_server_that_refuses(hospital: Hospital, name: str) -> None:
+    """Dead letter, with the bytes of the Bundle."""
+    fault, error = REFUSALS[name]
+    accession = f"E2E-REFUSED-{name}"
     study = study_uid_of(accession)
-    with hospital.proxy.failing(fault):
+    with hospital.fhir_server_in_trouble(fault):
         await hospital.order(accession)
         await hospital.archive.store([copy_of(CHEST, accession_number=accession, patient_id="P-1")])
-        letter = (
-            await hospital.until(
-                "the dead letter",
-                lambda _: [r for r in dead(hospital, study.encode()) if r.header("topic") == topics.FINDINGS.name],
-            )
-        )[0]
-    assert (letter.header("step"), letter.header("error")) == ("deliver", error)
+
+        def letters(_: list[Record]) -> list[Record]:
+            return [r for r in dead(hospital, study.encode()) if r.header("topic") == topics.FINDINGS.name]
+
+        letter = (await hospital.until("the dead letter", letters))[0]
+    assert (letter.header("step"), letter.header("error")) == ("deliver.fhir", error)
     assert letter.value == hospital.of(topics.FINDINGS, study)[-1].value
-    await good_study(hospital, f"E2E-AFTER-{fault}")
+    await good_study(hospital, f"E2E-AFTER-{name}")
 
 
-@pytest.mark.parametrize("fault", ["503", "hang", "cut", "409"])
-async def test_a_fhir_server_in_trouble(hospital: Hospital, fault: str) -> None:
-    """Paused (503, hanging, cut) or parked (409): not delivered, no dead letter; once it is well again, delivered once."""
-    accession = f"E2E-TROUBLE-{fault}"
+@pytest.mark.parametrize("name", TROUBLES)
+async def test_a_fhir_server_in_trouble(hospital: Hospital, name: str) -> None:
+    """Paused (503, hanging, cut) or parked (409): not delivered and no dead letter; once it is well, delivered once."""
+    accession = f"E2E-TROUBLE-{name}"
     study = study_uid_of(accession)
-    with hospital.proxy.failing(fault):
+    with hospital.fhir_server_in_trouble(TROUBLES[name]):
         await hospital.order(accession)
         await hospital.archive.store([copy_of(CHEST, accession_number=accession, patient_id="P-1")])
         await hospital.until("the findings", lambda _: hospital.of(topics.FINDINGS, study))
-        await asyncio.wait_for(hospital.proxy.failed(2), 60)
+        await hospital.asked(2)
         assert not hospital.of(topics.DELIVERIES, study)
     await hospital.delivered(study)
     report = await hospital.report(accession)

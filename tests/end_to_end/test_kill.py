@@ -8,7 +8,7 @@ import signal
 
 import pytest
 
-from schemas.identifiers import identity
+from schemas.renderings.fhir.references import Site, report_id
 from streams import topics
 from streams.demo.radiographs import CHEST, copy_of, study_uid_of
 from streams.wiring import ROLES
@@ -30,7 +30,7 @@ async def test_every_role_is_killed_in_the_middle(hospital: Hospital) -> None:
 
     async def send() -> None:
         for accession in accessions:
-            await hospital.order(accession, resend=True)
+            await hospital.order(accession)
             film = copy_of(CHEST, accession_number=accession, patient_id="P-1")
             await hospital.archive.store([film])
 
@@ -48,11 +48,9 @@ async def test_every_role_is_killed_in_the_middle(hospital: Hospital) -> None:
 
     await hospital.until("all delivered", lambda _: delivered() >= studies, 300)
     assert all(supervisor.restarts[role] > before[role] for role in ROLES)
+    site = Site(assigner=hospital.engine.settings.site.default_assigner)
     for accession in accessions:
         report = await hospital.report(accession)  # exactly one
-        study = study_uid_of(accession)
-        assert report["id"] == str(
-            identity("diagnostic-report", hospital.engine.settings.site.default_assigner, study, "chest-radiograph-ai")
-        )
+        assert report["id"] == str(report_id(study_uid_of(accession), site))
         assert report["status"] == "partial"
     assert not [r for r in hospital.of(topics.DEAD_LETTERS) if r.key and r.key.decode() in studies]
