@@ -25,16 +25,20 @@ from aiokafka.errors import (
 from schemas.errors import BrokerUnavailable, Rejected
 from schemas.ports import Outgoing, Place, Record
 
-#: They print addresses and group members at INFO, records in some errors.
+#: They print addresses and group members at INFO, records in some errors; and ten lines a second while a broker is away,
+#: which we tell in our own words.
 for _name in ("aiokafka", "kafka"):
     logging.getLogger(_name).setLevel(logging.WARNING)
+for _name in ("aiokafka.client", "aiokafka.cluster", "aiokafka.conn", "aiokafka.consumer.fetcher", "aiokafka.producer.sender"):
+    logging.getLogger(_name).setLevel(logging.CRITICAL)
 
 #: The broker's word on this record, not on the broker: sending it again cannot help.
 _UNACCEPTABLE = (MessageSizeTooLargeError, RecordListTooLargeError)
 #: Wrong, but not for want of a connection: a new one would not help either.
 _CONNECTED = (UnknownTopicOrPartitionError, TopicAuthorizationFailedError)
 _RETRY_S = 0.2
-_IDLE_PROBE_S = 5.0
+_IDLE_PROBE_S = 2.0
+_READ_TIMEOUT_MS = 5_000
 
 
 def record_of(message: Any) -> Record:
@@ -46,6 +50,18 @@ def record_of(message: Any) -> Record:
         headers=tuple((name, value or b"") for name, value in message.headers or ()),
         timestamp=datetime.fromtimestamp(message.timestamp / 1000, UTC),
     )
+
+
+async def stop_consumer(consumer: AIOKafkaConsumer) -> None:
+    """Stop it, whatever the broker does. aiokafka (0.14, Fetcher.close) lets the cancellation of its own fetch task out when
+    the broker has just gone away, and then stays connected."""
+    try:
+        await consumer.stop()
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        await consumer._client.close()
 
 
 class KafkaLog:
@@ -121,6 +137,7 @@ class KafkaLog:
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             max_partition_fetch_bytes=self._record_limit,
+            request_timeout_ms=_READ_TIMEOUT_MS,
         )
         try:
             async with aclosing(_records(consumer, follow=follow, last=last)) as records:
@@ -129,7 +146,7 @@ class KafkaLog:
         except (KafkaError, TimeoutError) as error:
             raise BrokerUnavailable("read", topic, type(error).__name__) from None
         finally:
-            await consumer.stop()
+            await stop_consumer(consumer)
 
     async def _connect(self) -> AIOKafkaProducer:
         producer = AIOKafkaProducer(

@@ -25,7 +25,7 @@ class TopicSpec:
 @contextmanager
 def _admin(bootstrap: str, action: str) -> Iterator[KafkaAdminClient]:
     try:
-        admin = KafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=10_000)
+        admin = KafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=10_000, bootstrap_timeout_ms=5_000)
         try:
             yield admin
         finally:
@@ -68,6 +68,28 @@ def end_offsets(bootstrap: str, topic: str) -> Mapping[int, int]:
     with _admin(bootstrap, "end offsets") as admin:
         partitions = [TopicPartition(topic, number) for number in range(_partitions(admin).get(topic, 0))]
         return {partition.partition: offset for partition, offset in _ends(admin, partitions).items()}
+
+
+@dataclass(frozen=True, slots=True)
+class TopicSize:
+    """Partitions of a topic and the records it now holds (of a compacted topic: at most)."""
+
+    partitions: int
+    records: int
+
+
+def topic_sizes(bootstrap: str, names: Sequence[str]) -> Mapping[str, TopicSize]:
+    """Of those topics that exist. Raises BrokerUnavailable."""
+    with _admin(bootstrap, "topic sizes") as admin:
+        counts = {name: count for name, count in _partitions(admin).items() if name in names}
+        partitions = [TopicPartition(name, number) for name, count in counts.items() for number in range(count)]
+        if not partitions:
+            return {}
+        begins = admin.list_partition_offsets(dict.fromkeys(partitions, OffsetSpec.EARLIEST))
+        records = dict.fromkeys(counts, 0)
+        for one, end in _ends(admin, partitions).items():
+            records[one.topic] += end - begins[one].offset
+        return {name: TopicSize(count, records[name]) for name, count in counts.items()}
 
 
 def group_offsets(bootstrap: str, group: str) -> Mapping[tuple[str, int], int]:

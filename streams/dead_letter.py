@@ -5,6 +5,7 @@ from __future__ import annotations
 from schemas.errors import RadstreamError, ResourceRefused
 from schemas.identifiers import identity
 from schemas.ports import Headers, Outgoing, Record
+from streams.due import ATTEMPTS, PARKED_FROM, origin_of
 from streams.emission import headers
 from streams.topics import DEAD_LETTERS
 
@@ -37,7 +38,7 @@ def dead_letter(record: Record, step: str, error: Exception, attempts: int) -> O
     if isinstance(error, ResourceRefused):
         ours += (("operation-outcome", error.operation_outcome[:OUTCOME_LIMIT]),)
     ours += headers(
-        id=str(identity("dead-letter", str(place), step)),
+        id=str(identity("dead-letter", step, origin_of(record))),
         type=DEAD_LETTER_TYPE,
         time=record.timestamp,
         cause=record,
@@ -47,7 +48,8 @@ def dead_letter(record: Record, step: str, error: Exception, attempts: int) -> O
 
 
 def original_of(letter: Record) -> Outgoing:
-    """The record that a dead letter was made of, to be sent again. Raises ValueError when it is no dead letter."""
+    """The record that a dead letter was made of, to be sent again as if it had never been tried. Raises ValueError when it is
+    no dead letter."""
     firsts = [index for index, (name, _) in enumerate(letter.headers) if name == _FIRST]
     if not firsts:
         raise ValueError(f"{letter.place} is no dead letter: no header names the original topic")
@@ -56,5 +58,5 @@ def original_of(letter: Record) -> Outgoing:
         topic=letter.headers[first][1].decode("utf-8"),
         key=letter.key,
         value=letter.value,
-        headers=letter.headers[:first],
+        headers=tuple(one for one in letter.headers[:first] if one[0] not in (ATTEMPTS, PARKED_FROM)),
     )

@@ -17,7 +17,7 @@ import structlog
 from schemas.errors import ModelFailed, NotYet, RadstreamError, Refused, Rejected, Unavailable
 from schemas.ports import Clock, Due, EventLog, Record, Step
 from streams.dead_letter import dead_letter
-from streams.due import MAX_ATTEMPTS, park
+from streams.due import MAX_ATTEMPTS, attempts_of, park
 
 logger = structlog.get_logger()
 T = TypeVar("T")
@@ -43,7 +43,7 @@ class StepStopped(RadstreamError):
 class DueStore(Protocol):
     """The one thing the guard needs of a CaseStore."""
 
-    async def put_due(self, due: Due) -> None: ...
+    async def put_due(self, due: Due, /) -> None: ...
 
 
 class _StopAsked(Exception):
@@ -117,7 +117,7 @@ class Guard:
         return Outcome.DONE
 
     async def _park(self, record: Record, error: NotYet) -> Outcome:
-        attempts = _attempts(record) + 1
+        attempts = attempts_of(record) + 1
         if attempts >= MAX_ATTEMPTS:
             return await self._dead_letter(record, error, reason=error.reason)
         due = park(record, self.name, error, attempts, self._clock.now())
@@ -126,7 +126,7 @@ class Guard:
         return Outcome.PARKED
 
     async def _dead_letter(self, record: Record, error: Exception, reason: str) -> Outcome:
-        letter = dead_letter(record, self.name, error, _attempts(record) + 1)
+        letter = dead_letter(record, self.name, error, attempts_of(record) + 1)
         await self._available(record, lambda: self._log.append([letter]))
         logger.error("dead letter", step=self.name, place=str(record.place), error=type(error).__name__, reason=reason)
         return Outcome.DEAD_LETTER
@@ -168,12 +168,6 @@ class Guard:
         except TimeoutError:
             return False
         return True
-
-
-def _attempts(record: Record) -> int:
-    """How often the record was parked before; a foreign producer may have written anything into the header."""
-    told = record.header("attempts") or ""
-    return int(told) if told.isascii() and told.isdecimal() and len(told) < 10 else 0
 
 
 def _where(error: Exception) -> str:

@@ -14,7 +14,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError
 
-from connectors.kafka import record_of
+from connectors.kafka import record_of, stop_consumer
 from schemas.errors import BrokerUnavailable
 from streams.guard import Guard, Outcome, StepStopped
 from streams.runner import HEARTBEAT_S, LONGEST_PAUSE_S, SESSION_TIMEOUT_S, group_of
@@ -63,7 +63,7 @@ class WindowRunner:
             try:
                 await run.drain(self._drain_s)
             finally:
-                await consumer.stop()
+                await stop_consumer(consumer)
         if run.failure is not None:
             raise run.failure
 
@@ -84,7 +84,7 @@ class WindowRunner:
             try:
                 await consumer.start()
             except KafkaError as error:
-                await consumer.stop()
+                await stop_consumer(consumer)
                 if left == 0 or not error.retriable:
                     raise BrokerUnavailable("consume", self.group, type(error).__name__) from None
                 await asyncio.sleep(_START_PAUSE_S)

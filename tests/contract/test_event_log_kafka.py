@@ -1,0 +1,130 @@
+"""KafkaLog on a real Kafka, and what it does when the broker goes away, hangs and comes back."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Iterator
+from uuid import uuid4
+
+import pytest
+
+from connectors.kafka import KafkaLog
+from connectors.kafka_admin import TopicSpec, end_offsets, ensure_topics, group_lag, list_topics
+from schemas.errors import BrokerUnavailable, SettingsInvalid
+from schemas.ports import Outgoing
+from streams.services import LocalServices, ServicePorts, running_services
+from tests.contract.event_log import EventLogContract, contents
+
+pytestmark = pytest.mark.service
+
+
+@pytest.fixture(scope="module")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServices]:
+    """A broker of our own: it is stopped and started here."""
+    folder = tmp_path_factory.mktemp("services")
+    with running_services(folder, ServicePorts.free(), only=("kafka",), tell=lambda _: None) as services:
+        yield services
+
+
+@pytest.fixture
+def topic(kafka: LocalServices) -> str:
+    name = f"topic-{uuid4().hex}"
+    ensure_topics(kafka.kafka_bootstrap, [TopicSpec(name, 4, {"max.message.bytes": str(1024 * 1024)})])
+    return name
+
+
+@pytest.fixture
+async def log(kafka: LocalServices) -> AsyncIterator[KafkaLog]:
+    async with KafkaLog(kafka.kafka_bootstrap) as log:
+        yield log
+
+
+class TestKafkaLog(EventLogContract):
+    pass
+
+
+async def _append_when_back(log: KafkaLog, record: Outgoing) -> None:
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                await log.append([record])
+            except BrokerUnavailable:
+                await asyncio.sleep(0.1)
+            else:
+                return
+
+
+async def test_a_broker_that_goes_away_and_comes_back(kafka: LocalServices, log: KafkaLog, topic: str) -> None:
+    await log.append([Outgoing(topic, b"k", b"before")])
+    await asyncio.to_thread(kafka.down, "kafka", kill=True)
+    try:
+        began = time.monotonic()
+        with pytest.raises(BrokerUnavailable):
+            await log.append([Outgoing(topic, b"k", b"lost %d" % number) for number in range(3)])
+        assert time.monotonic() - began < 6
+        began = time.monotonic()
+        for _ in range(10):
+            with pytest.raises(BrokerUnavailable):
+                await log.append([Outgoing(topic, b"k", b"lost too")])
+        assert time.monotonic() - began < 0.5, "a broker known to be away is not waited for"
+        with pytest.raises(BrokerUnavailable):
+            await contents(log, topic)
+        with pytest.raises(BrokerUnavailable):
+            await KafkaLog(kafka.kafka_bootstrap).start()
+        with pytest.raises(BrokerUnavailable):
+            await asyncio.to_thread(list_topics, kafka.kafka_bootstrap)
+    finally:
+        await asyncio.to_thread(kafka.up, "kafka")
+    await _append_when_back(log, Outgoing(topic, b"k", b"after"))
+    assert [record.value for record in await contents(log, topic)] == [b"before", b"after"]
+
+
+async def test_a_broker_that_hangs(kafka: LocalServices, log: KafkaLog, topic: str) -> None:
+    await log.append([Outgoing(topic, b"k", b"before")])
+    pid = next(status.pid for status in kafka.status("kafka"))
+    assert pid is not None
+    os.killpg(pid, signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        with pytest.raises(BrokerUnavailable):
+            await log.append([Outgoing(topic, b"k", b"perhaps")])
+        assert time.monotonic() - began < 6
+    finally:
+        os.killpg(pid, signal.SIGCONT)
+    await _append_when_back(log, Outgoing(topic, b"k", b"after"))
+    values = [record.value for record in await contents(log, topic)]
+    assert values[0] == b"before"
+    assert values[-1] == b"after", "what was given up is not written after what came next"
+    assert set(values) <= {b"before", b"perhaps", b"after"}
+
+
+async def test_following_a_broker_that_goes_away(kafka: LocalServices, log: KafkaLog, topic: str) -> None:
+    await log.append([Outgoing(topic, b"k", b"before")])
+    records = log.read(topic, follow=True)
+    assert (await anext(records)).value == b"before"
+    await asyncio.to_thread(kafka.down, "kafka", kill=True)
+    try:
+        async with asyncio.timeout(60):
+            with pytest.raises(BrokerUnavailable):
+                await anext(records)
+    finally:
+        await asyncio.to_thread(kafka.up, "kafka")
+
+
+async def test_topics_and_lag(kafka: LocalServices, log: KafkaLog, topic: str) -> None:
+    bootstrap = kafka.kafka_bootstrap
+    places = await log.append([Outgoing(topic, b"%d" % number, b"") for number in range(20)])
+
+    def ask() -> None:
+        assert list_topics(bootstrap)[topic] == 4
+        assert ensure_topics(bootstrap, [TopicSpec(topic, 4), TopicSpec(f"{topic}-b", 2)]) == [f"{topic}-b"]
+        with pytest.raises(SettingsInvalid):
+            ensure_topics(bootstrap, [TopicSpec(topic, 3)])
+        expected = {n: sum(place.partition == n for place in places) for n in range(4)}
+        assert end_offsets(bootstrap, topic) == expected
+        assert group_lag(bootstrap, "nobody", [topic]) == {(topic, n): count for n, count in expected.items()}
+
+    await asyncio.to_thread(ask)
