@@ -155,6 +155,8 @@ class _Deadline:
     def __init__(self, seconds: float) -> None:
         self.passed = False
         self.connection: HTTPConnection | None = None
+        #: of the answer: a connection forgets it when the peer announces that it will close
+        self.sock: socket.socket | None = None
         self._over = False
         self._lock = threading.Lock()
         self._timer = threading.Timer(seconds, self._cut)
@@ -179,7 +181,7 @@ class _Deadline:
             if self._over:
                 return
             self.passed = True
-            sock = self.connection.sock if self.connection is not None else None
+            sock = self.sock or (self.connection.sock if self.connection is not None else None)
             if sock is not None:
                 with contextlib.suppress(OSError):  # not connected any more
                     sock.shutdown(socket.SHUT_RDWR)
@@ -190,8 +192,9 @@ class _Cuttable:
 
     def request(self, *args: Any, **kwargs: Any) -> None:
         _current.deadline.check()  # no second try after the deadline
-        _current.deadline.connection = self
+        _current.deadline.connection, _current.deadline.sock = self, None
         super().request(*args, **kwargs)  # type: ignore[misc]
+        _current.deadline.sock = self.sock  # type: ignore[attr-defined]
 
 
 class _Connection(_Cuttable, HTTPConnection):

@@ -41,6 +41,7 @@ class PebbleDecoder:
             initargs=(memory_limit_bytes,),
             context=multiprocessing.get_context("spawn"),
         )
+        self._pool.schedule(int)  # starts the workers now, not with the first study
 
     async def decode(self, part10: bytes, expected: SOPInstanceUID) -> Radiograph:
         """See `ImageDecoder.decode`. A cancelled call kills its worker."""
@@ -51,6 +52,8 @@ class PebbleDecoder:
                 radiograph: Radiograph = await asyncio.wrap_future(future)
             except TimeoutError:
                 raise InvalidResource("decode", reference, f"not decoded within {self._timeout_s:g} s") from None
+            except MemoryError:  # receiving or returning it; inside the decoders the worker names it
+                raise InvalidResource("decode", reference, "needs more memory than a decoding process may have") from None
             except ProcessExpired as error:
                 ended = f"its decoding process ended with code {error.exitcode}"
             else:

@@ -12,14 +12,15 @@ import os
 import resource
 import sys
 import warnings
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.pixels import apply_modality_lut, pixel_array
+from pydicom.multival import MultiValue
+from pydicom.pixels.processing import apply_modality_lut
+from pydicom.pixels.utils import pixel_array
 from pydicom.uid import (
     JPEG2000,
     JPEG2000Lossless,
@@ -157,13 +158,12 @@ def pixel_spacing(image: Dataset) -> tuple[tuple[float, float] | None, str | Non
     return (detector, "detector") if detector is not None else (None, None)
 
 
-def _spacing(value: Sequence[Any] | None) -> tuple[float, float] | None:
-    if not isinstance(value, Sequence) and not hasattr(value, "__len__"):
-        return None
-    if len(value) != 2:
+def _spacing(value: Any) -> tuple[float, float] | None:
+    """DS, VM 2; None for what no detector has: zeros and infinities are sent, too."""
+    if not isinstance(value, MultiValue) or len(value) != 2:
         return None
     row, column = float(value[0]), float(value[1])
-    return (row, column) if 0 < row < 100 and 0 < column < 100 else None  # zeros and infinities are sent, too
+    return (row, column) if 0 < row < 100 and 0 < column < 100 else None
 
 
 def _text(image: Dataset, keyword: str) -> str | None:

@@ -112,7 +112,7 @@ class DicomWebArchive:
             accept=_JSON,
             body=body + b"--" + boundary + b"--\r\n",
             content_type=f"{_PART10}; boundary={boundary.decode('ascii')}",
-            accepted_statuses=frozenset({200, 202, 400, 409}),  # PS3.18 table 10.5.3-1; Orthanc: 400 for 409
+            accepted_statuses=frozenset({200, 202}),  # 202: some failed or were changed, PS3.18 table 10.5.3-1
         )
         result = parsed(answer, "store", reference)
         if not isinstance(result, dict):

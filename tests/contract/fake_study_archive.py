@@ -1,0 +1,70 @@
+"""An archive in memory, for tests of steps; it keeps the contract of tests/contract/study_archive.py."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+import pydicom
+from pydicom.dataset import Dataset
+
+from schemas.dicom import is_image
+from schemas.errors import ResourceRefused, StudyIncomplete
+from schemas.events import ImageReference
+from schemas.identifiers import AccessionNumber, PatientIdentifier, SeriesInstanceUID, SOPInstanceUID, StudyInstanceUID
+from schemas.ports import StudyDescription
+
+
+class FakeStudyArchive:
+    def __init__(self, default_assigner: str = "SITE") -> None:
+        self._default_assigner = default_assigner
+        self._files: dict[tuple[str, str], bytes] = {}
+
+    async def describe(self, study: StudyInstanceUID) -> StudyDescription:
+        headers = [_header(file) for (of, _), file in sorted(self._files.items()) if of == study]
+        if not headers:
+            raise StudyIncomplete("describe", f"study {study}", "unknown")
+        first = next((header for header in headers if is_image(header.SOPClassUID)), headers[0])
+        issuers = first.get("IssuerOfAccessionNumberSequence")
+        return StudyDescription(
+            study,
+            AccessionNumber(
+                value=first.AccessionNumber, assigner=issuers[0].LocalNamespaceEntityID if issuers else self._default_assigner
+            )
+            if first.get("AccessionNumber")
+            else None,
+            PatientIdentifier(value=first.PatientID, assigner=first.get("IssuerOfPatientID") or self._default_assigner)
+            if first.get("PatientID")
+            else None,
+            tuple(_image(header) for header in headers if is_image(header.SOPClassUID)),
+        )
+
+    async def instance(self, study: StudyInstanceUID, image: ImageReference) -> bytes:
+        try:
+            return self._files[(study, image.sop_instance_uid)]
+        except KeyError:
+            raise StudyIncomplete("fetch", f"instance {image.sop_instance_uid}", "unknown") from None
+
+    async def store(self, instances: Sequence[bytes]) -> None:
+        for file in instances:
+            try:
+                header = _header(file)
+            except pydicom.errors.InvalidDicomError:
+                raise ResourceRefused("store", "instance", "not a DICOM file") from None
+            self._files[(str(header.StudyInstanceUID), str(header.SOPInstanceUID))] = file
+
+
+def _header(file: bytes) -> Dataset:
+    return pydicom.dcmread(io.BytesIO(file), stop_before_pixels=True)
+
+
+def _image(header: Dataset) -> ImageReference:
+    return ImageReference(
+        series_instance_uid=SeriesInstanceUID(header.SeriesInstanceUID),
+        sop_instance_uid=SOPInstanceUID(header.SOPInstanceUID),
+        sop_class_uid=str(header.SOPClassUID),
+        modality=header.get("Modality"),
+        body_part_examined=header.get("BodyPartExamined"),
+        view_position=header.get("ViewPosition"),
+        presentation_intent_type=header.get("PresentationIntentType"),
+    )

@@ -1,0 +1,102 @@
+"""What every StudyArchive keeps. A subclass gives the fixture `archive`, whose default assigner is SITE."""
+
+from __future__ import annotations
+
+import io
+
+import pydicom
+import pytest
+from pydicom.uid import generate_uid
+
+from schemas.errors import ResourceRefused, StudyIncomplete
+from schemas.events import ImageReference, revision_of
+from schemas.identifiers import AccessionNumber, PatientIdentifier, SeriesInstanceUID, SOPInstanceUID, StudyInstanceUID
+from schemas.ports import StudyArchive
+from tests.contract.example_images import part10, radiograph, structured_report, study_of, uid_of, with_issuers
+
+
+class StudyArchiveContract:
+    async def test_what_was_stored_is_described(self, archive: StudyArchive) -> None:
+        first = radiograph(PresentationIntentType="FOR PRESENTATION")
+        second = radiograph(StudyInstanceUID=first.StudyInstanceUID, ViewPosition=None, BodyPartExamined=None)
+        await archive.store([part10(first), part10(second)])
+
+        described = await archive.describe(study_of(first))
+
+        assert described.study_instance_uid == study_of(first)
+        assert described.accession_number == AccessionNumber(value="A1", assigner="SITE")
+        assert described.patient == PatientIdentifier(value="P1", assigner="SITE")
+        assert list(described.images) == sorted(described.images, key=lambda image: image.sop_instance_uid)
+        by_uid = {image.sop_instance_uid: image for image in described.images}
+        assert by_uid == {
+            uid_of(first): ImageReference(
+                series_instance_uid=SeriesInstanceUID(first.SeriesInstanceUID),
+                sop_instance_uid=uid_of(first),
+                sop_class_uid=str(first.SOPClassUID),
+                modality="CR",
+                body_part_examined="CHEST",
+                view_position="PA",
+                presentation_intent_type="FOR PRESENTATION",
+            ),
+            uid_of(second): ImageReference(
+                series_instance_uid=SeriesInstanceUID(second.SeriesInstanceUID),
+                sop_instance_uid=uid_of(second),
+                sop_class_uid=str(second.SOPClassUID),
+                modality="CR",
+            ),
+        }
+
+    async def test_the_issuers_in_the_file_are_the_assigners(self, archive: StudyArchive) -> None:
+        image = with_issuers(radiograph(), accession="RIS", patient="WARD")
+        await archive.store([part10(image)])
+        described = await archive.describe(study_of(image))
+        assert described.accession_number == AccessionNumber(value="A1", assigner="RIS")
+        assert described.patient == PatientIdentifier(value="P1", assigner="WARD")
+
+    async def test_a_study_without_numbers_has_none(self, archive: StudyArchive) -> None:
+        image = radiograph(AccessionNumber="", PatientID="")
+        await archive.store([part10(image)])
+        described = await archive.describe(study_of(image))
+        assert described.accession_number is None
+        assert described.patient is None
+
+    async def test_a_structured_report_makes_no_new_revision(self, archive: StudyArchive) -> None:
+        image = radiograph()
+        await archive.store([part10(image)])
+        before = await archive.describe(study_of(image))
+        await archive.store([part10(structured_report(image.StudyInstanceUID))])
+        after = await archive.describe(study_of(image))
+        assert [reference.sop_instance_uid for reference in after.images] == [uid_of(image)]
+        assert revision_of(after.images) == revision_of(before.images)
+
+    async def test_one_more_image_is_a_new_revision(self, archive: StudyArchive) -> None:
+        image = radiograph()
+        await archive.store([part10(image)])
+        before = await archive.describe(study_of(image))
+        await archive.store([part10(radiograph(StudyInstanceUID=image.StudyInstanceUID))])
+        assert revision_of((await archive.describe(study_of(image))).images) != revision_of(before.images)
+
+    async def test_an_instance_comes_back_as_stored(self, archive: StudyArchive) -> None:
+        image = radiograph()
+        await archive.store([part10(image)])
+        described = await archive.describe(study_of(image))
+        back = pydicom.dcmread(io.BytesIO(await archive.instance(study_of(image), described.images[0])))
+        assert back.SOPInstanceUID == image.SOPInstanceUID
+        assert back.file_meta.TransferSyntaxUID == image.file_meta.TransferSyntaxUID
+        assert back.PixelData == image.PixelData
+
+    async def test_an_unknown_study_is_incomplete(self, archive: StudyArchive) -> None:
+        with pytest.raises(StudyIncomplete):
+            await archive.describe(StudyInstanceUID(generate_uid()))
+
+    async def test_an_unknown_instance_is_incomplete(self, archive: StudyArchive) -> None:
+        image = radiograph()
+        await archive.store([part10(image)])
+        reference = (await archive.describe(study_of(image))).images[0]
+        missing = reference.model_copy(update={"sop_instance_uid": SOPInstanceUID(generate_uid())})
+        with pytest.raises(StudyIncomplete):
+            await archive.instance(study_of(image), missing)
+
+    async def test_what_is_not_dicom_is_refused(self, archive: StudyArchive) -> None:
+        with pytest.raises(ResourceRefused):
+            await archive.store([part10(radiograph()), b"this is no DICOM file"])

@@ -1,0 +1,99 @@
+"""A file that kills, hangs or swells its decoding process costs that process only."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from connectors import decoding_worker
+from connectors.decoding import PebbleDecoder
+from schemas.errors import InvalidResource, RadstreamError, Unsuitable
+from schemas.findings import NotAnalysedReason
+from schemas.identifiers import SOPInstanceUID
+from schemas.ports import Radiograph
+from tests.contract.example_images import RAMP, part10, radiograph, uid_of
+
+IMAGE = radiograph()
+GOOD = part10(IMAGE)
+UID = uid_of(IMAGE)
+
+
+def _misbehave(part10: bytes, expected: SOPInstanceUID, pixel_limit: int) -> Radiograph:
+    """Runs in the worker: does what the file's first word says, or decodes it."""
+    match part10[:200].split(b" "):
+        case b"exit", *_:
+            os._exit(3)
+        case b"segfault", *_:
+            os.kill(os.getpid(), signal.SIGSEGV)
+        case b"hang", *_:
+            while True:
+                pass
+        case b"swell", *_:
+            np.ones(1024**3, dtype=np.float64)
+        case b"die-once", flag:
+            if not Path(os.fsdecode(flag)).exists():
+                Path(os.fsdecode(flag)).touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            raise Unsuitable("decode", "instance", "alive", NotAnalysedReason.WRONG_VIEW)
+        case b"unsuitable", *_:
+            raise Unsuitable("decode", "instance", "why", NotAnalysedReason.WRONG_VIEW)
+        case b"modules", *_:
+            raise InvalidResource("decode", "instance", " ".join(sorted(sys.modules)))
+    return decoding_worker.decode(part10, expected, pixel_limit)
+
+
+@pytest.fixture(scope="module")
+def decoder() -> Iterator[PebbleDecoder]:
+    decoder = PebbleDecoder(workers=1, timeout_s=3, memory_limit_bytes=2 * 1024**3, pixel_limit=1_000_000, function=_misbehave)
+    yield decoder
+    decoder.close()
+
+
+@pytest.mark.parametrize("word", [b"exit", b"segfault", b"hang", b"swell"])
+async def test_it_costs_that_file_only(decoder: PebbleDecoder, word: bytes) -> None:
+    answers = await asyncio.gather(*(decoder.decode(file, UID) for file in (GOOD, word, GOOD)), return_exceptions=True)
+    assert isinstance(answers[1], InvalidResource)
+    for answer in (answers[0], answers[2]):
+        assert isinstance(answer, Radiograph)
+        np.testing.assert_array_equal(answer.pixels, RAMP)
+
+
+async def test_a_process_killed_from_outside_is_no_fault_of_the_file(decoder: PebbleDecoder, tmp_path: Path) -> None:
+    with pytest.raises(Unsuitable, match="alive"):
+        await decoder.decode(b"die-once " + os.fsencode(tmp_path / "died"), UID)
+
+
+async def test_errors_cross_the_border_whole(decoder: PebbleDecoder) -> None:
+    with pytest.raises(Unsuitable) as caught:
+        await decoder.decode(b"unsuitable", UID)
+    assert caught.value.code is NotAnalysedReason.WRONG_VIEW
+    assert isinstance(caught.value, RadstreamError)
+
+
+async def test_a_cancelled_call_frees_its_worker(decoder: PebbleDecoder) -> None:
+    await decoder.decode(GOOD, UID)
+    hanging = asyncio.create_task(decoder.decode(b"hang", UID))
+    await asyncio.sleep(0.2)  # let the worker take it; freed either way
+    hanging.cancel()
+    np.testing.assert_array_equal((await decoder.decode(GOOD, UID)).pixels, RAMP)
+
+
+async def test_workers_never_import_torch(decoder: PebbleDecoder) -> None:
+    with pytest.raises(InvalidResource) as caught:
+        await decoder.decode(b"modules", UID)
+    modules = set(str(caught.value).split())
+    assert "connectors.decoding_worker" in modules
+    assert not modules & {"torch", "torchvision", "models", "streams", "faust"}
+
+
+def test_a_worker_that_has_torch_refuses_to_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", os)
+    with pytest.raises(RuntimeError, match="torch"):
+        decoding_worker.initialise(2 * 1024**3)
