@@ -32,14 +32,19 @@ AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable output.")
 
 
 @app.command()
-def up() -> None:
+def up(
+    detach: Annotated[bool, typer.Option("--detach", help="Leave it running behind this terminal, once it is ready.")] = False,
+) -> None:
     """Run the whole engine in this terminal: one process per role, restarted when it ends. Ctrl-C stops it.
 
     Kafka, the archive and the FHIR server must run: see [bold]radstream services up[/bold] and [bold]radstream doctor[/bold].
     """
-    from streams.up import run_up
+    from streams.up import run_up, start_up
 
-    asyncio.run(run_up(read_settings(), console.print))
+    if detach:
+        console.print(asyncio.run(start_up(read_settings())), highlight=False)
+    else:
+        asyncio.run(run_up(read_settings(), console.print))
 
 
 @app.command()

@@ -31,7 +31,8 @@ class RoleWillNotStart(RadstreamError):
 
 
 class Supervisor:
-    """Runs `python -m streams.role ROLE` for each role: not the command line, whose imports a role does not need. `run_folder` holds the health files and the log of each role."""
+    """Runs `python -m streams.role ROLE` for each role: not the command line, whose imports a role does not need.
+    `run_folder` holds the health files and the log of each role."""
 
     def __init__(
         self, roles: Sequence[str], run_folder: Path, *, kill_after_s: float, environment: Mapping[str, str] | None = None

@@ -1,75 +1,94 @@
-"""`radstream up` and `radstream down`: the whole engine from one terminal."""
+"""`radstream up` and `radstream down`: the whole engine from one terminal, or behind it."""
 
 from __future__ import annotations
 
 import asyncio
-import os
-import select
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from schemas.errors import Unavailable
 from streams.observability import configure_logging
+from streams.services import process
+from streams.services.process import RunningProcess
 from streams.settings import Settings
 from streams.supervisor import Supervisor
 from streams.wiring import ROLES, ensure_all_topics
+
+_READY_S = 120.0
 
 
 class AlreadyUp(Unavailable):
     """Another engine runs from the same folder."""
 
 
-def _pid_file(settings: Settings) -> Path:
-    return settings.run_folder / "engine.pid"
+class NotUp(Unavailable):
+    """The engine that was started ended, or is not ready in time."""
 
 
-def _running(settings: Settings) -> int | None:
-    """The pid of the engine that runs from this folder. The file alone proves nothing: pids are used again."""
-    try:
-        pid = int(_pid_file(settings).read_text())
-        command = Path(f"/proc/{pid}/cmdline").read_bytes()
-    except (FileNotFoundError, ValueError):
-        return None
-    return pid if b"radstream" in command or b"streams" in command else None
+def _file(settings: Settings) -> Path:
+    """Remembers the engine that is ready; outside the folder of health files."""
+    return settings.run_folder.with_suffix(".engine.json")
+
+
+def _running(settings: Settings) -> RunningProcess | None:
+    engine = process.recall(_file(settings))
+    return engine if engine and engine.is_alive() else None
+
+
+def _refuse_second(settings: Settings) -> None:
+    if engine := _running(settings):
+        advice = f"an engine already runs from {settings.run_folder}; `radstream down` stops it"
+        raise AlreadyUp("up", f"process {engine.pid}", advice)
 
 
 async def run_up(settings: Settings, tell: Callable[[str], None]) -> None:
     """Runs until TERM or Ctrl-C. Raises AlreadyUp, BrokerUnavailable, TimeoutError (a role is not ready)."""
     configure_logging("up")
-    if pid := _running(settings):
-        raise AlreadyUp("up", f"process {pid}", f"an engine already runs from {settings.run_folder}; `radstream down` stops it")
+    _refuse_second(settings)
     settings.run_folder.mkdir(parents=True, exist_ok=True)
     await asyncio.to_thread(ensure_all_topics, settings)
     supervisor = Supervisor(ROLES, settings.run_folder, kill_after_s=settings.runner.kill_after_s)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, supervisor.stop)
-    _pid_file(settings).write_text(str(os.getpid()))
     try:
         async with supervisor.running():
-            await supervisor.ready(120)
+            await supervisor.ready(_READY_S)
+            process.myself().remember(_file(settings))
             tell(
                 f"radstream is up: MLLP on {settings.mllp.host}:{settings.mllp.port}, logs in {settings.run_folder}. "
                 "Ctrl-C or `radstream down` stops it."
             )
             await supervisor.stopped()
     finally:
-        _pid_file(settings).unlink(missing_ok=True)
+        _file(settings).unlink(missing_ok=True)
+
+
+async def start_up(settings: Settings) -> str:
+    """Starts the engine behind this terminal and returns, in words, once it is ready. Raises AlreadyUp, NotUp."""
+    _refuse_second(settings)
+    settings.run_folder.mkdir(parents=True, exist_ok=True)
+    log = settings.run_folder / "up.log"
+    engine = process.start([sys.executable, "-m", "streams", "up"], Path.cwd(), log, {}, attached=False)
+    try:
+        async with asyncio.timeout(_READY_S + 30):
+            while _running(settings) is None:
+                if not engine.is_alive():
+                    raise NotUp("up", f"process {engine.pid}", f"the engine ended while starting; see {log}")
+                await asyncio.sleep(0.1)  # another process says so in a file: there is no event to await
+    except TimeoutError:
+        await asyncio.to_thread(engine.stop)
+        raise NotUp("up", f"process {engine.pid}", f"the engine is not ready; see the logs in {settings.run_folder}") from None
+    return f"the engine is up: MLLP on {settings.mllp.host}:{settings.mllp.port}, logs in {settings.run_folder}"
 
 
 def stop_up(settings: Settings) -> str:
-    """TERM to the running engine, and its end awaited. Returns what happened, in words."""
-    pid = _running(settings)
-    if pid is None:
+    """TERM to the running engine, its end awaited, KILL after a time: its roles die with it, and nothing is lost. Returns what
+    happened, in words."""
+    engine = _running(settings)
+    if engine is None:
         return "no engine runs from this folder"
-    handle = os.pidfd_open(pid)
-    try:
-        signal.pidfd_send_signal(handle, signal.SIGTERM)
-        ended, _, _ = select.select([handle], [], [], settings.runner.kill_after_s + 5)
-        if not ended:
-            signal.pidfd_send_signal(handle, signal.SIGKILL)  # its roles die with it (PR_SET_PDEATHSIG)
-            return "the engine did not stop in time and was killed; nothing is lost"
-    finally:
-        os.close(handle)
+    engine.stop(settings.runner.kill_after_s + 5)
     return "the engine has stopped"

@@ -57,6 +57,11 @@ class RunningProcess:
         partial.replace(file)
 
 
+def myself() -> RunningProcess:
+    """The process that asks."""
+    return RunningProcess(os.getpid(), _start_ticks(os.getpid()) or 0, {})
+
+
 def recall(file: Path) -> RunningProcess | None:
     """What `remember` wrote, or None; the process may have ended since."""
     try:
