@@ -8,7 +8,9 @@ from collections.abc import Sequence
 
 import structlog
 
-from connectors.mllp.server import Limits, MllpServer, Received
+from connectors.mllp.connection import Limits
+from connectors.mllp.received import Received
+from connectors.mllp.server import MllpServer
 from schemas.errors import SettingsInvalid, Unavailable, UnsupportedMessage
 from schemas.events import RAW_MESSAGE_TYPE
 from schemas.hl7v2.charset import codec_of

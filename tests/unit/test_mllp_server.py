@@ -12,8 +12,10 @@ import pytest
 
 from connectors.mllp.acknowledgement import Ack, read_acknowledgement
 from connectors.mllp.client import MllpClient, MllpReceiverUnavailable
+from connectors.mllp.connection import Limits
 from connectors.mllp.framing import Frame, FrameDecoder, frame
-from connectors.mllp.server import Limits, MllpServer, Received
+from connectors.mllp.received import Received
+from connectors.mllp.server import MllpServer
 from schemas.errors import BrokerUnavailable, MalformedMessage, SettingsInvalid
 
 
