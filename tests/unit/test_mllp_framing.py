@@ -14,7 +14,9 @@ MESSAGE = b"MSH|^~\\&|RIS|H\rPID|1\r"
 
 #: bytes that matter to the framing are frequent, so that every boundary is met
 _bytes = st.lists(
-    st.one_of(st.sampled_from([b"\x0b", b"\x1c", b"\r", b"\n", b"MSH", b"FHS", b"M", b"\x1c\r", b"\x0bMSH|", b"x"]), st.binary(max_size=5)),
+    st.one_of(
+        st.sampled_from([b"\x0b", b"\x1c", b"\r", b"\n", b"MSH", b"FHS", b"M", b"\x1c\r", b"\x0bMSH|", b"x"]), st.binary(max_size=5)
+    ),
     max_size=20,
 ).map(b"".join)
 _content = st.binary(max_size=60).filter(lambda c: b"\x1c\r" not in c and b"\x0b" not in c and not c.endswith(b"\x1c"))
