@@ -22,14 +22,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
-from schemas.renderings.hl7orm import order_message
 
 from connectors.kafka import KafkaLog
 from connectors.mllp.client import MllpClient
 from schemas.events import AnalysisRequested
-from schemas.identifiers import AccessionNumber, PatientIdentifier, PlacerOrderNumber
 from schemas.ports import Record
 from streams import topics
+from streams.demo.orders import order_for
 from streams.demo.radiographs import CHEST, copy_of, study_uid_of
 from streams.local_engine import LocalEngine, local_engine, settings_for
 from streams.services import LocalServices, ServicePorts
@@ -121,16 +120,9 @@ async def run(studies: int, warm_ups: int, interval: float, folder: Path) -> dic
             async with MllpClient(engine.settings.mllp.host, engine.settings.mllp.port) as mllp:
                 for number, accession in enumerate(track(accessions, description="studies", console=console)):
                     await asyncio.sleep(max(0.0, begun + number * interval - time.monotonic()))  # the stated rate
-                    await mllp.send(
-                        order_message(
-                            placer=PlacerOrderNumber(value=f"PL-{accession}", assigner=assigner),
-                            accession=AccessionNumber(value=accession, assigner=assigner),
-                            patient=PatientIdentifier(value="BENCH", assigner=assigner),
-                            service="Chest PA",
-                            at=datetime.now(UTC),
-                            control_id=accession,
-                        )
-                    )
+                    order = order_for(accession, patient="BENCH", assigner=assigner, at=datetime.now(UTC), control_id=accession)
+                    if not (await mllp.send(order)).accepted:
+                        raise SystemExit(f"the order {accession} was not accepted")
                     readers.append(asyncio.create_task(seen.read_back(engine, accession, study_uid_of(accession))))
                     await archive_for(engine.settings).store([copy_of(CHEST, accession_number=accession, patient_id="BENCH")])
             async with asyncio.timeout(120):

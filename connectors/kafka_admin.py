@@ -63,16 +63,9 @@ def list_topics(bootstrap: str) -> Mapping[str, int]:
         return {name: count for name, count in sorted(_partitions(admin).items()) if not name.startswith("__")}
 
 
-def end_offsets(bootstrap: str, topic: str) -> Mapping[int, int]:
-    """Per partition the offset that the next record will get. Raises BrokerUnavailable."""
-    with _admin(bootstrap, "end offsets") as admin:
-        partitions = [TopicPartition(topic, number) for number in range(_partitions(admin).get(topic, 0))]
-        return {partition.partition: offset for partition, offset in _ends(admin, partitions).items()}
-
-
 @dataclass(frozen=True, slots=True)
 class TopicSize:
-    """Partitions of a topic and the records it now holds (of a compacted topic: at most)."""
+    """`records`: how many offsets the topic holds, an upper bound where it is compacted."""
 
     partitions: int
     records: int
@@ -83,13 +76,18 @@ def topic_sizes(bootstrap: str, names: Sequence[str]) -> Mapping[str, TopicSize]
     with _admin(bootstrap, "topic sizes") as admin:
         counts = {name: count for name, count in _partitions(admin).items() if name in names}
         partitions = [TopicPartition(name, number) for name, count in counts.items() for number in range(count)]
-        if not partitions:
-            return {}
-        begins = admin.list_partition_offsets(dict.fromkeys(partitions, OffsetSpec.EARLIEST))
+        begins, ends = _begins(admin, partitions), _ends(admin, partitions)
         records = dict.fromkeys(counts, 0)
-        for one, end in _ends(admin, partitions).items():
-            records[one.topic] += end - begins[one].offset
-        return {name: TopicSize(count, records[name]) for name, count in counts.items()}
+        for one in partitions:
+            records[one.topic] += ends[one] - begins[one]
+        return {name: TopicSize(counts[name], records[name]) for name in names if name in counts}
+
+
+def end_offsets(bootstrap: str, topic: str) -> Mapping[int, int]:
+    """Per partition the offset that the next record will get. Raises BrokerUnavailable."""
+    with _admin(bootstrap, "end offsets") as admin:
+        partitions = [TopicPartition(topic, number) for number in range(_partitions(admin).get(topic, 0))]
+        return {partition.partition: offset for partition, offset in _ends(admin, partitions).items()}
 
 
 def group_offsets(bootstrap: str, group: str) -> Mapping[tuple[str, int], int]:
@@ -104,12 +102,9 @@ def group_lag(bootstrap: str, group: str, topics: Sequence[str]) -> Mapping[tupl
     with _admin(bootstrap, "group lag") as admin:
         counts = _partitions(admin)
         partitions = [TopicPartition(topic, number) for topic in topics for number in range(counts.get(topic, 0))]
-        if not partitions:
-            return {}
-        begins = admin.list_partition_offsets(dict.fromkeys(partitions, OffsetSpec.EARLIEST))
-        committed = _committed(admin, group)
+        begins, committed = _begins(admin, partitions), _committed(admin, group)
         return {
-            (one.topic, one.partition): end - max(committed.get(one, 0), begins[one].offset)
+            (one.topic, one.partition): end - max(committed.get(one, 0), begins[one])
             for one, end in _ends(admin, partitions).items()
         }
 
@@ -118,11 +113,17 @@ def _partitions(admin: KafkaAdminClient) -> dict[str, int]:
     return {topic["name"]: len(topic["partitions"]) for topic in admin.describe_topics()}
 
 
+def _begins(admin: KafkaAdminClient, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+    return _offsets(admin, dict.fromkeys(partitions, OffsetSpec.EARLIEST))
+
+
 def _ends(admin: KafkaAdminClient, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
-    if not partitions:
-        return {}
-    found = admin.list_partition_offsets(dict.fromkeys(partitions, OffsetSpec.LATEST))
-    return {partition: found[partition].offset for partition in partitions}
+    return _offsets(admin, dict.fromkeys(partitions, OffsetSpec.LATEST))
+
+
+def _offsets(admin: KafkaAdminClient, wanted: Mapping[TopicPartition, OffsetSpec]) -> dict[TopicPartition, int]:
+    found = admin.list_partition_offsets(wanted) if wanted else {}
+    return {partition: found[partition].offset for partition in wanted}
 
 
 def _committed(admin: KafkaAdminClient, group: str) -> dict[TopicPartition, int]:

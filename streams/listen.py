@@ -11,15 +11,15 @@ import structlog
 from connectors.mllp.connection import Limits
 from connectors.mllp.received import Received
 from connectors.mllp.server import MllpServer
-from schemas.errors import SettingsInvalid, Unavailable, UnsupportedMessage
+from schemas.errors import Unavailable
 from schemas.events import RAW_MESSAGE_TYPE
-from schemas.hl7v2.charset import codec_of
+from schemas.hl7v2.site import Site
 from schemas.identifiers import identity
 from schemas.ports import Clock, EventLog, Outgoing
 from streams.dead_letter import DEAD_LETTER_TYPE
 from streams.emission import HL7_ER7, headers
 from streams.health import Health
-from streams.settings import MllpSettings, SiteSettings
+from streams.settings import MllpSettings
 from streams.topics import DEAD_LETTERS, HL7_RAW, RECORD_LIMIT
 
 log = structlog.get_logger()
@@ -75,12 +75,8 @@ async def store(received: Sequence[Received], *, event_log: EventLog, default_ch
             log.warning("refused bytes are a dead letter", peer=one.peer, reason=one.fault, bytes=len(one.content))
 
 
-def listener(event_log: EventLog, clock: Clock, mllp: MllpSettings, site: SiteSettings, health: Health | None = None) -> MllpServer:
+def listener(event_log: EventLog, clock: Clock, mllp: MllpSettings, site: Site, health: Health | None = None) -> MllpServer:
     """`health` is told when the log is away and when it is back. Raises SettingsInvalid."""
-    try:
-        codec_of("", site.default_charset)
-    except UnsupportedMessage as error:
-        raise SettingsInvalid("settings", "RADSTREAM_SITE__DEFAULT_CHARSET", error.reason) from None
 
     async def stored(received: Sequence[Received]) -> None:
         try:
@@ -102,9 +98,7 @@ def listener(event_log: EventLog, clock: Clock, mllp: MllpSettings, site: SiteSe
     )
 
 
-async def listen(
-    event_log: EventLog, clock: Clock, mllp: MllpSettings, site: SiteSettings, stop: asyncio.Event, health: Health
-) -> None:
+async def listen(event_log: EventLog, clock: Clock, mllp: MllpSettings, site: Site, stop: asyncio.Event, health: Health) -> None:
     """Until `stop`: then accepts nothing more and answers what it has. Raises SettingsInvalid."""
     server = listener(event_log, clock, mllp, site, health)
     await server.start()

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from schemas.errors import SettingsInvalid
+from schemas.hl7v2.site import Assigner, Site
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0)]
@@ -22,12 +23,10 @@ class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class SiteSettings(_Section):
-    """Who assigns numbers when nobody says so, and where the clocks of the senders stand."""
+class SiteSettings(Site):
+    """Who assigns numbers when nobody says so, where the senders' clocks stand, and their character set."""
 
-    default_assigner: str = "HOSPITAL"
-    time_zone: str = "UTC"
-    default_charset: str = "UNICODE UTF-8"
+    default_assigner: Assigner = "HOSPITAL"
 
 
 class KafkaSettings(_Section):
@@ -150,7 +149,7 @@ def as_environment(settings: Settings) -> dict[str, str]:
     variables: dict[str, str] = {}
     for name, value in settings.model_dump(mode="json").items():
         if isinstance(value, dict):
-            variables |= {f"RADSTREAM_{name}__{key}".upper(): str(item) for key, item in value.items()}
+            variables |= {f"RADSTREAM_{name}__{key}".upper(): str(item) for key, item in value.items() if item is not None}
         else:
             variables[f"RADSTREAM_{name}".upper()] = str(value)
     return variables

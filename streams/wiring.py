@@ -12,7 +12,6 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
-from zoneinfo import ZoneInfo
 
 from streams import topics
 from streams.clock import SystemClock
@@ -67,7 +66,7 @@ def archive_for(settings: Settings) -> DicomWebArchive:
         timeout_s=settings.archive.timeout_s,
         size_limit=settings.archive.size_limit,
         pool_size=settings.archive.connections,
-        default_accession_assigner=settings.site.default_assigner,
+        default_accession_assigner=settings.site.issuer_of_accession_number,
         default_patient_assigner=settings.site.default_assigner,
     )
 
@@ -165,15 +164,9 @@ def _window(name: str, settings: Settings) -> Runner:
 
 
 async def _normalise(settings: Settings, stop: asyncio.Event, health: Health) -> None:
-    from schemas.hl7v2.site import Site
     from streams.steps.normalise import normalise
 
-    site = Site(
-        default_assigner=settings.site.default_assigner,
-        time_zone=ZoneInfo(settings.site.time_zone),
-        default_charset=settings.site.default_charset,
-    )
-    step = partial(normalise, site=site)
+    step = partial(normalise, site=settings.site)
     await _run_step("normalise", lambda _: step, [topics.HL7_RAW], _faust("normalise", settings), settings, stop, health)
 
 

@@ -17,10 +17,9 @@ from connectors.mllp.client import MllpClient
 from schemas.errors import BrokerUnavailable
 from schemas.events import AnalysisRequested
 from schemas.findings import Findings
-from schemas.identifiers import AccessionNumber, PatientIdentifier, PlacerOrderNumber
 from schemas.ports import Record
-from schemas.renderings.hl7orm import order_message
 from streams import topics
+from streams.demo.orders import order_for
 from streams.demo.picture import draw
 from streams.demo.radiographs import CHEST, EXTREMITY, copy_of, study_uid_of
 from streams.local_engine import LocalEngine, local_engine, settings_for
@@ -101,14 +100,13 @@ async def _main_job(engine: LocalEngine, folder: Path, tell: Tell) -> None:
 
 
 async def _send_order(settings: Settings, number: int, accession: str, service: str) -> None:
-    assigner = settings.site.default_assigner
-    message = order_message(
-        placer=PlacerOrderNumber(value=f"PL-{accession}", assigner=assigner),
-        accession=AccessionNumber(value=accession, assigner=assigner),
-        patient=PatientIdentifier(value=_PATIENT, assigner=assigner),
-        service=service,
+    message = order_for(
+        accession,
+        patient=_PATIENT,
+        assigner=settings.site.default_assigner,
         at=datetime.now(UTC),
         control_id=f"DEMO{number:04d}",
+        service=service,
     )
     async with MllpClient(settings.mllp.host, settings.mllp.port) as client:
         answer = await client.send(message)

@@ -19,10 +19,9 @@ from connectors.dicomweb import DicomWebArchive
 from connectors.fhir import FhirServer
 from connectors.kafka import KafkaLog
 from connectors.mllp.client import MllpClient, MllpReceiverUnavailable
-from schemas.identifiers import AccessionNumber, PatientIdentifier, PlacerOrderNumber
 from schemas.ports import Record
-from schemas.renderings.hl7orm import order_message
 from streams import topics
+from streams.demo.orders import order_for
 from streams.local_engine import LocalEngine, local_engine, settings_for
 from streams.services import LocalServices
 from streams.wiring import archive_for, fhir_server_for
@@ -50,12 +49,11 @@ class Hospital:
     ) -> bytes:
         """Sends an order over MLLP and returns the message once it is acknowledged."""
         self._sent += 1
-        assigner = self.engine.settings.site.default_assigner
-        message = order_message(
-            placer=PlacerOrderNumber(value=placer or f"PL-{accession}", assigner=assigner),
-            accession=AccessionNumber(value=accession, assigner=assigner) if accession else None,
-            patient=PatientIdentifier(value=patient, assigner=assigner),
-            service="Chest PA",
+        message = order_for(
+            accession,
+            placer=placer,
+            patient=patient,
+            assigner=self.engine.settings.site.default_assigner,
             at=more.pop("at", datetime.now(UTC)),
             control_id=control_id or f"E2E{self._sent:06d}",
             **more,

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from functools import partial
 
 import pytest
 
+from schemas.ports import Record
 from schemas.renderings.fhir.references import Site, report_id
 from streams import topics
 from streams.demo.radiographs import CHEST, copy_of, study_uid_of
@@ -34,11 +36,14 @@ async def test_every_role_is_killed_in_the_middle(hospital: Hospital) -> None:
             film = copy_of(CHEST, accession_number=accession, patient_id="P-1")
             await hospital.archive.store([film])
 
+    def enough(due: int, _: list[Record]) -> bool:
+        return results() >= due
+
     async def kill() -> None:
         """One role after the other, each when some more studies have come through."""
         for number, role in enumerate(ROLES, start=1):
             due = number * STUDIES // (len(ROLES) + 2)
-            await hospital.until(f"{due} results before {role} is killed", lambda _, due=due: results() >= due, 300)
+            await hospital.until(f"{due} results before {role} is killed", partial(enough, due), 300)
             os.kill(supervisor.processes[role].pid, signal.SIGKILL)
 
     await asyncio.gather(send(), kill())
