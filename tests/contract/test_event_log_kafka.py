@@ -12,7 +12,7 @@ from uuid import uuid4
 import pytest
 
 from connectors.kafka import KafkaLog
-from connectors.kafka_admin import TopicSpec, end_offsets, ensure_topics, group_lag, list_topics
+from connectors.kafka_admin import TopicSize, TopicSpec, end_offsets, ensure_topics, group_lag, list_topics, topic_sizes
 from schemas.errors import BrokerUnavailable, SettingsInvalid
 from schemas.ports import Outgoing
 from streams.services import LocalServices, ServicePorts, running_services
@@ -123,6 +123,7 @@ async def test_topics_and_lag(kafka: LocalServices, log: KafkaLog, topic: str) -
         assert ensure_topics(bootstrap, [TopicSpec(topic, 4), TopicSpec(f"{topic}-b", 2)]) == [f"{topic}-b"]
         with pytest.raises(SettingsInvalid):
             ensure_topics(bootstrap, [TopicSpec(topic, 3)])
+        assert topic_sizes(bootstrap, [topic, "missing"]) == {topic: TopicSize(4, 20)}
         expected = {n: sum(place.partition == n for place in places) for n in range(4)}
         assert end_offsets(bootstrap, topic) == expected
         assert group_lag(bootstrap, "nobody", [topic]) == {(topic, n): count for n, count in expected.items()}

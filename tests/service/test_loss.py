@@ -23,7 +23,7 @@ from streams.dead_letter import original_of
 from streams.guard import UNEXPECTED_IN_A_ROW
 from streams.runner import group_of
 from streams.services import LocalServices, ServicePorts, running_services
-from streams.topics import DEAD_LETTERS
+from streams.topics import DEAD_LETTERS, LARGEST_RECORD, RECORD_LIMIT
 
 pytestmark = pytest.mark.service
 
@@ -54,7 +54,9 @@ class Bench:
         self.database = f"sqlite:///{folder}/cases.sqlite"
         self.workers: list[subprocess.Popen[bytes]] = []
         self.sent: list[Outgoing] = []
-        ensure_topics(self.bootstrap, [TopicSpec(self.urgent, 1), TopicSpec(self.input, 4), TopicSpec(self.output, 4)])
+        config = {"max.message.bytes": str(LARGEST_RECORD)}
+        topics = [TopicSpec(self.urgent, 1), TopicSpec(self.input, 4, config), TopicSpec(self.output, 4, config)]
+        ensure_topics(self.bootstrap, topics)
 
     async def send(self, values: Sequence[bytes], key: Callable[[int], bytes] = lambda number: b"key %d" % (number % 100)) -> None:
         records = [Outgoing(self.input, key(n), value, (("number", b"%d" % n),)) for n, value in enumerate(values)]
@@ -226,15 +228,25 @@ async def test_nothing_is_lost_when_the_broker_is_killed(bench: Bench) -> None:
 
 
 async def test_nothing_is_lost_when_partitions_change_hands(bench: Bench) -> None:
-    await bench.send([b"record %d" % number for number in range(6_000)])
+    await bench.send([b"record %d" % number for number in range(3_000)])
     first = bench.start("--work-s", "0.002", instance="one")
     await bench.until("some written", lambda: bench.written() > 300)
     second = bench.start("--work-s", "0.002", instance="two")
-    await bench.until("more written", lambda: bench.written() > 2_500)
+    await bench.until("more written", lambda: bench.written() > 1_200)
     first.kill()
     await bench.finished()
     await bench.stopped(second)
     await bench.assert_nothing_lost()
+
+
+async def test_the_largest_records_pass_and_fit_as_dead_letters(bench: Bench) -> None:
+    for kind in (b"good", b"reject"):
+        await bench.send([kind + bytes(RECORD_LIMIT - 1024)])
+    worker = bench.start()
+    await bench.finished()
+    await bench.stopped(worker)
+    assert [one.value for one in await bench.outputs()] == [bench.sent[0].value]
+    assert [original_of(one).value for one in await bench.letters()] == [bench.sent[1].value]
 
 
 @pytest.mark.parametrize("runner", ["window"], indirect=True)
