@@ -164,7 +164,8 @@ async def test_any_other_outcome_breaks_the_row(between: type[RadstreamError] | 
     house = House(*[KeyError()] * (UNEXPECTED_IN_A_ROW - 1))
     for offset in range(UNEXPECTED_IN_A_ROW - 1):
         await house.guard(record(offset))
-    house.step.errors = ([error(between)] if between else []) + []
+    if between:
+        house.step.errors.append(error(between))
     await house.guard(record(10))
     house.step.errors = [KeyError()]
     assert await house.guard(record(11)) is Outcome.DEAD_LETTER

@@ -29,7 +29,6 @@ def started(window: Window) -> list[Ticket]:
 def test_the_mark_is_the_first_unfinished_offset_in_any_order_of_completion(gaps: list[int], random: object) -> None:
     offsets = [sum(gaps[: n + 1]) for n in range(len(gaps))]  # with holes, as compaction leaves them
     water = LowWater()
-    assert water.mark is None
     for offset in offsets:
         water.admit(offset)
     unfinished = set(offsets)
@@ -40,6 +39,11 @@ def test_the_mark_is_the_first_unfinished_offset_in_any_order_of_completion(gaps
         water.finish(offset)
         unfinished.discard(offset)
     assert water.mark == offsets[-1] + 1
+
+
+def test_before_the_first_record_there_is_nothing_to_commit() -> None:
+    assert LowWater().mark is None
+    assert Window(2).marks() == {}
 
 
 def test_an_offset_that_goes_back_is_refused() -> None:
