@@ -113,12 +113,13 @@ def _check_shape(image: Dataset, pixel_limit: int, reference: str) -> None:
 
 
 def stored_pixels(image: Dataset) -> NDArray[Any]:
-    """Stored values, shape (rows, columns), C order, uint8, uint16, int8 or int16: bits above Bits Stored (old overlays,
-    sign) are not part of them (PS3.5 8.1.1)."""
+    """Stored values, shape (rows, columns), C order, little endian, uint8, uint16, int8 or int16: bits above Bits Stored
+    (old overlays, sign) are not part of them (PS3.5 8.1.1)."""
     syntax = image.file_meta.TransferSyntaxUID
     stored: NDArray[Any] = pixel_array(image, decoding_plugin=PLUGINS.get(syntax, ""))
     if stored.shape != (image.Rows, image.Columns):
         raise ValueError("the decoder gave another shape than the headers")
+    stored = stored.astype(stored.dtype.newbyteorder("<"), copy=False)  # big endian files give big endian arrays
     unused = stored.dtype.itemsize * 8 - image.BitsStored
     if unused:
         # shifting back is arithmetic where values are signed

@@ -4,27 +4,49 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import structlog
 
 from connectors.archive_http import ArchiveHttp
-from schemas.errors import ArchiveUnavailable, InvalidResource, Rejected, ResourceRefused, StudyIncomplete
+from schemas.errors import ArchiveUnavailable, InvalidResource, RadstreamError, Rejected, ResourceRefused, StudyIncomplete
 from schemas.events import StudyCompleted, revision_of
 from schemas.identifiers import StudyInstanceUID, identity
 from schemas.ports import StudyArchive
 
 _PAGE = 100
+_NOT_ORTHANC = "the address of Orthanc answers, but not as Orthanc does"
 _log = structlog.get_logger()
 
 
+@dataclass(frozen=True, slots=True)
+class _Position:
+    """The last change used, and the studies (Orthanc's ids) that have got instances since they were last stable."""
+
+    sequence: int = 0
+    unstable: frozenset[str] = frozenset()
+
+    @classmethod
+    def read(cls, position: str | None) -> _Position:
+        sequence, _, unstable = (position or "0").partition(" ")
+        return cls(int(sequence), frozenset(unstable.split()))
+
+    def __str__(self) -> str:
+        return " ".join([str(self.sequence), *sorted(self.unstable)])
+
+
 class OrthancChanges:
-    """`StudySource` on GET /changes. Positions are Orthanc's sequence numbers.
+    """`StudySource` on GET /changes.
+
+    Orthanc forgets at a restart which studies were not yet stable, and never says so of them (seen: 1.10.1, TERM and
+    KILL). So studies with new instances are kept in the position until they are called stable, in the feed or, when the
+    feed has been read, by their own resource.
 
     One study that cannot be described (broken headers, an answer for another study) must not block the feed, and an
     archive that answers rubbish for *every* study must not empty it. So a refused study is passed over, with an alarm in
-    the log, only when a later study of the feed could be described; until then the position stays before it."""
+    the log, only when a later study could be described; until then it is tried again."""
 
     name = "orthanc:changes"
 
@@ -36,93 +58,146 @@ class OrthancChanges:
 
     async def completed_since(self, position: str | None) -> tuple[Sequence[StudyCompleted], str | None]:
         """See `StudySource.completed_since`."""
-        since = int(position or 0)
+        start = _Position.read(position)
+        since, unstable = start.sequence, set(start.unstable)
         completed: list[StudyCompleted] = []
         #: sequence numbers and errors of the studies that could not be described since the last that could
-        refused: list[tuple[int, Rejected | ResourceRefused | ArchiveUnavailable]] = []
-        while True:
+        refused: list[tuple[int, RadstreamError]] = []
+        done = False
+        while not (done or completed):
             page = await self._page(since)
             if page["Last"] < since:
                 _log.warning("the change feed starts anew: Orthanc has lost or changed its database", source=self.name)
-                return (), "0"
+                return (), str(_Position())
+            arrived: list[str] = []
             for change in page["Changes"]:
-                if change["ChangeType"] != "StableStudy":
-                    continue
-                try:
-                    event = await self._event(change)
-                except (Rejected, ResourceRefused, _AtOddsWithItself) as error:
-                    refused.append((change["Seq"], error))
-                    continue
-                if event is not None:
-                    for sequence, why in refused:
-                        _log.error("study passed over", source=self.name, sequence=sequence, error=str(why), alarm=True)
-                    refused.clear()
-                    completed.append(event)
-            since = page["Last"]
-            if completed or page["Done"]:
-                break
+                if change["ChangeType"] == "NewInstance":
+                    arrived.append(change["ID"])
+                elif change["ChangeType"] == "StableStudy":
+                    unstable |= {study["ID"] for study in await self._studies_of(arrived)}
+                    unstable.discard(change["ID"])
+                    arrived.clear()
+                    try:
+                        event = await self._event(change["ID"], change["Date"], change["Seq"])
+                    except _OF_ONE_STUDY as error:
+                        refused.append((change["Seq"], error))
+                        continue
+                    if event is not None:
+                        completed.append(event)
+                        self._pass_over(refused)
+            unstable |= {study["ID"] for study in await self._studies_of(arrived)}
+            since, done = page["Last"], page["Done"]
+        if done:
+            forgotten, unstable = await self._forgotten(unstable, since, any_described=bool(completed))
+            if forgotten:
+                completed += forgotten
+                self._pass_over(refused)
         if refused and not completed:
             raise ArchiveUnavailable("watch", self.name, f"no study can be described; the first: {refused[0][1]}")
-        return completed, str(refused[0][0] - 1 if refused else since)
+        if refused:  # again from before the first of them
+            return completed, str(_Position(refused[0][0] - 1, start.unstable | unstable))
+        return completed, str(_Position(since, frozenset(unstable)))
 
     def close(self) -> None:
         """Ends the thread of this source."""
         self._http.close()
 
-    async def _page(self, since: int) -> dict[str, Any]:
-        answer = await self._get(f"/changes?since={since}&limit={_PAGE}", f"changes since {since}")
-        changes = answer.get("Changes")
-        if not isinstance(changes, list) or not isinstance(answer.get("Last"), int) or not isinstance(answer.get("Done"), bool):
-            raise ArchiveUnavailable("watch", self.name, "the address of Orthanc answers, but not as Orthanc does")
-        return answer
+    async def _forgotten(self, unstable: set[str], sequence: int, *, any_described: bool) -> tuple[list[StudyCompleted], set[str]]:
+        """Studies that are stable though the feed did not say so; and those that are still to be waited for."""
+        events: list[StudyCompleted] = []
+        waiting: set[str] = set()
+        refused: dict[str, RadstreamError] = {}
+        for study in await self._studies_of(sorted(unstable)):
+            if not study["IsStable"]:
+                waiting.add(study["ID"])
+                continue
+            try:
+                event = await self._event(study["ID"], study["LastUpdate"], sequence)
+            except _OF_ONE_STUDY as error:
+                refused[study["ID"]] = error
+                continue
+            if event is not None:
+                events.append(event)
+        if events or any_described:
+            self._pass_over([(sequence, error) for error in refused.values()])
+            return events, waiting
+        return events, waiting | refused.keys()
 
-    async def _event(self, change: dict[str, Any]) -> StudyCompleted | None:
+    def _pass_over(self, refused: list[tuple[int, RadstreamError]]) -> None:
+        for sequence, error in refused:
+            _log.error("study passed over", source=self.name, sequence=sequence, error=str(error), alarm=True)
+        refused.clear()
+
+    async def _event(self, orthanc_id: str, date: str, sequence: int) -> StudyCompleted | None:
         """None when the study is gone by now."""
-        study = await self._study_instance_uid(change["ID"])
+        study = await self._study_instance_uid(orthanc_id)
         if study is None:
             return None
         try:
             description = await self._archive.describe(study)
         except StudyIncomplete:
-            if await self._study_instance_uid(change["ID"]) is not None:
+            if await self._study_instance_uid(orthanc_id) is not None:
                 raise _AtOddsWithItself("watch", f"study {study}", "in Orthanc, but not in its DICOMweb service") from None
-            _log.info("study deleted before it was described", source=self.name, study_instance_uid=study)
             return None
         revision = revision_of(description.images)
         return StudyCompleted(
             id=identity("study-completed", study, revision),
-            # without zone, in UTC (Orthanc's LogChange)
-            time=datetime.strptime(change["Date"], "%Y%m%dT%H%M%S").replace(tzinfo=UTC),
+            # sent without a zone: Orthanc's dates of changes and updates are UTC
+            time=datetime.strptime(date, "%Y%m%dT%H%M%S").replace(tzinfo=UTC),
             study_instance_uid=study,
             accession_number=description.accession_number,
             patient=description.patient,
             images=description.images,
             revision=revision,
             source=self.name,
-            source_position=str(change["Seq"]),
+            source_position=str(sequence),
         )
 
     async def _study_instance_uid(self, orthanc_id: str) -> StudyInstanceUID | None:
         try:
-            study = await self._get(f"/studies/{orthanc_id}", f"Orthanc study {orthanc_id}")
+            study = await self._ask("GET", f"/studies/{orthanc_id}", f"Orthanc study {orthanc_id}")
         except StudyIncomplete:
-            _log.info("study deleted", source=self.name, orthanc_id=orthanc_id)
+            _log.info("study deleted meanwhile", source=self.name, orthanc_id=orthanc_id)
             return None
         try:
             return StudyInstanceUID(study["MainDicomTags"]["StudyInstanceUID"])
         except (KeyError, TypeError, ValueError):
             raise InvalidResource("watch", f"Orthanc study {orthanc_id}", "no valid Study Instance UID") from None
 
-    async def _get(self, path: str, reference: str) -> dict[str, Any]:
-        answer = await self._http.exchange("GET", path, step="watch", reference=reference, accept="application/json")
+    async def _page(self, since: int) -> dict[str, Any]:
+        page = await self._feed("GET", f"/changes?since={since}&limit={_PAGE}")
+        if not isinstance(page, dict) or not {"Changes", "Last", "Done"} <= page.keys():
+            raise ArchiveUnavailable("watch", self.name, _NOT_ORTHANC)
+        return page
+
+    async def _studies_of(self, orthanc_ids: Sequence[str]) -> list[dict[str, Any]]:
+        """The studies that these resources are or belong to; those that are gone are left out."""
+        if not orthanc_ids:
+            return []
+        body = json.dumps({"Resources": orthanc_ids, "Level": "Study"}).encode("utf-8")
+        studies = await self._feed("POST", "/tools/bulk-content", body)
+        if not isinstance(studies, list):
+            raise ArchiveUnavailable("watch", self.name, _NOT_ORTHANC)
+        return studies
+
+    async def _feed(self, method: str, path: str, body: bytes | None = None) -> Any:
+        """What concerns no single study: nothing here is one study's fault."""
         try:
-            value = json.loads(answer.content)
+            return await self._ask(method, path, self.name, body)
+        except (StudyIncomplete, InvalidResource):
+            raise ArchiveUnavailable("watch", self.name, _NOT_ORTHANC) from None
+
+    async def _ask(self, method: str, path: str, reference: str, body: bytes | None = None) -> Any:
+        answer = await self._http.exchange(method, path, step="watch", reference=reference, accept="application/json", body=body)
+        try:
+            return json.loads(answer.content)
         except ValueError:
-            value = None
-        if not isinstance(value, dict):
-            raise ArchiveUnavailable("watch", reference, "the answer is not Orthanc's JSON")
-        return value
+            raise ArchiveUnavailable("watch", reference, _NOT_ORTHANC) from None
 
 
 class _AtOddsWithItself(ArchiveUnavailable):
     """Orthanc holds a study that its DICOMweb service does not know: one study's fault, or the service is away."""
+
+
+#: what one study can do; anything else concerns the archive
+_OF_ONE_STUDY = (Rejected, ResourceRefused, _AtOddsWithItself)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from typing import Any
 
@@ -10,8 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from pydicom import dcmwrite
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
+from pydicom.uid import ExplicitVRBigEndian
 
 from connectors.decoding_worker import bright_is_dense, decode, pixel_spacing, stored_pixels
 from schemas.errors import InvalidResource, Unsuitable
@@ -48,6 +51,17 @@ def test_bits_above_bits_stored_are_no_pixels() -> None:
 def test_fifteen_bits_turn_within_fifteen_bits() -> None:
     image = radiograph(RAMP, BitsStored=15, PhotometricInterpretation="MONOCHROME1")
     np.testing.assert_array_equal(bright_is_dense(image, stored_pixels(image)), 32767 - RAMP)
+
+
+def test_the_digest_is_of_values_not_of_byte_order() -> None:
+    little, big = radiograph(RAMP, BitsStored=16), radiograph(RAMP.astype(">u2"), BitsStored=16)
+    big.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
+    file = io.BytesIO()
+    dcmwrite(file, big, implicit_vr=False, little_endian=False)
+    first = decode(part10(little), uid_of(little), 1_000_000)
+    second = decode(file.getvalue(), uid_of(big), 1_000_000)
+    np.testing.assert_array_equal(second.pixels, RAMP)
+    assert first.pixel_sha256 == second.pixel_sha256
 
 
 def test_eight_bits() -> None:

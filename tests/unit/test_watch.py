@@ -1,0 +1,154 @@
+"""First the log, then the position; a source that fails pauses alone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from connectors.case_store import SqlCaseStore
+from schemas.errors import AccessRefused, ArchiveUnavailable, BrokerUnavailable
+from schemas.events import StudyCompleted, revision_of
+from schemas.identifiers import StudyInstanceUID, identity
+from schemas.ports import CaseStore
+from streams.topics import STUDIES
+from streams.watch import take_over, watch
+from tests.contract.fake_event_log import FakeEventLog
+
+
+def _event(number: int) -> StudyCompleted:
+    study = StudyInstanceUID(f"1.2.{number}")
+    return StudyCompleted(
+        id=identity("study-completed", study, revision_of(())),
+        time=datetime(2026, 1, 1, tzinfo=UTC),
+        study_instance_uid=study,
+        images=(),
+        revision=revision_of(()),
+        source="scripted",
+    )
+
+
+class ScriptedSource:
+    """Study n is at position n; batches of two. `failing` is asked before each answer."""
+
+    def __init__(self, name: str, studies: int, failing: Callable[[], Exception | None] = lambda: None) -> None:
+        self.name = name
+        self.studies = studies
+        self._failing = failing
+        self.asked: list[str | None] = []
+
+    async def completed_since(self, position: str | None) -> tuple[Sequence[StudyCompleted], str | None]:
+        self.asked.append(position)
+        error = self._failing()
+        if error is not None:
+            raise error
+        since = int(position or 0)
+        upto = min(since + 2, self.studies)
+        return [_event(n) for n in range(since + 1, upto + 1)], str(upto) if upto else position
+
+
+@pytest.fixture
+async def cases(tmp_path: Path) -> AsyncIterator[CaseStore]:
+    store = SqlCaseStore(f"sqlite:///{tmp_path / 'cases.db'}")
+    yield store
+    await store.close()
+
+
+@pytest.fixture
+def log() -> FakeEventLog:
+    return FakeEventLog(STUDIES.name)
+
+
+def _studies(log: FakeEventLog) -> list[str]:
+    found = [StudyCompleted.model_validate_json(record.value) for record in log.records(STUDIES.name)]
+    return sorted(event.study_instance_uid for event in found)
+
+
+async def _watch_until(done: Callable[[], bool], sources: Sequence[ScriptedSource], log: FakeEventLog, cases: CaseStore) -> None:
+    stop = asyncio.Event()
+    task = asyncio.create_task(watch(sources, log, cases, interval_s=0.01, stop=stop))
+    async with asyncio.timeout(10):
+        while not done() and not task.done():
+            await asyncio.sleep(0.01)
+        stop.set()
+        await task
+
+
+async def test_an_event_goes_on_the_log_with_its_study_as_key(log: FakeEventLog, cases: CaseStore) -> None:
+    assert await take_over(ScriptedSource("scripted", 1), log, cases)
+    (record,) = log.records(STUDIES.name)
+    assert record.key == b"1.2.1"
+    assert record.value == _event(1).model_dump_json().encode()
+    assert record.header("ce_id") == str(_event(1).id)
+    assert record.header("ce_type") == StudyCompleted.TYPE
+    assert await cases.position("scripted") == "1"
+
+
+async def test_nothing_new_keeps_the_position(log: FakeEventLog, cases: CaseStore) -> None:
+    source = ScriptedSource("scripted", 1)
+    await take_over(source, log, cases)
+    assert not await take_over(source, log, cases)
+    assert len(log.records(STUDIES.name)) == 1
+
+
+async def test_the_position_stays_when_the_log_is_away(log: FakeEventLog, cases: CaseStore) -> None:
+    log.away = True
+    with pytest.raises(BrokerUnavailable):
+        await take_over(ScriptedSource("scripted", 1), log, cases)
+    assert await cases.position("scripted") is None
+
+
+async def test_all_studies_of_all_sources_come_once_each(log: FakeEventLog, cases: CaseStore) -> None:
+    sources = [ScriptedSource("one", 5), ScriptedSource("other", 3)]
+    await _watch_until(lambda: len(log.records(STUDIES.name)) == 8, sources, log, cases)
+    assert _studies(log) == sorted([f"1.2.{n}" for n in range(1, 6)] + [f"1.2.{n}" for n in range(1, 4)])
+    assert (await cases.position("one"), await cases.position("other")) == ("5", "3")
+
+
+async def test_watching_goes_on_where_it_stopped(log: FakeEventLog, cases: CaseStore) -> None:
+    source = ScriptedSource("scripted", 2)
+    await _watch_until(lambda: len(log.records(STUDIES.name)) == 2, [source], log, cases)
+    again = ScriptedSource("scripted", 4)
+    await _watch_until(lambda: len(log.records(STUDIES.name)) == 4, [again], log, cases)
+    assert again.asked[0] == "2"
+    assert _studies(log) == ["1.2.1", "1.2.2", "1.2.3", "1.2.4"]
+
+
+@pytest.mark.parametrize("error", [ArchiveUnavailable, AccessRefused])
+async def test_a_source_that_fails_pauses_alone_and_goes_on(
+    log: FakeEventLog, cases: CaseStore, error: type[Exception], capsys: pytest.CaptureFixture[str]
+) -> None:
+    left = 3
+
+    def failing() -> Exception | None:
+        nonlocal left
+        left -= 1
+        return error("watch", "scripted", "why") if left >= 0 else None
+
+    sources = [ScriptedSource("failing", 2, failing), ScriptedSource("good", 1)]
+    await _watch_until(lambda: len(log.records(STUDIES.name)) == 3, sources, log, cases)
+    assert (await cases.position("failing"), await cases.position("good")) == ("2", "1")
+    assert capsys.readouterr().out.count("source pauses") == 1  # told once, not once a try
+
+
+async def test_the_broker_comes_back(log: FakeEventLog, cases: CaseStore) -> None:
+    log.away = True
+    source = ScriptedSource("scripted", 2)
+
+    def after_three_tries() -> bool:
+        log.away = len(source.asked) < 3
+        return len(log.records(STUDIES.name)) == 2
+
+    await _watch_until(after_three_tries, [source], log, cases)
+    assert _studies(log) == ["1.2.1", "1.2.2"]
+
+
+async def test_the_unexpected_ends_the_role(log: FakeEventLog, cases: CaseStore) -> None:
+    source = ScriptedSource("scripted", 1, lambda: ZeroDivisionError())
+    with pytest.raises(ExceptionGroup) as caught:
+        await _watch_until(lambda: False, [source], log, cases)
+    assert caught.group_contains(ZeroDivisionError)
+    assert await cases.position("scripted") is None
