@@ -32,7 +32,9 @@ def _misbehave(part10: bytes, expected: SOPInstanceUID, pixel_limit: int) -> Rad
             os._exit(3)
         case b"segfault", *_:
             os.kill(os.getpid(), signal.SIGSEGV)
-        case b"hang", *_:
+        case b"hang", *started:
+            for flag in started:
+                Path(os.fsdecode(flag)).touch()
             while True:
                 pass
         case b"swell", *_:
@@ -77,11 +79,15 @@ async def test_errors_cross_the_border_whole(decoder: PebbleDecoder) -> None:
     assert isinstance(caught.value, RadstreamError)
 
 
-async def test_a_cancelled_call_frees_its_worker(decoder: PebbleDecoder) -> None:
-    await decoder.decode(GOOD, UID)
-    hanging = asyncio.create_task(decoder.decode(b"hang", UID))
-    await asyncio.sleep(0.2)  # let the worker take it; freed either way
+async def test_a_cancelled_call_frees_its_worker(decoder: PebbleDecoder, tmp_path: Path) -> None:
+    started = tmp_path / "started"
+    hanging = asyncio.create_task(decoder.decode(b"hang " + os.fsencode(started), UID))
+    async with asyncio.timeout(60):
+        while not started.exists() and not hanging.done():
+            await asyncio.sleep(0.05)
     hanging.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await hanging
     np.testing.assert_array_equal((await decoder.decode(GOOD, UID)).pixels, RAMP)
 
 
