@@ -19,8 +19,8 @@ _FOR_PROCESSING = "FOR PROCESSING"
 class IntendedUse:
     """The defined terms, in capitals, with which a model may be used.
 
-    A body part must be stated: an unnamed radiograph is as likely a hand as a chest, and a refusal is seen while a wrong
-    "nothing found" is not. A view may be absent (plain CR of old readers), but not another one."""
+    A body part is required by default: an unnamed radiograph is as likely a hand as a chest, and a refusal is seen while
+    a wrong "nothing found" is not. A view may be absent (CR readers seldom send it), but not another one."""
 
     #: (0008,0060)
     modalities: frozenset[str] = frozenset({"CR", "DX"})
@@ -28,6 +28,9 @@ class IntendedUse:
     body_parts: frozenset[str] = frozenset({"CHEST", "THORAX"})
     #: (0018,5101)
     view_positions: frozenset[str] = frozenset({"PA", "AP"})
+    #: whether an image that does not say its body part, or its view, is refused
+    body_part_required: bool = True
+    view_required: bool = False
 
 
 class Headers(Protocol):
@@ -47,16 +50,21 @@ def _term(value: str | None) -> str:
     return (value or "").strip().upper()
 
 
+def _is_another(value: str | None, allowed: frozenset[str], required: bool) -> bool:
+    term = _term(value)
+    return term not in allowed if term else required
+
+
 def _wrong_modality(image: Headers, use: IntendedUse) -> bool:
     return _term(image.modality) not in use.modalities
 
 
 def _wrong_body_part(image: Headers, use: IntendedUse) -> bool:
-    return _term(image.body_part_examined) not in use.body_parts
+    return _is_another(image.body_part_examined, use.body_parts, use.body_part_required)
 
 
 def _wrong_view(image: Headers, use: IntendedUse) -> bool:
-    return _term(image.view_position) not in use.view_positions | {""}
+    return _is_another(image.view_position, use.view_positions, use.view_required)
 
 
 _RULES: tuple[tuple[NotAnalysedReason, Callable[[Headers, IntendedUse], bool]], ...] = (

@@ -87,3 +87,12 @@ def test_the_intended_use_is_that_of_the_model() -> None:
     use = IntendedUse(body_parts=frozenset({"HAND"}))
     assert choose([_image(body_part_examined="HAND")], use)
     assert isinstance(choose([_image()], use), NotAnalysed)
+
+
+def test_what_must_be_stated_is_for_the_model_to_say() -> None:
+    lenient = IntendedUse(body_part_required=False)
+    assert refusal(_image(body_part_examined=None), lenient) is None
+    assert refusal(_image(body_part_examined="HAND"), lenient) is not None
+    strict = refusal(_image(view_position=None), IntendedUse(view_required=True))
+    assert strict is not None
+    assert strict.reason is NotAnalysedReason.WRONG_VIEW
