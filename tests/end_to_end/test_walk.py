@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pydicom
 import pytest
 
 from schemas.findings import Findings, NotAnalysedReason
 from schemas.identifiers import StudyInstanceUID
-from schemas.ports import Record
+from schemas.ports import Outgoing, Record
 from streams import topics
+from streams.demo.orders import order_for
 from streams.demo.radiographs import CHEST, EXTREMITY, copy_of, study_uid_of
 from tests.end_to_end.conftest import Hospital
 
@@ -138,6 +142,32 @@ async def test_a_leg_is_not_analysed_and_says_so(hospital: Hospital) -> None:
     report = await hospital.report("E2E-LEG")
     assert report["status"] == "cancelled"
     assert report["conclusion"]
+
+
+async def test_a_wrong_modality_is_not_analysed_and_says_so(hospital: Hospital) -> None:
+    study = study_uid_of("E2E-MODALITY")
+    dataset = pydicom.dcmread(io.BytesIO(copy_of(CHEST, accession_number="E2E-MODALITY", patient_id="P-1")))
+    dataset.Modality = "XA"
+    file = io.BytesIO()
+    dataset.save_as(file, enforce_file_format=True)
+    await hospital.order("E2E-MODALITY")
+    await hospital.archive.store([file.getvalue()])
+    await hospital.delivered(study)
+    result = findings_of(hospital.of(topics.RESULTS, study)[-1])
+    assert result.not_analysed is not None
+    assert result.not_analysed.reason is NotAnalysedReason.WRONG_MODALITY
+    assert (await hospital.report("E2E-MODALITY"))["status"] == "cancelled"
+
+
+async def test_a_his_that_produces_straight_onto_the_topic(hospital: Hospital) -> None:
+    """No MLLP and not one header: the record's own bytes and time are enough."""
+    study = study_uid_of("E2E-DIRECT")
+    assigner = hospital.engine.settings.site.default_assigner
+    message = order_for("E2E-DIRECT", patient="P-1", assigner=assigner, at=datetime.now(UTC), control_id="DIRECT")
+    await hospital.log.append([Outgoing(topics.HL7_RAW.name, b"HIS|HOSPITAL", message)])
+    await hospital.archive.store([copy_of(CHEST, accession_number="E2E-DIRECT", patient_id="P-1")])
+    await hospital.delivered(study)
+    assert len(findings_of(hospital.of(topics.RESULTS, study)[-1]).subject.orders) == 1
 
 
 async def test_a_study_of_another_patient_is_never_given_findings(hospital: Hospital) -> None:
