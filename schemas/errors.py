@@ -111,9 +111,6 @@ class Unsuitable(RadstreamError):
         super().__init__(step, reference, reason)
         self.code = code
 
-    def __reduce__(self) -> tuple[type[Unsuitable], tuple[str, str, str, NotAnalysedReason]]:
-        return type(self), (self.step, self.reference, self.reason, self.code)
-
 
 class ModelFailed(RadstreamError):
     """The model could not be loaded or gave no usable answer: dead letter, and an alarm."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -190,22 +190,20 @@ async def _analyse(settings: Settings, stop: asyncio.Event, health: Health) -> N
     from streams.steps.analyse import analyse
     from streams.steps.choosing import IntendedUse
 
-    model = await asyncio.to_thread(model_for, settings)
-    use = model.card.intended_use
-    decoder = decoder_for(settings)
-    try:
-        step = partial(
-            analyse,
-            archive=archive_for(settings),
-            decoder=decoder,
-            model=model,
-            intended_use=IntendedUse(modalities=use.modalities, body_parts=use.body_parts, view_positions=use.views),
+    with closing(decoder_for(settings)) as decoder, closing(archive_for(settings)) as archive:  # decoders start beside torch
+        model = await asyncio.to_thread(model_for, settings)
+        use = model.card.intended_use
+        intended_use = IntendedUse(
+            modalities=use.modalities,
+            body_parts=use.body_parts,
+            view_positions=use.views,
+            body_part_required=use.body_part_required,
+            view_required=use.view_required,
         )
+        step = partial(analyse, archive=archive, decoder=decoder, model=model, intended_use=intended_use)
         read = [topics.REQUESTS_STAT, topics.REQUESTS]
-        await _run_step("analyse", lambda _: step, read, _window("analyse", settings), settings, stop, health)
-    finally:
-        decoder.close()
-        model.close()
+        with closing(model):
+            await _run_step("analyse", lambda _: step, read, _window("analyse", settings), settings, stop, health)
 
 
 async def _report(settings: Settings, stop: asyncio.Event, health: Health) -> None:
@@ -265,10 +263,12 @@ async def _watch(settings: Settings, stop: asyncio.Event, health: Health) -> Non
     from connectors.pacs.orthanc import OrthancChanges
     from streams.watch import watch
 
-    source = OrthancChanges(settings.archive.orthanc_url, archive_for(settings), timeout_s=settings.archive.timeout_s)
-    async with _log_and_cases(settings) as (log, cases):
-        health.set("ready")
-        await watch([source], log, cases, interval_s=settings.archive.poll_interval_s, stop=stop)
+    with closing(archive_for(settings)) as archive:
+        source = OrthancChanges(settings.archive.orthanc_url, archive, timeout_s=settings.archive.timeout_s)
+        with closing(source):
+            async with _log_and_cases(settings) as (log, cases):
+                health.set("ready")
+                await watch([source], log, cases, interval_s=settings.archive.poll_interval_s, stop=stop)
 
 
 def body_of(role: str) -> Body:
