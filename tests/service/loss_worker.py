@@ -33,7 +33,7 @@ def copy_to(topic: str, down: Path, work_s: float, broken: bool) -> Step:
             raise StudyIncomplete("copy", str(record.place), "as it says")
         if record.value.startswith(b"poison") and broken:
             raise ValueError("as it says")
-        await asyncio.sleep(work_s)
+        await asyncio.sleep(1.0 if record.value.startswith(b"slow") else work_s)
         return [Outgoing(topic, record.key, record.value, record.headers)]
 
     return copy
