@@ -6,6 +6,8 @@ Imports are made inside each function, so that a process loads only what its rol
 from __future__ import annotations
 
 import asyncio
+import platform
+import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from datetime import timedelta
@@ -149,18 +151,23 @@ async def _run_step(
         await runner.run([topic.name for topic in read], guard, stop)
 
 
+def _instance(name: str) -> str:
+    """Kept over restarts, so that a restart is no rebalance; of this machine, because two members of one name fence each other.
+    Kafka takes letters, digits, dot, underscore and hyphen."""
+    return re.sub(r"[^A-Za-z0-9._-]", "-", f"{name}-{platform.node()}")
+
+
 def _faust(name: str, settings: Settings) -> Runner:
     from streams.runner_faust import FaustRunner
 
-    return FaustRunner(settings.kafka.bootstrap, name, instance=name, drain_s=settings.runner.kill_after_s / 2)
+    return FaustRunner(settings.kafka.bootstrap, name, instance=_instance(name), drain_s=settings.runner.kill_after_s / 2)
 
 
 def _window(name: str, settings: Settings) -> Runner:
     from streams.runner_window import WindowRunner
 
-    return WindowRunner(
-        settings.kafka.bootstrap, name, size=settings.runner.window, instance=name, drain_s=settings.runner.kill_after_s / 2
-    )
+    drain_s = settings.runner.kill_after_s / 2
+    return WindowRunner(settings.kafka.bootstrap, name, size=settings.runner.window, instance=_instance(name), drain_s=drain_s)
 
 
 async def _normalise(settings: Settings, stop: asyncio.Event, health: Health) -> None:
