@@ -1,0 +1,57 @@
+"""Pairs of one film, without and with an inserted nodule, as 8-bit images that go through the model's own preprocessing."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from models.chest_nodule import STRIDE
+from models.preprocessing import CANVAS, GreyScale, Placement
+from models.training.films import Film, Nodules, Split, normal_films, read_film
+from models.training.insertion import Insertion, View, render
+
+DIAMETERS_MM = (10.0, 40.0)
+#: within what real films show (see insertion.py); the card gives other values beside it
+ENHANCEMENT = 2.0
+#: as faint as the faintest mass of a real film that can be outlined
+FAINTEST = 0.08
+
+
+@dataclass(frozen=True)
+class Pair:
+    """without, with_nodule: (rows, columns) float32, whole numbers 0 to 255. box: left, top, right, bottom in their pixels."""
+
+    patient: str
+    film: str
+    without: NDArray[np.float32]
+    with_nodule: NDArray[np.float32]
+    box: tuple[float, float, float, float]
+    diameter_mm: float
+
+
+def pairs(data: Path, split: Split, per_film: int, seed: int, enhancement: float = ENHANCEMENT) -> Iterator[Pair]:
+    """`per_film` pairs of each normal film of the split, in a fixed order; nodules are of the same split."""
+    rng = np.random.default_rng(seed)
+    nodules = Nodules.read(data, split)
+    for record in normal_films(data, split):
+        greys = read_film(record)
+        film, curve = Film.of(greys), GreyScale.of(torch.from_numpy(greys))
+        place = Placement.of(record.rows, record.columns)
+        for _ in range(per_film):
+            nodule = Insertion.draw(rng, nodules, film, DIAMETERS_MM, (enhancement, enhancement), FAINTEST)
+            linear, share = render([film, film], [[], [nodule]], [View(), View()], CANVAS)
+            without, with_nodule = (linear[:, 0] * (curve.white - curve.black) + curve.black).round().clamp(0, 255)
+            cells = share[1, 0].nonzero().float() * STRIDE
+            top, left = (cells.amin(0) - torch.tensor([place.top, place.left])).tolist()
+            bottom, right = (cells.amax(0) + STRIDE - torch.tensor([place.top, place.left])).tolist()
+            yield Pair(
+                patient=record.patient,
+                film=record.path.stem,
+                without=without[place.content].numpy(),
+                with_nodule=with_nodule[place.content].numpy(),
+                box=(left, top, right, bottom),
+                diameter_mm=nodule.diameter_mm,
+            )
