@@ -63,9 +63,9 @@ class Supervisor:
         deadline = asyncio.get_running_loop().time() + timeout_s
         while waiting := [role for role in self._roles if not self._is_ready(role)]:
             if self._stop.is_set():
-                raise RoleWillNotStart("up", ", ".join(waiting), f"see the logs in {self._folder}")
+                raise RoleWillNotStart("up", ", ".join(waiting), self._last_words(waiting))
             if asyncio.get_running_loop().time() > deadline:
-                raise TimeoutError(f"not ready after {timeout_s:.0f} s: {', '.join(waiting)}; see the logs in {self._folder}")
+                raise TimeoutError(f"not ready after {timeout_s:.0f} s: {', '.join(waiting)}: {self._last_words(waiting)}")
             await asyncio.sleep(0.05)  # health is a file: there is no event to await
 
     async def stopped(self) -> None:
@@ -120,6 +120,12 @@ class Supervisor:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
         return await ended
+
+    def _last_words(self, roles: Sequence[str]) -> str:
+        """The last line of each role's log: it names what is wrong, and the folder may be a temporary one."""
+        lines = {role: self._log_file(role).read_text(errors="replace").strip().rpartition("\n")[2] for role in roles}
+        said = "; ".join(f"{role}: {line}" for role, line in lines.items() if line)
+        return f"{said or 'nothing was logged'} (logs in {self._folder})"
 
     def _log_file(self, role: str) -> Path:
         return self._folder / f"{role.replace(' ', '-')}.log"

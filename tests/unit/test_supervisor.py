@@ -84,8 +84,8 @@ async def test_children_of_a_role_end_with_it(tmp_path: Path) -> None:
 
 
 async def test_invalid_settings_stop_the_engine_instead_of_being_tried_for_ever(tmp_path: Path) -> None:
-    async with supervisor(tmp_path, "sys.exit(2)", "bad").running() as running:
-        with pytest.raises(RoleWillNotStart, match="bad"):
+    async with supervisor(tmp_path, "sys.stderr.write('the port is wrong'); sys.exit(2)", "bad").running() as running:
+        with pytest.raises(RoleWillNotStart, match="bad: the port is wrong"):
             await running.ready(20)
         assert running.restarts == {"bad": 0}
 
