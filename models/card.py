@@ -62,8 +62,8 @@ class Training(_Part):
     data: list[str]
     licence: list[str]
     method: str
-    seed: int
-    steps: int
+    #: arguments of `python -m models.training.train`, in order; each stage starts from the one before
+    stages: list[str]
     films: int
     patients: int
     nodules: int

@@ -10,13 +10,16 @@ from torch.nn import functional as F
 from models.chest_nodule import STRIDE
 from models.preprocessing import Placement
 
+#: where no cell reaches the outline, a region is what lies this close (in logits) to the highest cell
+NEAR_PEAK = 1.0
+
 
 @dataclass(frozen=True)
 class OperatingPoint:
     """How a heatmap is read, from the model card.
 
-    slope, offset: probability = sigmoid(slope * logit + offset), fitted on the validation split.
-    threshold: probability from which a region is reported. outline: logit from which a cell belongs to a region.
+    slope, offset: probability = sigmoid(slope * strength + offset), fitted on the validation split.
+    threshold: probability from which a film or a region alarms. outline: logit from which a cell belongs to a region.
     """
 
     threshold: float
@@ -24,16 +27,9 @@ class OperatingPoint:
     slope: float
     offset: float
 
-    def probability(self, logit: float) -> float:
-        scaled = self.slope * logit + self.offset
+    def probability(self, strength: float) -> float:
+        scaled = self.slope * strength + self.offset
         return 1 / (1 + math.exp(-scaled)) if scaled >= 0 else math.exp(scaled) / (1 + math.exp(scaled))
-
-    @property
-    def floor(self) -> float:
-        """The outline, or just under the threshold's logit where that is lower: every cell that alarms is in a region."""
-        if not 0 < self.threshold < 1:
-            return self.outline
-        return min(self.outline, (math.log(self.threshold / (1 - self.threshold)) - self.offset) / self.slope - 1e-4)
 
 
 @dataclass(frozen=True)
@@ -67,25 +63,33 @@ def on_image(logits: Tensor, placement: Placement) -> Tensor:
     return kept
 
 
+def strength(logits: Tensor) -> float:
+    """Of some cells together: the logarithm of their summed odds. Nearly the highest cell where one stands out; several weak
+    places count for more than one of them."""
+    return float(torch.logsumexp(logits.flatten().double(), 0))
+
+
 def score(logits: Tensor, placement: Placement, point: OperatingPoint) -> float:
-    """The image's probability: that of its highest cell."""
-    return point.probability(float(on_image(logits, placement).max()))
+    """The image's probability, of all its cells together."""
+    return point.probability(strength(on_image(logits, placement)))
 
 
 def boxes(logits: Tensor, placement: Placement, point: OperatingPoint) -> list[Box]:
-    """Regions above the outline whose highest cell reaches the threshold, most probable first. logits: (rows, columns)."""
+    """Regions that reach the threshold, most probable first; none when the image stays below it, and at least its strongest
+    region when it does not. logits: (rows, columns)."""
     kept = on_image(logits, placement)
-    labels = components(kept >= point.floor)
-    found = []
-    for label in torch.unique(labels).tolist():
-        region = labels == label
-        probability = point.probability(float(kept[region].max())) if label else 0.0
-        if label == 0 or probability < point.threshold:
-            continue
-        rows, columns = region.any(1).nonzero(), region.any(0).nonzero()
-        left, top = placement.to_image(float(columns.min()) * STRIDE, float(rows.min()) * STRIDE)
-        right, bottom = placement.to_image(float(columns.max() + 1) * STRIDE, float(rows.max() + 1) * STRIDE)
-        left, top = max(left, 0.0), max(top, 0.0)
-        right, bottom = min(right, float(placement.columns)), min(bottom, float(placement.rows))
-        found.append(Box(left, top, right - left, bottom - top, probability))
-    return sorted(found, key=lambda box: (-box.probability, box.top, box.left))
+    if score(logits, placement, point) < point.threshold:
+        return []
+    labels = components(kept >= min(point.outline, float(kept.max()) - NEAR_PEAK))
+    regions = [labels == label for label in torch.unique(labels).tolist() if label]
+    found = sorted((_box(r, kept, placement, point) for r in regions), key=lambda box: (-box.probability, box.top, box.left))
+    return [box for n, box in enumerate(found) if n == 0 or box.probability >= point.threshold]
+
+
+def _box(region: Tensor, kept: Tensor, placement: Placement, point: OperatingPoint) -> Box:
+    rows, columns = region.any(1).nonzero(), region.any(0).nonzero()
+    left, top = placement.to_image(float(columns.min()) * STRIDE, float(rows.min()) * STRIDE)
+    right, bottom = placement.to_image(float(columns.max() + 1) * STRIDE, float(rows.max() + 1) * STRIDE)
+    left, top = max(left, 0.0), max(top, 0.0)
+    right, bottom = min(right, float(placement.columns)), min(bottom, float(placement.rows))
+    return Box(left, top, right - left, bottom - top, point.probability(strength(kept[region])))

@@ -13,7 +13,7 @@ from rich.progress import track
 from torch import Tensor, nn
 
 from models.inference import heatmap
-from models.postprocessing import Box, OperatingPoint, boxes, on_image
+from models.postprocessing import Box, OperatingPoint, boxes, on_image, strength
 from models.preprocessing import Placement
 from models.registry import load_model
 from models.training.films import YOUNGEST, Split, film_records, normal_films, read_film
@@ -32,9 +32,9 @@ class Reading:
     with_nodule: Tensor
     placement: Placement
 
-    def highest(self) -> tuple[float, float]:
-        """Highest logit without, with."""
-        return float(on_image(self.without, self.placement).max()), float(on_image(self.with_nodule, self.placement).max())
+    def strengths(self) -> tuple[float, float]:
+        """Without, with."""
+        return strength(on_image(self.without, self.placement)), strength(on_image(self.with_nodule, self.placement))
 
 
 @dataclass(frozen=True)
@@ -98,13 +98,13 @@ class Measures:
 
 def measure(several: list[Reading], point: OperatingPoint, seed: int) -> Measures:
     """Of one split. Each film's untouched reading counts once for false boxes and specificity."""
-    highest = np.array([r.highest() for r in several])
+    strengths = np.array([r.strengths() for r in several])
     patients = np.array([r.pair.patient for r in several])
     diameters = np.array([r.pair.diameter_mm for r in several])
     hits = np.array([located(boxes(r.with_nodule, r.placement, point), r.pair.box) for r in several], dtype=float)
     untouched = {r.pair.film: r for r in several}.values()
     alarms = np.array([len(boxes(r.without, r.placement, point)) for r in untouched])
-    higher = (highest[:, 1] > highest[:, 0]).astype(float)
+    higher = (strengths[:, 1] > strengths[:, 0]).astype(float)
     small = diameters < 20
     return Measures(
         pairs=len(several),
@@ -112,8 +112,8 @@ def measure(several: list[Reading], point: OperatingPoint, seed: int) -> Measure
         patients=len(set(patients)),
         share_higher=float(higher.mean()),
         share_higher_interval=bootstrap(patients, lambda rows: float(higher[rows].mean()), seed),
-        area_under_curve=area_under_curve(highest[:, 0], highest[:, 1]),
-        area_under_curve_interval=bootstrap(patients, lambda rows: area_under_curve(*highest[rows].T), seed),
+        area_under_curve=area_under_curve(strengths[:, 0], strengths[:, 1]),
+        area_under_curve_interval=bootstrap(patients, lambda rows: area_under_curve(*strengths[rows].T), seed),
         sensitivity_of_localisation=float(hits.mean()),
         sensitivity_10_20_mm=float(hits[small].mean()),
         sensitivity_20_40_mm=float(hits[~small].mean()),
@@ -145,7 +145,7 @@ def measure_real(reader: Reader, seed: int) -> RealMeasures:
     rows = [r for r in film_records(reader.data) if r.split == "test" and r.age >= YOUNGEST]
     rows = [r for r in rows if r.labels & {"Nodule", "Mass"} or r.labels == {"No Finding"}]
     several = track(rows, "real films", console=Console(stderr=True))
-    scores = np.array([float(on_image(*heatmap(reader.network, read_film(r))).max()) for r in several])
+    scores = np.array([strength(on_image(*heatmap(reader.network, read_film(r)))) for r in several])
     diseased = np.array(["No Finding" not in r.labels for r in rows])
     patients = np.array([r.patient for r in rows])
 

@@ -29,7 +29,7 @@ PAIRS_A_FILM = 3
 
 
 def calibrate(negative: NDArray[np.float64], positive: NDArray[np.float64]) -> tuple[float, float]:
-    """Slope and offset of a logistic regression on the highest logit (Platt 1999), by Newton's method."""
+    """Slope and offset of a logistic regression on a film's strength (Platt 1999), by Newton's method."""
     logits = np.concatenate([negative, positive])
     design = np.stack([logits, np.ones_like(logits)], 1)
     truth = np.concatenate([np.zeros(len(negative)), np.ones(len(positive))])
@@ -44,13 +44,13 @@ def calibrate(negative: NDArray[np.float64], positive: NDArray[np.float64]) -> t
 def operating_point(validation: list[Reading]) -> OperatingPoint:
     """Threshold: the lowest at which at most ALLOWED_ALARMS of the normal films get a box. Outline: most nodules located, then
     the boxes' size nearest the nodules'."""
-    highest = np.array([r.highest() for r in validation])
-    slope, offset = calibrate(highest[:, 0], highest[:, 1])
-    untouched = np.array([r.highest()[0] for r in {r.pair.film: r for r in validation}.values()])
-    logit = float(np.sort(untouched)[math.ceil(len(untouched) * (1 - ALLOWED_ALARMS)) - 1])
+    strengths = np.array([r.strengths() for r in validation])
+    slope, offset = calibrate(strengths[:, 0], strengths[:, 1])
+    untouched = np.array([r.strengths()[0] for r in {r.pair.film: r for r in validation}.values()])
+    strength = float(np.sort(untouched)[math.ceil(len(untouched) * (1 - ALLOWED_ALARMS)) - 1])
     point = OperatingPoint(0.5, 0.0, slope, offset)
     # rounded up to what the card holds, so that the rule still holds
-    point = replace(point, threshold=math.ceil(point.probability(logit) * 1e4 + 1e-6) / 1e4)
+    point = replace(point, threshold=math.ceil(point.probability(strength) * 1e4 + 1e-6) / 1e4)
     return max((replace(point, outline=o) for o in OUTLINES), key=lambda p: _outline_quality(validation, p))
 
 
@@ -84,7 +84,7 @@ def _toml(value: object) -> str:
     return str(value)
 
 
-def build(data: Path, trained: Path, package: Path, steps: int, seed: int) -> None:
+def build(data: Path, trained: Path, package: Path, seed: int) -> None:
     """Writes card.toml and weights.safetensors (half precision), then loads the package as the engine does."""
     network = ChestNoduleNetwork().eval()
     stored = save({name: t.half() if t.is_floating_point() else t for name, t in load_file(trained).items()})
@@ -110,8 +110,6 @@ def build(data: Path, trained: Path, package: Path, steps: int, seed: int) -> No
             "sha256": hashlib.sha256(stored).hexdigest(),
             "highest": highest,
             "mean": mean,
-            "seed": seed,
-            "steps": steps,
             "train_films": len(films),
             "train_patients": len({f.patient for f in films}),
             "train_nodules": len(Nodules.read(data, "train").diameter),
@@ -131,12 +129,11 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--weights", type=Path, required=True, help="what models.training.train wrote, single precision")
     parser.add_argument("--out", type=Path, required=True, help="package folder; its name is the version")
-    parser.add_argument("--steps", type=int, required=True)
     parser.add_argument("--seed", type=int, default=20261124)
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    build(arguments.data, arguments.weights, arguments.out, arguments.steps, arguments.seed)
+    build(arguments.data, arguments.weights, arguments.out, arguments.seed)
 
 
 if __name__ == "__main__":

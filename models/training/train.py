@@ -40,10 +40,12 @@ class Plan:
     learning_rate: float = 2e-3
     #: see Insertion
     faintest: float = 0.03
+    #: every untouched film is the one before it, taken by the same equipment, and has to score lower
+    paired: bool = False
 
 
 def draw(
-    rng: np.random.Generator, films: list[Film], nodules: Nodules, size: int, count: int, ease: float, faintest: float
+    rng: np.random.Generator, films: list[Film], nodules: Nodules, size: int, count: int, ease: float, faintest: float, paired: bool
 ) -> tuple[Tensor, Tensor]:
     """A batch: half the films with one to three nodules, half untouched; of these half show what the film before shows."""
     chosen = [films[int(n)] for n in rng.integers(len(films), size=count)]
@@ -51,7 +53,7 @@ def draw(
     views: list[View] = []
     enhancement = (ENHANCEMENT[0] * ease, ENHANCEMENT[1] * ease)
     for number in range(count):
-        if number % 2 == 1 and rng.random() < 0.5:
+        if number % 2 == 1 and (paired or rng.random() < 0.5):
             chosen[number] = chosen[number - 1]
             insertions.append([])
             views.append(views[-1])
@@ -71,12 +73,20 @@ def draw(
         insertions.append(several)
         views.append(View(float(x), float(y), zoom, turn, bool(rng.random() < 0.5)))
     greys, target = render(chosen, insertions, views, size)
-    return vary(rng, greys, [f.exponent for f in chosen]), target
+    exponents = [f.exponent for f in chosen]
+    if not paired:
+        return vary(rng, greys, exponents), target
+    equipment = int(rng.integers(2**32))
+    varied = torch.empty_like(greys)
+    for half in (slice(0, None, 2), slice(1, None, 2)):
+        varied[half] = vary(np.random.default_rng(equipment), greys[half], exponents[half])
+    return varied, target
 
 
-def loss_of(logits: Tensor, target: Tensor) -> Tensor:
-    """Cross entropy of the cells, those of small nodules weighing more; overlap with the outlines; and, lightly, the film's
-    highest cell against whether it holds a nodule at all. (A focal loss learnt nothing within the same time.)"""
+def loss_of(logits: Tensor, target: Tensor, paired: bool) -> Tensor:
+    """Cross entropy of the cells, those of small nodules weighing more; overlap with the outlines; lightly, the film's highest
+    cell against whether it holds a nodule at all; and of pairs (an even number of films), which of the two is stronger.
+    (A focal loss learnt nothing within the same time.)"""
     places = (1, 2, 3)
     weight = torch.where(target > 0, 1 + 20 / (target.sum(places, keepdim=True) + 4).sqrt(), 1.0)
     cells = F.binary_cross_entropy_with_logits(logits, target, weight=weight)
@@ -84,7 +94,11 @@ def loss_of(logits: Tensor, target: Tensor) -> Tensor:
     overlap = 1 - (2 * (share * target).sum() + 1) / (share.sum() + target.sum() + 1)
     holds = (target.amax(places) > 0.5).float()
     highest = F.binary_cross_entropy_with_logits(logits.amax(places), holds)
-    return 3 * cells + overlap + 0.1 * highest
+    loss = 3 * cells + overlap + 0.1 * highest
+    if paired:
+        strengths = logits.flatten(1).logsumexp(1)  # as models.postprocessing.strength
+        loss = loss + F.softplus(strengths[1::2] - strengths[::2]).mean()
+    return loss
 
 
 def read_films(data: Path, split: Split) -> list[Film]:
@@ -115,10 +129,10 @@ def train(data: Path, plan: Plan, start: Path | None, log: Path | None) -> Chest
             network.train(not whole)  # three films are too few for batch statistics
             size, count = (CANVAS, plan.whole_films_a_step) if whole else (plan.crop, plan.crops_a_step)
             ease = max(1.0, easiest + (1 - easiest) * step / (EASY_SHARE * plan.steps))
-            canvas, target = draw(rng, films, nodules, size, count, ease, plan.faintest)
+            canvas, target = draw(rng, films, nodules, size, count, ease, plan.faintest, plan.paired)
             with torch.autocast("cpu", torch.bfloat16):
                 logits = network(canvas.contiguous(memory_format=torch.channels_last))
-            loss = loss_of(logits.float(), target)
+            loss = loss_of(logits.float(), target, plan.paired)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
@@ -144,6 +158,7 @@ def main() -> None:
     parser.add_argument("--whole-share", type=float, default=Plan.whole_share, help="share of steps, the last, on whole films")
     parser.add_argument("--learning-rate", type=float, default=Plan.learning_rate)
     parser.add_argument("--faintest", type=float, default=Plan.faintest, help="least contrast of a nodule, share of the grey range")
+    parser.add_argument("--paired", action="store_true", help="learn from pairs of the same film with and without")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--log", type=Path, help="a line of JSON every 50 steps")
     arguments = parser.parse_args()
@@ -152,8 +167,10 @@ def main() -> None:
         arguments.steps,
         arguments.seed,
         whole_share=arguments.whole_share,
+        whole_films_a_step=4 if arguments.paired else Plan.whole_films_a_step,
         learning_rate=arguments.learning_rate,
         faintest=arguments.faintest,
+        paired=arguments.paired,
     )
     network = train(arguments.data, plan, arguments.start, arguments.log)
     arguments.out.parent.mkdir(parents=True, exist_ok=True)

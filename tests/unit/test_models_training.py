@@ -36,7 +36,16 @@ def ball(diameter: int = 20) -> np.ndarray:
 
 
 def nodule(**changes: float) -> Insertion:
-    plain = {"diameter_mm": 20, "x": 140, "y": 200, "factor": 1.0, "turn": 0.0, "mirrored": False, "enhancement": 2.0, "faintest": 0.0}
+    plain = {
+        "diameter_mm": 20,
+        "x": 140,
+        "y": 200,
+        "factor": 1.0,
+        "turn": 0.0,
+        "mirrored": False,
+        "enhancement": 2.0,
+        "faintest": 0.0,
+    }
     return Insertion(excess=ball(), **(plain | changes))  # type: ignore[arg-type]
 
 
@@ -98,7 +107,7 @@ def test_the_target_moves_with_the_view(film: Film) -> None:
 
 def test_the_same_seed_draws_the_same_batch(film: Film) -> None:
     nodules = Nodules(np.stack([ball(d) for d in (8, 15, 30)]), np.array([8, 15, 30], dtype=np.float32))
-    first, again = (draw(np.random.default_rng(5), [film], nodules, 192, 4, 1.0, 0.03) for _ in range(2))
+    first, again = (draw(np.random.default_rng(5), [film], nodules, 192, 4, 1.0, 0.03, True) for _ in range(2))
     assert torch.equal(first[0], again[0])
     assert torch.equal(first[1], again[1])
     assert first[0].shape == (4, 1, 192, 192)
@@ -113,12 +122,13 @@ def test_variation_keeps_the_range(film: Film) -> None:
     assert -2.4 <= float(varied.min()) <= float(varied.max()) <= 2.4
 
 
-def test_the_loss_prefers_the_truth() -> None:
+@pytest.mark.parametrize("paired", [False, True])
+def test_the_loss_prefers_the_truth(paired: bool) -> None:
     target = torch.zeros(2, 1, 48, 48)
     target[0, 0, 10:14, 10:14] = 1
     right, elsewhere = target * 12 - 6, target.roll(20, 3) * 12 - 6
-    assert float(loss_of(right, target)) < 0.3
-    assert float(loss_of(elsewhere, target)) > float(loss_of(right, target)) + 1
+    assert float(loss_of(right, target, paired)) < 0.3
+    assert float(loss_of(elsewhere, target, paired)) > float(loss_of(right, target, paired)) + 1
 
 
 @pytest.mark.parametrize(
@@ -167,12 +177,12 @@ def _reading(patient: str, without: float, with_nodule: float) -> Reading:
 
 def test_the_threshold_lets_at_most_a_tenth_of_the_normal_films_alarm() -> None:
     rng = np.random.default_rng(3)
-    several = [_reading(str(n), *rng.normal([-2, 1], 1)) for n in range(90)]
+    several = [_reading(str(n), *rng.normal([-2, -3], 1)) for n in range(90)]
     point = operating_point(several)
     measures = measure(several, point, 1)
     assert 1 - ALLOWED_ALARMS <= measures.specificity < 1 - ALLOWED_ALARMS + 0.03
-    assert measures.share_higher == pytest.approx(np.mean([r.highest()[1] > r.highest()[0] for r in several]))
-    assert measures.sensitivity_of_localisation > 0.7
+    assert measures.share_higher == pytest.approx(np.mean([r.strengths()[1] > r.strengths()[0] for r in several]))
+    assert measures.sensitivity_of_localisation > 0.2
 
 
 def test_measures_of_a_blind_model_are_those_of_chance() -> None:
