@@ -32,6 +32,8 @@ _ANSWER_LIMIT = 64 * 1024 * 1024
 #: header X-Retry-On-Version-Conflict would repeat the stale If-Match ten times, for five seconds, and lose all the same.
 _ATTEMPTS = 5
 _BACK_OFF_S = 0.05
+#: R4 diagnostic-report-status: only a person makes a report one of these (rule 10)
+_VERIFIED = frozenset({"final", "amended", "corrected", "appended"})
 _VERSIONED = re.compile(r"(?:^|/)(DiagnosticReport/[^/]+/_history/[^/]+)\Z")
 
 _T = TypeVar("_T")
@@ -111,6 +113,9 @@ class FhirServer:
         name = _name(envelope.report)
         for attempt in range(_ATTEMPTS):
             current = self._read(name, deadline)
+            if current is not None and current.get("status") in _VERIFIED:
+                said = f"a person has made the report {current['status']}: a machine does not replace it"
+                raise ResourceRefused(_STEP, name, said)
             if current is not None and sequence_of(current) > envelope.sequence:
                 return Acknowledgement(f"{name}/_history/{_version(current)}", superseded=True)
             try:

@@ -72,23 +72,22 @@ def answer(study: StudyCompleted, orders: Sequence[LinkedOrder], policy: Policy)
     """Without orders: what is told when the wait is over."""
     active = [order for order in orders if not order.cancelled]
     named = active or orders
-    agreed = _agree(study, active)
+    agreed = _agree(study, named)
     reason = None
-    if not agreed:
+    if orders and not active:
+        reason = NotAnalysedReason.ORDER_CANCELLED  # of whomever it was
+    elif not agreed:
         reason = NotAnalysedReason.IDENTITY_MISMATCH
-    elif orders and not active:
-        reason = NotAnalysedReason.ORDER_CANCELLED
     elif not orders and policy.without_order == "refuse":
         reason = NotAnalysedReason.NO_ORDER
     elif not study.images:
         reason = NotAnalysedReason.NO_IMAGE
-    of_orders = next((order.patients[0] for order in named if order.patients), None)
     return Answer(
         revision=study.revision,
         accession=str(study.accession_number or ""),
         orders=tuple(order.reference for order in named),
         # nobody knows whose study it is, so it is put into nobody's record
-        patient=(of_orders or study.patient) if agreed else None,
+        patient=_patient(study, named) if agreed else None,
         priority=Priority.STAT if any(order.priority is Priority.STAT for order in active) else Priority.ROUTINE,
         reason=reason,
     )
@@ -120,6 +119,14 @@ def tell(study: StudyCompleted, said: Answer, last: Told | None, triggered_at: d
         not_analysed = NotAnalysed(reason=said.reason, explanation=_WORDS[said.reason])
         value = Findings(analysis_id=analysis_id, subject=subject, not_analysed=not_analysed)
     return Told(said.digest, sequence, topic.name, value.model_dump_json().encode("utf-8"))
+
+
+def _patient(study: StudyCompleted, orders: Sequence[LinkedOrder]) -> PatientIdentifier | None:
+    """One that study and orders share, when they do: a national number that only PID-3 holds is no key to the archive."""
+    of_orders = next((order.patients for order in orders if order.patients), ())
+    if study.patient is not None and (study.patient in of_orders or not of_orders):
+        return study.patient
+    return of_orders[0] if of_orders else None
 
 
 def _agree(study: StudyCompleted, orders: Sequence[LinkedOrder]) -> bool:

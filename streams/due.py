@@ -18,6 +18,8 @@ Timer = Callable[[Due], Awaitable[Sequence[Outgoing]]]
 #: headers of a record that was parked: how often it was tried so far, and where it stood first
 ATTEMPTS = "attempts"
 PARKED_FROM = "parked-from"
+#: the step that parked it: the record stands on a topic of several readers, and the others have had it
+PARKED_BY = "parked-by"
 
 #: tries of one record before the guard makes it a dead letter: over an hour with the delays below
 MAX_ATTEMPTS = 15
@@ -61,8 +63,12 @@ def park(record: Record, step: str, error: NotYet, attempts: int, now: datetime)
 
 def unparked(due: Due, record: Record) -> Outgoing:
     """The parked record again, on its own topic and under its own key, knowing its attempts and its origin."""
-    own = tuple((name, value) for name, value in record.headers if name not in (ATTEMPTS, PARKED_FROM))
-    parked = ((ATTEMPTS, str(due.attempts).encode("ascii")), (PARKED_FROM, origin_of(record).encode("utf-8")))
+    own = tuple((name, value) for name, value in record.headers if name not in (ATTEMPTS, PARKED_FROM, PARKED_BY))
+    parked = (
+        (ATTEMPTS, str(due.attempts).encode("ascii")),
+        (PARKED_FROM, origin_of(record).encode("utf-8")),
+        (PARKED_BY, due.step.encode("utf-8")),
+    )
     return Outgoing(record.place.topic, record.key, record.value, own + parked)
 
 

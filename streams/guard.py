@@ -17,7 +17,7 @@ import structlog
 from schemas.errors import ModelFailed, NotYet, RadstreamError, Refused, Rejected, Unavailable
 from schemas.ports import Clock, Due, EventLog, Record, Step
 from streams.dead_letter import dead_letter
-from streams.due import MAX_ATTEMPTS, attempts_of, park
+from streams.due import MAX_ATTEMPTS, PARKED_BY, attempts_of, park
 
 logger = structlog.get_logger()
 T = TypeVar("T")
@@ -87,6 +87,8 @@ class Guard:
 
     async def __call__(self, record: Record) -> Outcome:
         """Raises StepStopped and nothing else (but CancelledError)."""
+        if record.header(PARKED_BY) not in (None, self.name):
+            return Outcome.DONE  # parked by another reader of the topic, for itself alone
         try:
             return await self._run(record)
         except _StopAsked:

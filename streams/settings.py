@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from schemas.errors import SettingsInvalid
@@ -23,16 +25,43 @@ class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class _Peer(_Section):
+    """A server that we connect to. Beyond loopback without TLS is refused unless a setting says so in as many words."""
+
+    allow_plaintext_beyond_loopback: bool = False
+
+    def _plaintext_hosts(self) -> list[str | None]:
+        """Hosts that are spoken to in the clear."""
+        urls = [urlsplit(value) for name, value in self if name.endswith("url")]
+        return [url.hostname for url in urls if url.scheme != "https"]
+
+    @model_validator(mode="after")
+    def _no_plaintext_beyond_loopback(self) -> Self:
+        if not self.allow_plaintext_beyond_loopback and not all(map(_is_loopback, self._plaintext_hosts())):
+            raise ValueError("plain text beyond loopback is refused: use TLS, or set allow_plaintext_beyond_loopback")
+        return self
+
+
+def _is_loopback(host: str | None) -> bool:
+    try:
+        return ipaddress.ip_address(host or "").is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 class SiteSettings(Site):
     """Who assigns numbers when nobody says so, where the senders' clocks stand, and their character set."""
 
     default_assigner: Assigner = "HOSPITAL"
 
 
-class KafkaSettings(_Section):
+class KafkaSettings(_Peer):
     bootstrap: str = "127.0.0.1:9092"
     #: append answers within this time or says that the broker is away
     append_timeout_s: Seconds = 5.0
+
+    def _plaintext_hosts(self) -> list[str | None]:
+        return [urlsplit(f"//{server.strip()}").hostname for server in self.bootstrap.split(",")]
 
 
 class MllpSettings(_Section):
@@ -42,7 +71,7 @@ class MllpSettings(_Section):
     storing_timeout_s: Seconds = 5.0
 
 
-class ArchiveSettings(_Section):
+class ArchiveSettings(_Peer):
     dicomweb_url: str = "http://127.0.0.1:8042/dicom-web"
     orthanc_url: str = "http://127.0.0.1:8042"
     timeout_s: Seconds = 20.0
@@ -52,7 +81,7 @@ class ArchiveSettings(_Section):
     connections: Annotated[int, Field(ge=1)] = 4
 
 
-class FhirSettings(_Section):
+class FhirSettings(_Peer):
     url: str = "http://127.0.0.1:8090/fhir"
     timeout_s: Seconds = 20.0
     connections: Annotated[int, Field(ge=1)] = 4

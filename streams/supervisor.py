@@ -52,11 +52,15 @@ class Supervisor:
         for stale in self._folder.glob("*.json"):
             stale.unlink()
         tasks = [asyncio.create_task(self._keep(role), name=role) for role in self._roles]
+        for task in tasks:
+            task.add_done_callback(lambda _: self._stop.set())  # it keeps its role until the end: ending earlier is the end
         try:
             yield self
         finally:
             self._stop.set()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.wait(tasks)
+        for task in tasks:
+            task.result()
 
     async def ready(self, timeout_s: float) -> None:
         """Returns when every role has said that it is ready. Raises RoleWillNotStart, TimeoutError naming who is missing."""
@@ -86,7 +90,11 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         while not self._stop.is_set():
             started = loop.time()
-            code = await self._run_once(role)
+            try:
+                code = await self._run_once(role)
+            except OSError as error:  # no process, no memory, no place for the log: as bad as a role that ends, and no worse
+                log.error("a role could not be started", failed=role, error=os.strerror(error.errno or 0))  # noqa: TRY400
+                code = 1
             if self._stop.is_set():
                 return
             if code == 2:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from schemas.errors import MalformedMessage
+from schemas.errors import Conflict, MalformedMessage
 from schemas.events import DeliveryAcknowledged
 from schemas.identifiers import identity
 from schemas.ports import CaseStore, Delivery, Outgoing, Record, ReportStore
@@ -16,7 +16,8 @@ from streams.topics import DELIVERIES
 
 async def deliver(record: Record, *, destination: str, store: ReportStore, cases: CaseStore) -> Sequence[Outgoing]:
     """The same state is sent again when its record comes again: the store makes nothing of it, and a destination that lost its
-    data gets it back by a replay. Raises MalformedMessage, and what `store` and `cases` raise."""
+    data gets it back by a replay. Raises MalformedMessage; Conflict when the destination knows more than we do (parked: another
+    process may be about to record it; if none does, a person must see it); and what `store` and `cases` raise."""
     try:
         envelope = open_bundle(record.value)
     except ValueError as error:
@@ -28,6 +29,15 @@ async def deliver(record: Record, *, destination: str, store: ReportStore, cases
         outcome, acknowledgement = "superseded", held.acknowledgement
     else:
         answer = await store.put(record.value)
+        if answer.superseded:
+            held = await cases.delivered(destination, study)
+            if held is None or held.sequence <= envelope.sequence:
+                raise Conflict(
+                    "deliver",
+                    f"study {study} to {destination}",
+                    "the destination holds a later state than was ever delivered from here: "
+                    "was the case store lost, or does another engine write there?",
+                )
         outcome, acknowledgement = "superseded" if answer.superseded else "stored", answer.reference
     if outcome == "stored":
         await cases.put_delivery(Delivery(destination, study, envelope.analysis_id, envelope.sequence, acknowledgement))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from schemas.errors import InvalidResource
+from schemas.errors import InvalidResource, ResourceRefused
 from schemas.ports import Acknowledgement
 from schemas.renderings.fhir.envelope import Resource, open_bundle, sequence_of
 
@@ -25,6 +25,8 @@ class FakeReportStore:
             raise InvalidResource("fake", "bundle", str(error)) from None
         name = f"DiagnosticReport/{envelope.report['id']}"
         current = self.resources.get(name, {})
+        if current.get("status") in ("final", "amended", "corrected", "appended"):
+            raise ResourceRefused("fake", name, f"a person has made the report {current['status']}")
         superseded = sequence_of(current) > envelope.sequence
         if not superseded:
             new = {f"{resource['resourceType']}/{resource['id']}": resource for resource in envelope.resources}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any, Protocol
 from uuid import uuid4
 
 import pytest
 
-from schemas.errors import InvalidResource
+from schemas.errors import InvalidResource, ResourceRefused
 from schemas.findings import FindingKind, Findings, NotAnalysedReason, Subject
 from schemas.identifiers import AccessionNumber, StudyInstanceUID
 from schemas.ports import Acknowledgement
@@ -65,6 +66,17 @@ class ReportStoreContract:
         assert f"DiagnosticReport/{found['id']}" == study.report
         assert found["status"] == "partial"
         assert len(found["result"]) == 3
+
+    async def test_what_a_person_has_verified_is_not_replaced(self, store: ReadableReportStore, study: Study) -> None:
+        verified = json.loads(bundle_of(two_findings(study.subject(1)), SITE))
+        verified["entry"][0]["resource"]["status"] = "final"
+        assert verified["entry"][0]["resource"]["resourceType"] == "DiagnosticReport"
+        await store.put(json.dumps(verified).encode())
+        with pytest.raises(ResourceRefused, match="person"):
+            await store.put(bundle_of(findings(study.subject(2)), SITE))
+        report = await store.read(study.report)
+        assert report is not None
+        assert (report["status"], report["meta"]["versionId"]) == ("final", "1")
 
     async def test_repeating_changes_nothing(self, store: ReadableReportStore, study: Study) -> None:
         of = two_findings(study.subject(1))

@@ -318,6 +318,14 @@ async def test_cancelled_before_and_after_the_study(hospital: Hospital) -> None:
     assert [(reason(one), one.subject.sequence) for one in again] == [(None, 3), (None, 2)]
 
 
+async def test_a_cancelled_order_of_another_patient_writes_into_nobodys_record(hospital: Hospital) -> None:
+    await hospital.happens(order(placer="P1", accession="A1", patients=(JOHN,)))
+    assert reason(await hospital.answer(study(patient=JANE))) is NotAnalysedReason.IDENTITY_MISMATCH
+    told = await hospital.answer(order(placer="P1", accession="A1", at=1, status=OrderStatus.CANCELLED, patients=(JOHN,)))
+    assert reason(told) is NotAnalysedReason.ORDER_CANCELLED
+    assert told.subject.patient is None
+
+
 async def test_one_of_two_orders_cancelled(hospital: Hospital) -> None:
     await hospital.happens(order(placer="P1", accession="A1"))
     await hospital.happens(order(placer="P2", accession="A1"))
@@ -374,7 +382,7 @@ async def test_patient(
     await hospital.happens(order(placer="P1", accession="A1", patients=of_order))
     told = await hospital.answer(study(patient=of_study))
     assert reason(told) is (None if agree else NotAnalysedReason.IDENTITY_MISMATCH)
-    expected = (of_order[0] if of_order else of_study) if agree else None
+    expected = (of_study or next(iter(of_order), None)) if agree else None  # the one they share
     assert told.subject.patient == expected
 
 

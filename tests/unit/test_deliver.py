@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from connectors.case_store import SqlCaseStore
-from schemas.errors import FhirServerUnavailable, MalformedMessage
+from schemas.errors import Conflict, FhirServerUnavailable, MalformedMessage
 from schemas.events import DeliveryAcknowledged
 from schemas.findings import Findings
 from schemas.ports import Outgoing, Place, Record
@@ -76,12 +76,16 @@ async def test_an_older_state_is_not_sent(store: FakeReportStore, cases: SqlCase
 async def test_an_older_state_is_not_stored_even_when_only_the_destination_knows(
     store: FakeReportStore, cases: SqlCaseStore, tmp_path: Path
 ) -> None:
-    """Another process delivered the newer one meanwhile, or the case store was rebuilt."""
-    await store.put(bundle_of(two_findings(subject(2)), SITE))
-    (out,) = await deliver(found(findings(subject(1))), destination="fhir", store=store, cases=cases)
-    assert said(out).outcome == "superseded"
+    """Another process has stored the newer one and is about to record it; or the case store was lost, which must be seen."""
+    newer = bundle_of(two_findings(subject(2)), SITE)
+    await store.put(newer)
+    with pytest.raises(Conflict, match="later state"):
+        await deliver(found(findings(subject(1))), destination="fhir", store=store, cases=cases)
     assert await cases.delivered("fhir", STUDY) is None
     assert store.versions[REPORT] == 1
+    await deliver(found(newer), destination="fhir", store=store, cases=cases)
+    (out,) = await deliver(found(findings(subject(1))), destination="fhir", store=store, cases=cases)
+    assert said(out).outcome == "superseded"
 
 
 async def test_each_destination_has_its_own_state(store: FakeReportStore, cases: SqlCaseStore) -> None:

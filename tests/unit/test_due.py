@@ -81,7 +81,7 @@ async def test_a_parked_record_comes_again_on_its_own_topic_when_its_time_has_co
     assert log.written == []
     clock.moment = NOON + timedelta(seconds=5)
     assert await sweep(cases, log, clock, {}) == 1
-    headers = (*RECORD.headers, ("attempts", b"1"), ("parked-from", b"ai.requests/2/41"))
+    headers = (*RECORD.headers, ("attempts", b"1"), ("parked-from", b"ai.requests/2/41"), ("parked-by", b"analyse"))
     assert log.written == [Outgoing("ai.requests", b"1.2.3", b"\x00value", headers)]
     assert await sweep(cases, log, clock, {}) == 0
 
@@ -96,7 +96,8 @@ def test_identity_stays_with_the_place_where_the_record_first_stood() -> None:
     second = park(again, "analyse", ERROR, attempts_of(again) + 1, NOON)
     assert second.id == park(twin, "analyse", ERROR, 2, NOON).id  # appended twice by a crash: parked once
     assert second.id != first.id  # the sweeper that removes the first leaves the second
-    assert dict(unparked(second, again).headers) == {"ce_id": b"8", "attempts": b"2", "parked-from": b"ai.requests/2/41"}
+    twice = {"ce_id": b"8", "attempts": b"2", "parked-from": b"ai.requests/2/41", "parked-by": b"analyse"}
+    assert dict(unparked(second, again).headers) == twice
     assert len({first.id, park(RECORD, "deliver", ERROR, 1, NOON).id}) == 2
 
 

@@ -121,6 +121,14 @@ async def test_what_can_never_be_done_is_a_dead_letter(kind: type[RadstreamError
     assert await house.guard(record(1)) is Outcome.DONE
 
 
+async def test_what_another_reader_parked_is_not_done_again() -> None:
+    house = House()
+    assert await house.guard(record(**{"parked-by": "another", "attempts": "14"})) is Outcome.DONE
+    assert (house.step.calls, house.written()) == (0, [])
+    assert await house.guard(record(1, **{"parked-by": "verb", "attempts": "14"})) is Outcome.DONE
+    assert house.step.calls == 1
+
+
 async def test_the_receivers_words_are_kept_and_not_logged() -> None:
     house = House(ResourceRefused("verb", "1.2.3", "422", b"outcome of " + SECRET.encode()))
     with structlog.testing.capture_logs() as lines:

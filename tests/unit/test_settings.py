@@ -11,12 +11,12 @@ from streams.settings import Settings, as_environment, read_settings
 
 def test_the_environment_overrules_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "radstream.toml"
-    file.write_text('[mllp]\nport = 3000\n[kafka]\nbootstrap = "broker:9092"\n')
+    file.write_text('[mllp]\nport = 3000\n[kafka]\nbootstrap = "localhost:9094"\n')
     monkeypatch.setenv("RADSTREAM_CONFIG", str(file))
     monkeypatch.setenv("RADSTREAM_MLLP__PORT", "3001")
     settings = read_settings()
     assert settings.mllp.port == 3001
-    assert settings.kafka.bootstrap == "broker:9092"
+    assert settings.kafka.bootstrap == "localhost:9094"
     with pytest.raises(ValidationError, match="frozen"):
         settings.mllp.port = 1  # type: ignore[misc]
 
@@ -34,6 +34,28 @@ def test_an_unknown_setting_is_refused(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("RADSTREAM_CONFIG", str(file))
     with pytest.raises(SettingsInvalid, match="RADSTREAM_MLLP__PROT"):
         read_settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "address"),
+    [
+        ("KAFKA__BOOTSTRAP", "127.0.0.1:9092, broker.hospital:9092"),
+        ("ARCHIVE__DICOMWEB_URL", "http://203.0.113.9/dicom-web"),
+        ("ARCHIVE__ORTHANC_URL", "http://pacs.hospital:8042"),
+        ("FHIR__URL", "http://203.0.113.9/fhir"),
+    ],
+)
+def test_plain_text_beyond_loopback_must_be_allowed(monkeypatch: pytest.MonkeyPatch, name: str, address: str) -> None:
+    monkeypatch.setenv(f"RADSTREAM_{name}", address)
+    with pytest.raises(SettingsInvalid, match="plain text beyond loopback"):
+        read_settings()
+    monkeypatch.setenv(f"RADSTREAM_{name.split('__')[0]}__ALLOW_PLAINTEXT_BEYOND_LOOPBACK", "true")
+    assert read_settings()
+
+
+def test_tls_goes_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RADSTREAM_FHIR__URL", "https://fhir.hospital/fhir")
+    assert read_settings().fhir.url == "https://fhir.hospital/fhir"
 
 
 def test_another_process_reads_the_same_settings(monkeypatch: pytest.MonkeyPatch) -> None:

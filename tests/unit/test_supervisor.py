@@ -1,12 +1,14 @@
 """The supervisor on real processes: restart, kill time-out, nothing left, settings errors not repeated."""
 
 import asyncio
+import errno
 import os
 import signal
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -59,6 +61,22 @@ async def test_a_killed_role_is_started_again(tmp_path: Path) -> None:
     for pid in pids:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
+
+
+async def test_a_start_that_fails_once_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    start, refused = asyncio.create_subprocess_exec, []
+
+    async def no_process_once(*command: Any, **how: Any) -> asyncio.subprocess.Process:
+        if not refused:
+            refused.append(command)
+            raise BlockingIOError(errno.EAGAIN, "no process left")
+        return await start(*command, **how)
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", no_process_once)
+    async with supervisor(tmp_path, "say('ready'); time.sleep(60)", "one").running() as running:
+        await running.ready(20)
+    assert refused
+    assert running.restarts == {"one": 1}
 
 
 async def test_a_role_that_ignores_term_is_killed(tmp_path: Path) -> None:
