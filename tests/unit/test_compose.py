@@ -53,9 +53,10 @@ def test_ports_are_the_default_ones_on_loopback(services: dict[str, Any]) -> Non
 
 
 def test_the_engine_s_environment_is_read_as_it_is_meant(services: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    sections = Settings()
     for name, value in services["engine"]["environment"].items():
         section, _, field = name.removeprefix("RADSTREAM_").lower().partition("__")
-        assert field in type(getattr(Settings(), section)).model_fields, name
+        assert field in type(getattr(sections, section)).model_fields, name
         monkeypatch.setenv(name, value)
     settings = read_settings()
     assert settings.kafka.bootstrap == "kafka:19092"
