@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -18,7 +19,6 @@ from streams.settings import read_settings
 
 app = typer.Typer(
     name="radstream",
-    help="An event-streaming HL7/FHIR integration engine for radiology AI: orders and images in, located findings out.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
@@ -29,6 +29,19 @@ app.add_typer(services_app, name="services", help="Local Kafka, Orthanc and FHIR
 
 console = Console()
 AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        sys.stdout.write(f"radstream {version('radstream')}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def radstream(
+    asked: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version and end.")] = False,
+) -> None:
+    """An event-streaming HL7/FHIR integration engine for radiology AI: orders and images in, located findings out."""
 
 
 @app.command()
@@ -126,7 +139,10 @@ def case(accession_number: str, as_json: AsJson = False) -> None:
     from streams.looking import show_case
 
     if not asyncio.run(show_case(read_settings(), accession_number, console, as_json)):
-        _fail(f"nothing is known of accession number {accession_number}; is the engine up (radstream doctor)?")
+        _fail(
+            f"nothing is known of accession number {accession_number}. Has the message come (radstream tail hl7.v2.raw)? "
+            "Was it refused (radstream tail radstream.dead-letters)? Is all well (radstream doctor)?"
+        )
 
 
 @app.command()

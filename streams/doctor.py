@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
-from connectors.kafka_admin import list_topics
-from schemas.errors import RadstreamError, StudyIncomplete
-from schemas.identifiers import StudyInstanceUID
+from connectors.kafka_admin import topic_sizes
+from schemas.errors import RadstreamError, SettingsInvalid
 from streams import topics
 from streams.health import read_health
 from streams.settings import Settings
 from streams.wiring import ROLES, archive_for, case_store_for, fhir_server_for, model_identity
-
-#: a UID that no archive holds (UUID-derived, PS3.5 section B.2)
-_NO_STUDY = StudyInstanceUID("2.25.0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,33 +55,42 @@ async def examine(settings: Settings) -> list[Examined]:
 
 
 def _where(service: str, setting: str, now: str) -> str:
-    return f"radstream services up {service}, or set RADSTREAM_{setting} (now {now})"
+    parts = urlsplit(now)
+    shown = now if not parts.username else parts._replace(netloc=f"...@{parts.hostname}:{parts.port}").geturl()
+    return f"radstream services up {service}, or set RADSTREAM_{setting} (now {shown})"
 
 
 async def _kafka(settings: Settings) -> str:
-    there = await asyncio.to_thread(list_topics, settings.kafka.bootstrap)
-    missing = [topic.name for topic in topics.ALL if topic.name not in there]
+    sizes = await asyncio.to_thread(topic_sizes, settings.kafka.bootstrap, [topic.name for topic in topics.ALL])
+    missing = [topic.name for topic in topics.ALL if topic.name not in sizes]
     if missing:
         return f"answers; topics to be created at `radstream up`: {', '.join(missing)}"
-    return f"answers; all {len(topics.ALL)} topics are there"
+    letters = sizes[topics.DEAD_LETTERS.name].records
+    refused = f"; {letters} dead letters: `radstream tail {topics.DEAD_LETTERS.name}` says why" if letters else ""
+    return f"answers; all {len(topics.ALL)} topics are there{refused}"
 
 
 async def _archive(settings: Settings) -> str:
-    with contextlib.suppress(StudyIncomplete):  # an archive that says it has no such study is well
-        await archive_for(settings).describe(_NO_STUDY)
+    await archive_for(settings).answers()
     return "answers QIDO-RS"
 
 
 async def _fhir(settings: Settings) -> str:
     statement = await fhir_server_for(settings).read("metadata") or {}
-    return f"FHIR {statement.get('fhirVersion', 'of an unknown version')}"
+    version = str(statement.get("fhirVersion", ""))
+    if statement.get("resourceType") != "CapabilityStatement" or not version.startswith("4."):
+        raise SettingsInvalid("doctor", "metadata", "what answers there is no FHIR R4 server")
+    return f"FHIR {version}"
 
 
 async def _database(settings: Settings) -> str:
+    scheme, _, file = settings.database.url.partition(":///")
+    if scheme == "sqlite" and not await asyncio.to_thread(Path(file).exists):  # a look creates nothing
+        return "sqlite, to be created at `radstream up`"
     cases = case_store_for(settings)
     await cases.position("doctor")
     await cases.close()
-    return settings.database.url.split(":", 1)[0]
+    return scheme.partition(":")[0]
 
 
 async def _model(settings: Settings) -> str:
@@ -93,22 +99,15 @@ async def _model(settings: Settings) -> str:
 
 
 def _roles(settings: Settings) -> list[Examined]:
-    """Only when an engine was started from this folder."""
     known = read_health(settings.run_folder)
-    if not known:
-        return [Examined("engine", True, "not started from this folder (radstream up)")]
+    if not any(health.alive for health in known.values()):
+        return [Examined("engine", False, f"does not run from {settings.run_folder}", "radstream up")]
     rows = []
     for role in ROLES:
         health = known.get(role.replace(" ", "-"))
         if health is None or not health.alive:
             rows.append(Examined(role, False, "does not run", f"see {settings.run_folder / role.replace(' ', '-')}.log"))
         else:
-            rows.append(
-                Examined(
-                    role,
-                    health.state == "ready",
-                    f"{health.state} {health.reason}".strip(),
-                    "it goes on by itself when that answers",
-                )
-            )
+            state = f"{health.state} {health.reason}".strip()
+            rows.append(Examined(role, health.state == "ready", state, "it goes on by itself when that answers"))
     return rows

@@ -10,6 +10,8 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from schemas.errors import SettingsInvalid
+
 #: starting -> ready <-> paused (a dependency is down; nothing is lost)
 STATES = ("starting", "ready", "paused")
 
@@ -36,13 +38,20 @@ class RoleHealth:
 
 
 class Health:
-    """Writes the state of one role; every state only once."""
+    """Writes the state of one role; every state only once. Raises SettingsInvalid when another living process has it."""
 
     def __init__(self, folder: Path, role: str) -> None:
         self._file = folder / f"{role}.json"
         self._role = role
         self._last: RoleHealth | None = None
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SettingsInvalid("settings", "RADSTREAM_RUN_FOLDER", f"{folder} cannot be made: {error.strerror}") from None
+        other = read_health(folder).get(role)
+        if other and other.pid != os.getpid() and other.alive:
+            advice = f"process {other.pid} already is this role in {folder}: stop it, or set another RADSTREAM_RUN_FOLDER"
+            raise SettingsInvalid("start", role, advice)
 
     def set(self, state: str, reason: str = "") -> None:
         """Raises ValueError on a state that is none of STATES."""

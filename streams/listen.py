@@ -72,7 +72,7 @@ async def store(received: Sequence[Received], *, event_log: EventLog, default_ch
     await event_log.append([refused_bytes(one) if one.refused else raw_message(one, default_charset) for one in received])
     for one in received:
         if one.refused:
-            log.warning("refused bytes are a dead letter", peer=one.peer, reason=one.fault, bytes=len(one.content))
+            log.warning("refused bytes are a dead letter", peer=one.peer, reason=str(one.fault), bytes=len(one.content))
 
 
 def listener(event_log: EventLog, clock: Clock, mllp: MllpSettings, site: Site, health: Health | None = None) -> MllpServer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 from typing import Any
@@ -10,7 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from connectors.kafka import KafkaLog
-from connectors.kafka_admin import topic_sizes
+from connectors.kafka_admin import list_topics, topic_sizes
+from schemas.errors import SettingsInvalid
 from schemas.ports import Record
 from streams import topics
 from streams.settings import Settings
@@ -53,7 +55,9 @@ def _as_dict(record: Record, values: bool) -> dict[str, Any]:
 
 
 async def tail_topic(settings: Settings, topic: str, last: int, follow: bool, values: bool, as_json: bool) -> None:
-    """Raises BrokerUnavailable."""
+    """Raises BrokerUnavailable, SettingsInvalid (no such topic)."""
+    if topic not in await asyncio.to_thread(list_topics, settings.kafka.bootstrap):
+        raise SettingsInvalid("tail", topic, "there is no such topic: `radstream topics list` names them")
     async with KafkaLog(settings.kafka.bootstrap) as log:
         async for record in log.read(topic, follow=follow, last=last):
             shown = _as_dict(record, values)
@@ -83,8 +87,9 @@ async def show_case(settings: Settings, accession_number: str, console: Console,
         ]
         sys.stdout.write(json.dumps(rows, indent=2) + "\n")
     elif entries:
-        table = Table("time", "record", "what", "study", title=f"accession number {accession_number}")
+        studies = dict.fromkeys(entry.study_instance_uid for entry in entries if entry.study_instance_uid)
+        console.print(f"accession number {accession_number}", *(f"study {study}" for study in studies), sep="\n", soft_wrap=True)
         for entry in entries:
-            table.add_row(entry.at.isoformat(timespec="milliseconds"), str(entry.place), entry.what, entry.study_instance_uid or "")
-        console.print(table)
+            when = entry.at.astimezone().isoformat(sep=" ", timespec="milliseconds")
+            console.print(f"{when}  {entry.place!s:26}  {entry.what}", soft_wrap=True, highlight=False, markup=False)
     return bool(entries)

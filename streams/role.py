@@ -45,9 +45,10 @@ def run_role(role: str, body: Body, settings: Settings) -> int:
     """Runs `body` to its end; returns the exit code: 0 stopped, 1 failed (the supervisor starts it again), 2 settings."""
     _bind_to_supervisor()
     configure_logging(role)
-    health = Health(settings.run_folder, role.replace(" ", "-"))
-    health.set("starting")
+    os.umask(0o077)  # the database and the logs are nobody else's
     try:
+        health = Health(settings.run_folder, role.replace(" ", "-"))
+        health.set("starting")
         asyncio.run(_until_stopped(body, settings, health))
     except SettingsInvalid as error:
         log.error("settings are invalid", error=str(error))  # noqa: TRY400 - our own words are enough

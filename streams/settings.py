@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import tomllib
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
@@ -119,10 +120,6 @@ class RunnerSettings(_Section):
     kill_after_s: Seconds = 10.0
 
 
-class WebSettings(_Section):
-    port: Port = 8080
-
-
 class ServicesSettings(_Section):
     """Where `radstream services` keeps its logs and data, and the ports nobody else needs to know."""
 
@@ -148,7 +145,6 @@ class Settings(BaseSettings):
     decoding: DecodingSettings = DecodingSettings()
     correlation: CorrelationSettings = CorrelationSettings()
     runner: RunnerSettings = RunnerSettings()
-    web: WebSettings = WebSettings()
     services: ServicesSettings = ServicesSettings()
 
     @classmethod
@@ -168,9 +164,16 @@ def read_settings() -> Settings:
     """Raises SettingsInvalid that names every wrong setting, but not its value (it may be a secret)."""
     try:
         return Settings()
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsInvalid("settings", os.environ.get("RADSTREAM_CONFIG", "radstream.toml"), f"is not TOML: {error}") from None
     except ValidationError as error:
-        wrong = "; ".join(f"{'RADSTREAM_' + '__'.join(str(part).upper() for part in e['loc'])}: {e['msg']}" for e in error.errors())
-        raise SettingsInvalid("settings", "radstream.toml or environment", wrong) from None
+        wrong = [(".".join(map(str, e["loc"])), _advice(e["type"], e["msg"])) for e in error.errors()]
+        named = "; ".join(f"RADSTREAM_{place.upper().replace('.', '__')}: {advice}" for place, advice in wrong)
+        raise SettingsInvalid("settings", "radstream.toml or environment", named) from None
+
+
+def _advice(kind: str, message: str) -> str:
+    return "there is no such setting: see docs/settings.md" if kind == "extra_forbidden" else message
 
 
 def as_environment(settings: Settings) -> dict[str, str]:

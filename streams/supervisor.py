@@ -42,6 +42,7 @@ class Supervisor:
         self._kill_after_s = kill_after_s
         self._environment = {**os.environ, **(environment or {}), "RADSTREAM_SUPERVISOR": str(os.getpid())}
         self._stop = asyncio.Event()
+        self._failed: list[str] = []
         self.processes: dict[str, asyncio.subprocess.Process] = {}
         self.restarts: dict[str, int] = dict.fromkeys(self._roles, 0)
 
@@ -49,8 +50,7 @@ class Supervisor:
     async def running(self) -> AsyncIterator[Supervisor]:
         """The engine runs inside the block; at its end every process is gone."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        for stale in self._folder.glob("*.json"):
-            stale.unlink()
+        self._forget()
         tasks = [asyncio.create_task(self._keep(role), name=role) for role in self._roles]
         for task in tasks:
             task.add_done_callback(lambda _: self._stop.set())  # it keeps its role until the end: ending earlier is the end
@@ -59,18 +59,23 @@ class Supervisor:
         finally:
             self._stop.set()
             await asyncio.wait(tasks)
+            self._forget()
         for task in tasks:
             task.result()
 
-    async def ready(self, timeout_s: float) -> None:
-        """Returns when every role has said that it is ready. Raises RoleWillNotStart, TimeoutError naming who is missing."""
+    async def ready(self, timeout_s: float) -> bool:
+        """True when every role has said that it is ready, False when stop was asked before. Raises RoleWillNotStart,
+        TimeoutError naming who is missing."""
         deadline = asyncio.get_running_loop().time() + timeout_s
         while waiting := [role for role in self._roles if not self._is_ready(role)]:
+            if self._failed:
+                raise RoleWillNotStart("up", ", ".join(self._failed), self._last_words(self._failed))
             if self._stop.is_set():
-                raise RoleWillNotStart("up", ", ".join(waiting), self._last_words(waiting))
+                return False
             if asyncio.get_running_loop().time() > deadline:
                 raise TimeoutError(f"not ready after {timeout_s:.0f} s: {', '.join(waiting)}: {self._last_words(waiting)}")
             await asyncio.sleep(0.05)  # health is a file: there is no event to await
+        return True
 
     async def stopped(self) -> None:
         """Returns when the engine was told to stop, or cannot run."""
@@ -79,6 +84,11 @@ class Supervisor:
     def stop(self) -> None:
         """Ask for the end; `running()` waits for it."""
         self._stop.set()
+
+    def _forget(self) -> None:
+        """A role that is stopped has no health."""
+        for stale in self._folder.glob("*.json"):
+            stale.unlink()
 
     def _is_ready(self, role: str) -> bool:
         health = read_health(self._folder).get(role.replace(" ", "-"))
@@ -99,6 +109,7 @@ class Supervisor:
                 return
             if code == 2:
                 log.error("a role cannot start: its settings are invalid", failed=role, log=str(self._log_file(role)))
+                self._failed.append(role)
                 self._stop.set()
                 return
             pause = _FIRST_PAUSE_S if loop.time() - started > _SOUND_AFTER_S else min(pause * 2, _LONGEST_PAUSE_S)

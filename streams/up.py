@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from schemas.errors import Unavailable
 from streams.observability import configure_logging
 from streams.services import process
+from streams.services.build import last_lines
 from streams.services.process import RunningProcess
 from streams.settings import Settings
 from streams.supervisor import Supervisor
@@ -37,38 +41,45 @@ def _running(settings: Settings) -> RunningProcess | None:
     return engine if engine and engine.is_alive() else None
 
 
-def _refuse_second(settings: Settings) -> None:
-    if engine := _running(settings):
-        advice = f"an engine already runs from {settings.run_folder}; `radstream down` stops it"
-        raise AlreadyUp("up", f"process {engine.pid}", advice)
+@contextmanager
+def _alone(settings: Settings) -> Iterator[None]:
+    """One engine per run folder, also while it starts. Raises AlreadyUp."""
+    settings.run_folder.parent.mkdir(parents=True, exist_ok=True)
+    with settings.run_folder.with_suffix(".engine.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            advice = f"an engine already runs, or starts, from {settings.run_folder}; `radstream down` stops it"
+            raise AlreadyUp("up", str(settings.run_folder), advice) from None
+        yield
 
 
 async def run_up(settings: Settings, tell: Callable[[str], None]) -> None:
-    """Runs until TERM or Ctrl-C. Raises AlreadyUp, BrokerUnavailable, TimeoutError (a role is not ready)."""
+    """Runs until TERM or Ctrl-C. Raises AlreadyUp, BrokerUnavailable, RoleWillNotStart, TimeoutError (a role is not ready)."""
     configure_logging("up")
-    _refuse_second(settings)
-    settings.run_folder.mkdir(parents=True, exist_ok=True)
-    await asyncio.to_thread(ensure_all_topics, settings)
-    supervisor = Supervisor(ROLES, settings.run_folder, kill_after_s=settings.runner.kill_after_s)
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, supervisor.stop)
-    try:
-        async with supervisor.running():
-            await supervisor.ready(_READY_S)
-            process.myself().remember(_file(settings))
-            tell(
-                f"radstream is up: MLLP on {settings.mllp.host}:{settings.mllp.port}, logs in {settings.run_folder}. "
-                "Ctrl-C or `radstream down` stops it."
-            )
-            await supervisor.stopped()
-    finally:
-        _file(settings).unlink(missing_ok=True)
+    with _alone(settings):
+        await asyncio.to_thread(ensure_all_topics, settings)
+        os.umask(0o077)  # what the roles log is nobody else's
+        supervisor = Supervisor(ROLES, settings.run_folder, kill_after_s=settings.runner.kill_after_s)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, supervisor.stop)
+        try:
+            async with supervisor.running():
+                if not await supervisor.ready(_READY_S):
+                    tell("stopped before it was ready")
+                    return
+                process.myself().remember(_file(settings))
+                tell(f"{_where(settings)}. Ctrl-C or `radstream down` stops it.")
+                await supervisor.stopped()
+        finally:
+            _file(settings).unlink(missing_ok=True)
 
 
 async def start_up(settings: Settings) -> str:
-    """Starts the engine behind this terminal and returns, in words, once it is ready. Raises AlreadyUp, NotUp."""
-    _refuse_second(settings)
+    """Starts the engine behind this terminal and returns, in words, once it is ready. Raises NotUp."""
+    if _running(settings):
+        return f"already up: {_where(settings)}"
     settings.run_folder.mkdir(parents=True, exist_ok=True)
     log = settings.run_folder / "up.log"
     engine = process.start([sys.executable, "-m", "streams", "up"], Path.cwd(), log, {}, attached=False)
@@ -76,11 +87,15 @@ async def start_up(settings: Settings) -> str:
         async with asyncio.timeout(_READY_S + 30):
             while _running(settings) is None:
                 if not engine.is_alive():
-                    raise NotUp("up", f"process {engine.pid}", f"the engine ended while starting; see {log}")
+                    raise NotUp("up", f"process {engine.pid}", f"{last_lines(log, 1).strip()} (all of it: {log})")
                 await asyncio.sleep(0.1)  # another process says so in a file: there is no event to await
     except TimeoutError:
         await asyncio.to_thread(engine.stop)
         raise NotUp("up", f"process {engine.pid}", f"the engine is not ready; see the logs in {settings.run_folder}") from None
+    return _where(settings)
+
+
+def _where(settings: Settings) -> str:
     return f"the engine is up: MLLP on {settings.mllp.host}:{settings.mllp.port}, logs in {settings.run_folder}"
 
 

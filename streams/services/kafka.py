@@ -67,7 +67,8 @@ class Kafka(Service):
             return
         shutil.rmtree(self.data, ignore_errors=True)  # a format that was cut short
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        options = ["format", "--standalone", "--cluster-id", cluster, "--config", str(self._properties)]
+        # one argument: an identity may begin with a hyphen, which Kafka would take for an option
+        options = ["format", "--standalone", f"--cluster-id={cluster}", "--config", str(self._properties)]
         formatted = subprocess.run([*self._java("kafka.tools.StorageTool"), *options], capture_output=True, text=True, check=False)
         if formatted.returncode != 0:
             raise ServiceError(f"Kafka could not format {self.data}:\n{formatted.stdout}{formatted.stderr}")

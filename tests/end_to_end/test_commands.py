@@ -61,6 +61,7 @@ async def test_an_unknown_case_says_so(hospital: Hospital) -> None:
     code, _, err = await radstream(hospital, "case", "NO-SUCH-CASE")
     assert code == 1
     assert "NO-SUCH-CASE" in err
+    assert "dead-letters" in err
     assert "radstream doctor" in err
 
 
@@ -71,6 +72,12 @@ async def test_tail_hides_values_unless_asked(hospital: Hospital) -> None:
     assert PATIENT not in out
     _, out, _ = await radstream(hospital, "tail", topics.HL7_RAW.name, "-n", "1000", "--values")
     assert PATIENT in out
+
+
+async def test_tail_of_an_unknown_topic_says_what_there_is(hospital: Hospital) -> None:
+    code, _, err = await radstream(hospital, "tail", "ai.resluts")
+    assert code == 2
+    assert "radstream topics list" in err
 
 
 async def test_topics_list(hospital: Hospital) -> None:
@@ -90,6 +97,10 @@ async def test_doctor_says_what_to_do(hospital: Hospital) -> None:
     assert code == 1
     assert re.search(r"wrong\s+fhir server", out)
     assert "RADSTREAM_FHIR__URL" in out
+    orthanc, fhir = hospital.engine.services.orthanc_url, hospital.engine.services.fhir_url
+    _, out, _ = await radstream(hospital, "doctor", RADSTREAM_FHIR__URL=orthanc, RADSTREAM_ARCHIVE__DICOMWEB_URL=fhir)
+    assert re.search(r"wrong\s+fhir server", out)
+    assert re.search(r"wrong\s+archive", out)
 
 
 async def test_wrong_settings_are_exit_code_2(hospital: Hospital) -> None:

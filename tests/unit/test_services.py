@@ -62,6 +62,7 @@ def test_the_services_listen_where_the_settings_look_for_them(monkeypatch: pytes
 
 def test_a_server_of_another_machine_moves_no_local_port(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RADSTREAM_KAFKA__BOOTSTRAP", "broker.hospital.example:1,other.hospital.example:2")
+    monkeypatch.setenv("RADSTREAM_KAFKA__ALLOW_PLAINTEXT_BEYOND_LOOPBACK", "true")
     monkeypatch.setenv("RADSTREAM_FHIR__URL", "https://fhir.hospital.example/r4")
     assert ServicePorts.of(read_settings()) == ServicePorts()
 

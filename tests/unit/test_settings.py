@@ -32,7 +32,10 @@ def test_an_unknown_setting_is_refused(tmp_path: Path, monkeypatch: pytest.Monke
     file = tmp_path / "radstream.toml"
     file.write_text("[mllp]\nprot = 3000\n")
     monkeypatch.setenv("RADSTREAM_CONFIG", str(file))
-    with pytest.raises(SettingsInvalid, match="RADSTREAM_MLLP__PROT"):
+    with pytest.raises(SettingsInvalid, match="RADSTREAM_MLLP__PROT: there is no such setting"):
+        read_settings()
+    file.write_text("[mllp")
+    with pytest.raises(SettingsInvalid, match="is not TOML"):
         read_settings()
 
 

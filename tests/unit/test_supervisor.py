@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import json
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from schemas.errors import SettingsInvalid
 from streams.health import Health, read_health
 from streams.supervisor import RoleWillNotStart, Supervisor
 
@@ -108,6 +110,12 @@ async def test_invalid_settings_stop_the_engine_instead_of_being_tried_for_ever(
         assert running.restarts == {"bad": 0}
 
 
+async def test_stop_during_the_start_is_no_failure(tmp_path: Path) -> None:
+    async with supervisor(tmp_path, "say('starting'); time.sleep(60)", "slow").running() as running:
+        asyncio.get_running_loop().call_later(0.3, running.stop)
+        assert await running.ready(20) is False
+
+
 async def test_who_is_not_ready_is_named(tmp_path: Path) -> None:
     body = "say('ready' if role == 'quick' else 'starting'); time.sleep(60)"
     async with supervisor(tmp_path, body, "quick", "slow").running() as running:
@@ -137,6 +145,16 @@ def test_a_role_dies_with_a_killed_supervisor(tmp_path: Path) -> None:
     ended, _, _ = select.select([handle], [], [], 10)
     os.close(handle)
     assert ended
+
+
+def test_a_role_started_by_hand_does_not_take_the_health_of_the_running_one(tmp_path: Path) -> None:
+    with subprocess.Popen(["sleep", "60"]) as other:
+        (tmp_path / "listen.json").write_text(json.dumps({"role": "listen", "pid": other.pid, "state": "ready", "reason": ""}))
+        with pytest.raises(SettingsInvalid, match=f"process {other.pid} already is this role"):
+            Health(tmp_path, "listen")
+        other.kill()
+    Health(tmp_path, "listen").set("starting")
+    assert read_health(tmp_path)["listen"].pid == os.getpid()
 
 
 def test_health_is_replaced_not_torn(tmp_path: Path) -> None:
