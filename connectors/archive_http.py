@@ -18,7 +18,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.util.retry import Retry
 
-from schemas.errors import AccessRefused, ArchiveUnavailable, InvalidResource, ResourceRefused, StudyIncomplete
+from schemas.errors import AccessRefused, ArchiveUnavailable, InvalidResource, ItemNotServed, ResourceRefused, StudyIncomplete
 
 # urllib3 prints addresses, and headers that it cannot read
 logging.getLogger("urllib3").setLevel(logging.ERROR)
@@ -45,11 +45,15 @@ class ArchiveHttp:
     """A bounded pool of threads, each with one connection to the archive.
 
     `timeout_s` bounds each wait for the peer and, in total, the whole exchange (a server that drips for ever is cut);
-    `size_limit` bounds the answer in bytes. Redirects are not followed and proxies not used: patient data and the token
+    `size_limit` bounds the answer in bytes. `probe_path` is a cheap question, asked after a 500: is the archive well, and only
+    this item is not? Redirects are not followed and proxies not used: patient data and the token
     go to the address of the settings and nowhere else."""
 
-    def __init__(self, base_url: str, *, timeout_s: float, size_limit: int, pool_size: int, token: str | None = None) -> None:
+    def __init__(
+        self, base_url: str, *, probe_path: str, timeout_s: float, size_limit: int, pool_size: int, token: str | None = None
+    ) -> None:
         self._base_url = base_url.rstrip("/")
+        self._probe_path = probe_path
         self._timeout_s = timeout_s
         self._size_limit = size_limit
         self._token = token
@@ -69,9 +73,9 @@ class ArchiveHttp:
         content_type: str | None = None,
         accepted_statuses: frozenset[int] = frozenset({200}),
     ) -> Answer:
-        """One request. Raises ArchiveUnavailable (no connection, too slow, 408, 429, 5xx), AccessRefused (401, 403, a
-        redirect), StudyIncomplete (404, 410), ResourceRefused (any other status that is not in `accepted_statuses`),
-        InvalidResource (too large)."""
+        """One request. Raises ArchiveUnavailable (no connection, too slow, 408, 429, 5xx), ItemNotServed (500 from an archive
+        that is well), AccessRefused (401, 403, a redirect), StudyIncomplete (404, 410), ResourceRefused (any other status
+        that is not in `accepted_statuses`), InvalidResource (too large)."""
         headers = {"Accept": accept}
         if content_type is not None:
             headers["Content-Type"] = content_type
@@ -113,28 +117,50 @@ class ArchiveHttp:
         body: bytes | None,
     ) -> Answer:
         with _Deadline(self._timeout_s) as deadline:
-            try:
-                with self._session().request(
-                    method,
-                    self._base_url + path,
-                    params=list(params),
-                    data=body,
-                    headers=headers,
-                    timeout=self._timeout_s,
-                    allow_redirects=False,
-                    stream=True,
-                ) as response:
-                    content = bytearray()
-                    for chunk in response.iter_content(_CHUNK):
-                        content += chunk
-                        if len(content) > self._size_limit:
-                            raise InvalidResource(step, reference, f"the answer is larger than {self._size_limit} bytes")
-                    deadline.check()  # an answer without a length ends silently when its connection is cut
-                    return Answer(response.status_code, response.headers.get("Content-Type", ""), bytes(content), response.headers)
-            except (requests.RequestException, OSError, ValueError) as error:
-                # ValueError: urllib3 reads from a connection that was cut
-                why = f"no complete answer within {self._timeout_s:g} s" if deadline.passed else type(error).__name__
-                raise ArchiveUnavailable(step, reference, why) from None
+            answer = self._request(deadline, method, path, step, reference, headers, params, body)
+            if answer.status == 500 and self._is_well(deadline, step, reference):
+                raise ItemNotServed(step, reference, "HTTP status 500, though the archive is well")
+            return answer
+
+    def _is_well(self, deadline: _Deadline, step: str, reference: str) -> bool:
+        with contextlib.suppress(ArchiveUnavailable, InvalidResource):
+            answer = self._request(deadline, "GET", self._probe_path, step, reference, {"Accept": "*/*"}, (), None)
+            return answer.status in (200, 204)  # 204: QIDO-RS found nothing
+        return False
+
+    def _request(
+        self,
+        deadline: _Deadline,
+        method: str,
+        path: str,
+        step: str,
+        reference: str,
+        headers: dict[str, str],
+        params: Sequence[tuple[str, str]],
+        body: bytes | None,
+    ) -> Answer:
+        try:
+            with self._session().request(
+                method,
+                self._base_url + path,
+                params=list(params),
+                data=body,
+                headers=headers,
+                timeout=self._timeout_s,
+                allow_redirects=False,
+                stream=True,
+            ) as response:
+                content = bytearray()
+                for chunk in response.iter_content(_CHUNK):
+                    content += chunk
+                    if len(content) > self._size_limit:
+                        raise InvalidResource(step, reference, f"the answer is larger than {self._size_limit} bytes")
+                deadline.check()  # an answer without a length ends silently when its connection is cut
+                return Answer(response.status_code, response.headers.get("Content-Type", ""), bytes(content), response.headers)
+        except (requests.RequestException, OSError, ValueError) as error:
+            # ValueError: urllib3 reads from a connection that was cut
+            why = f"no complete answer within {self._timeout_s:g} s" if deadline.passed else type(error).__name__
+            raise ArchiveUnavailable(step, reference, why) from None
 
 
 def _refusal(answer: Answer, step: str, reference: str) -> Exception:

@@ -25,6 +25,8 @@ from schemas.ports import StudyDescription
 
 _PART10 = 'multipart/related; type="application/dicom"'
 _PAGE = 500
+#: QIDO-RS for a study that nobody has: any other answer Orthanc 1.10 reads from a file, and that file may be the broken one
+_PROBE = "/studies?StudyInstanceUID=2.25.0&limit=1"
 
 #: PS3.6 tags, as PS3.18 F.2 writes them
 _SOP_CLASS_UID = "00080016"
@@ -62,7 +64,9 @@ class DicomWebArchive:
         default_accession_assigner: str,
         default_patient_assigner: str,
     ) -> None:
-        self._http = ArchiveHttp(base_url, timeout_s=timeout_s, size_limit=size_limit, pool_size=pool_size, token=token)
+        self._http = ArchiveHttp(
+            base_url, probe_path=_PROBE, timeout_s=timeout_s, size_limit=size_limit, pool_size=pool_size, token=token
+        )
         self._default_accession_assigner = default_accession_assigner
         self._default_patient_assigner = default_patient_assigner
 
@@ -125,6 +129,20 @@ class DicomWebArchive:
             raise ResourceRefused(
                 "store", reference, f"{stored} stored, failure reasons {', '.join(reasons) or 'none given'}", answer.content
             )
+
+    async def answers(self) -> None:
+        """Returns when QIDO-RS answers as PS3.18 says. Raises as `describe`."""
+        answer = await self._http.exchange(
+            "GET",
+            "/studies",
+            step="ask",
+            reference="QIDO-RS",
+            accept=_JSON,
+            params=[("limit", "1")],
+            accepted_statuses=frozenset({200, 204}),
+        )
+        if answer.status == 200:
+            objects(answer, "ask", "QIDO-RS")
 
     def close(self) -> None:
         """Ends the threads of this archive."""

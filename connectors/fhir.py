@@ -20,7 +20,7 @@ from urllib.parse import quote
 import requests
 import urllib3
 
-from schemas.errors import AccessRefused, Conflict, FhirServerUnavailable, InvalidResource, ResourceRefused
+from schemas.errors import AccessRefused, Conflict, FhirServerUnavailable, InvalidResource, ItemNotServed, ResourceRefused
 from schemas.ports import Acknowledgement
 from schemas.renderings.fhir.envelope import Envelope, Resource, open_bundle, sequence_of
 
@@ -34,6 +34,8 @@ _ATTEMPTS = 5
 _BACK_OFF_S = 0.05
 #: R4 diagnostic-report-status: only a person makes a report one of these (rule 10)
 _VERIFIED = frozenset({"final", "amended", "corrected", "appended"})
+#: asked after a 500: the database must answer (/metadata needs none), and no resource is read, which may be the broken one
+_PROBE = "/DiagnosticReport?identifier=urn:radstream:probe%7Cnobody&_count=1"
 _VERSIONED = re.compile(r"(?:^|/)(DiagnosticReport/[^/]+/_history/[^/]+)\Z")
 
 _T = TypeVar("_T")
@@ -165,6 +167,19 @@ class FhirServer:
     def _exchange(
         self, method: str, path: str, reference: str, deadline: _Deadline, body: Resource | None = None
     ) -> tuple[int, bytes]:
+        status, answer = self._send(method, path, reference, deadline, body)
+        if status == requests.codes.internal_server_error and self._is_well(reference, deadline):
+            raise ItemNotServed(_STEP, reference, f"HTTP {status}, though the server is well")
+        return status, answer
+
+    def _is_well(self, reference: str, deadline: _Deadline) -> bool:
+        try:
+            status, _ = self._send("GET", _PROBE, reference, deadline)
+        except FhirServerUnavailable:
+            return False
+        return bool(status == requests.codes.ok)
+
+    def _send(self, method: str, path: str, reference: str, deadline: _Deadline, body: Resource | None = None) -> tuple[int, bytes]:
         left = deadline.left(reference)
         data = None if body is None else json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
         try:

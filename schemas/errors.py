@@ -3,7 +3,7 @@
     RadstreamError
       Rejected        dead letter          MalformedMessage, UnsupportedMessage, MissingIdentifier, InvalidResource
       Unavailable     pause, then go on    BrokerUnavailable, ArchiveUnavailable, FhirServerUnavailable, StoreUnavailable
-      NotYet          park this item       StudyIncomplete, OrderAwaited, Conflict
+      NotYet          park this item       StudyIncomplete, OrderAwaited, Conflict, ItemNotServed
       Refused         a person must act    AccessRefused, ResourceRefused (keeps the OperationOutcome)
       Unsuitable      a result, no fault   published as NotAnalysed
       ModelFailed     dead letter + alarm
@@ -65,7 +65,7 @@ class ArchiveUnavailable(Unavailable):
 
 
 class FhirServerUnavailable(Unavailable):
-    """The FHIR server does not answer, or answers 5xx or 429."""
+    """The FHIR server does not answer, or answers 429 or 5xx (500 to everything)."""
 
 
 class StoreUnavailable(Unavailable):
@@ -86,6 +86,10 @@ class OrderAwaited(NotYet):
 
 class Conflict(NotYet):
     """Somebody else changed the same resource at the same time."""
+
+
+class ItemNotServed(NotYet):
+    """The server is well but fails on this item: parked, tried again, at last a dead letter."""
 
 
 class Refused(RadstreamError):

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
+from schemas.errors import RadstreamError
 from schemas.events import ImageReference, OrderEvent, StudyCompleted
 from schemas.findings import AnalysedImage, Finding, ModelIdentity
 from schemas.identifiers import (
@@ -107,17 +108,35 @@ class StudyArchive(Protocol):
 
     async def describe(self, study: StudyInstanceUID) -> StudyDescription:
         """QIDO-RS: the study and its eligible images. Raises StudyIncomplete when the archive does not know the study,
-        ArchiveUnavailable, AccessRefused, InvalidResource (an answer about another study)."""
+        ArchiveUnavailable, ItemNotServed, AccessRefused, InvalidResource (an answer about another study)."""
         ...
 
     async def instance(self, study: StudyInstanceUID, image: ImageReference) -> bytes:
         """WADO-RS: one instance as DICOM Part 10 bytes in its stored transfer syntax. Raises StudyIncomplete (404),
-        ArchiveUnavailable, AccessRefused, InvalidResource (too large, not DICOM)."""
+        ArchiveUnavailable, ItemNotServed, AccessRefused, InvalidResource (too large, not DICOM)."""
         ...
 
     async def store(self, instances: Sequence[bytes]) -> None:
-        """STOW-RS. Raises ResourceRefused, ArchiveUnavailable, AccessRefused."""
+        """STOW-RS. Raises ResourceRefused, ArchiveUnavailable, ItemNotServed, AccessRefused."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedStudy:
+    """A study that its source passes over: `change` is what the source said of it (JSON), `time` when, `error` why."""
+
+    change: bytes
+    time: datetime
+    error: RadstreamError
+
+
+@dataclass(frozen=True, slots=True)
+class StudyBatch:
+    """What a source has to say: all of it goes on the log (`refused` as dead letters) before `position` is kept."""
+
+    completed: Sequence[StudyCompleted]
+    refused: Sequence[RefusedStudy]
+    position: str | None
 
 
 class StudySource(Protocol):
@@ -125,10 +144,10 @@ class StudySource(Protocol):
 
     name: str
 
-    async def completed_since(self, position: str | None) -> tuple[Sequence[StudyCompleted], str | None]:
-        """The next batch after `position` (None: from the beginning) and the position to keep once the batch is on the log.
-        An empty batch with an unchanged position: nothing new. Using a change twice is harmless, missing one is not.
-        Raises ArchiveUnavailable, AccessRefused."""
+    async def completed_since(self, position: str | None) -> StudyBatch:
+        """The next batch after `position` (None: from the beginning). An empty batch with an unchanged position: nothing new.
+        Using a change twice is harmless, missing one is not; so a study is `refused` only when it is certain that the fault
+        is its own, and from the same position with the same `change`. Raises ArchiveUnavailable, AccessRefused."""
         ...
 
 
@@ -340,7 +359,7 @@ class ReportStore(Protocol):
         resource on its own id; Observations of the same report that the Bundle no longer names become
         `entered-in-error`. Repeating it changes nothing; a Bundle older (by sequence) than what the server holds changes
         nothing either. Raises FhirServerUnavailable, Conflict, ResourceRefused, AccessRefused; InvalidResource when
-        `bundle` is no such Bundle."""
+        `bundle` is no such Bundle; ItemNotServed."""
         ...
 
 

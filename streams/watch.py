@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 from collections.abc import Sequence
 
 import structlog
 
 from schemas.errors import RadstreamError, Refused, Unavailable
-from schemas.ports import CaseStore, EventLog, StudySource
+from schemas.identifiers import identity
+from schemas.ports import CaseStore, EventLog, Outgoing, RefusedStudy, StudySource
 from streams import topics
-from streams.emission import emit
+from streams.dead_letter import DEAD_LETTER_TYPE
+from streams.emission import JSON, emit, headers
 
 _BACK_OFF_LIMIT_S = 5.0
 _log = structlog.get_logger()
@@ -28,13 +31,36 @@ async def watch(sources: Sequence[StudySource], log: EventLog, cases: CaseStore,
 async def take_over(source: StudySource, log: EventLog, cases: CaseStore) -> bool:
     """One batch of one source; whether there was anything new. Raises Unavailable, Refused."""
     position = await cases.position(source.name)
-    completed, next_position = await source.completed_since(position)
-    if completed:
-        await log.append([emit(topics.STUDIES, event.study_instance_uid, event, None) for event in completed])
-    if next_position is None or next_position == position:
+    batch = await source.completed_since(position)
+    records = [emit(topics.STUDIES, event.study_instance_uid, event, None) for event in batch.completed]
+    records += [passed_over(source.name, refused) for refused in batch.refused]
+    if records:
+        await log.append(records)
+    if batch.position is None or batch.position == position:
         return False
-    await cases.put_position(source.name, next_position)
+    await cases.put_position(source.name, batch.position)
     return True
+
+
+def passed_over(source: str, refused: RefusedStudy) -> Outgoing:
+    """Its dead letter. There is no record it came from, so partition and offset are not told."""
+    error = refused.error
+    ours = {
+        "topic": source,
+        "step": "watch",
+        "error": type(error).__name__,
+        "reason": f"{error.reference}: {error.reason}",
+        "attempts": "1",
+    }
+    told = headers(
+        id=str(identity("study-refused", source, hashlib.sha256(refused.change).hexdigest())),
+        type=DEAD_LETTER_TYPE,
+        time=refused.time,
+        cause=None,
+        content_type=JSON,
+    )
+    value = (*((name, value.encode()) for name, value in ours.items()), *told)
+    return Outgoing(topics.DEAD_LETTERS.name, None, refused.change, value)
 
 
 async def _follow(source: StudySource, log: EventLog, cases: CaseStore, interval_s: float, stop: asyncio.Event) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,12 +12,24 @@ from typing import Any
 import structlog
 
 from connectors.archive_http import ArchiveHttp
-from schemas.errors import ArchiveUnavailable, InvalidResource, RadstreamError, Rejected, ResourceRefused, StudyIncomplete
+from schemas.errors import (
+    ArchiveUnavailable,
+    InvalidResource,
+    ItemNotServed,
+    NotYet,
+    RadstreamError,
+    Rejected,
+    ResourceRefused,
+    StudyIncomplete,
+)
 from schemas.events import StudyCompleted, revision_of
 from schemas.identifiers import StudyInstanceUID, identity
-from schemas.ports import StudyArchive
+from schemas.ports import RefusedStudy, StudyArchive, StudyBatch
 
 _PAGE = 100
+_PROBE = "/system"
+#: of a study on which the archive fails, before it may be passed over
+TRIES = 10
 _NOT_ORTHANC = "the address of Orthanc answers, but not as Orthanc does"
 _log = structlog.get_logger()
 
@@ -44,9 +57,10 @@ class OrthancChanges:
     KILL). So studies with new instances are kept in the position until they are called stable, in the feed or, when the
     feed has been read, by their own resource.
 
-    One study that cannot be described (broken headers, an answer for another study) must not block the feed, and an
+    One study that cannot be described (broken headers, an answer for another study, 500) must not block the feed, and an
     archive that answers rubbish for *every* study must not empty it. So a refused study is passed over, with an alarm in
-    the log, only when a later study could be described; until then it is tried again."""
+    the log and as `refused` in the batch, only when a later study could be described; until then it is tried again. One on
+    which the archive fails may be well the next moment: the others go on, but the position stays before it for `TRIES` tries."""
 
     name = "orthanc:changes"
 
@@ -54,21 +68,25 @@ class OrthancChanges:
         self, url: str, archive: StudyArchive, *, timeout_s: float, size_limit: int = 16 * 1024 * 1024, token: str | None = None
     ) -> None:
         self._archive = archive
-        self._http = ArchiveHttp(url, timeout_s=timeout_s, size_limit=size_limit, pool_size=1, token=token)
+        self._http = ArchiveHttp(url, probe_path=_PROBE, timeout_s=timeout_s, size_limit=size_limit, pool_size=1, token=token)
+        #: by Orthanc's id of the study
+        self._failures: Counter[str] = Counter()
 
-    async def completed_since(self, position: str | None) -> tuple[Sequence[StudyCompleted], str | None]:
+    async def completed_since(self, position: str | None) -> StudyBatch:
         """See `StudySource.completed_since`."""
         start = _Position.read(position)
         since, unstable = start.sequence, set(start.unstable)
         completed: list[StudyCompleted] = []
-        #: sequence numbers and errors of the studies that could not be described since the last that could
-        refused: list[tuple[int, RadstreamError]] = []
+        passed_over: list[RefusedStudy] = []
+        #: the studies that could not be described since the last that could, with the sequence numbers of their changes
+        refused: list[tuple[int, RefusedStudy]] = []
+        held: list[tuple[int, RefusedStudy]] = []
         done = False
         while not (done or completed):
             page = await self._page(since)
             if page["Last"] < since:
                 _log.warning("the change feed starts anew: Orthanc has lost or changed its database", source=self.name)
-                return (), str(_Position())
+                return StudyBatch((), (), str(_Position()))
             arrived: list[str] = []
             for change in page["Changes"]:
                 if change["ChangeType"] == "NewInstance":
@@ -80,33 +98,44 @@ class OrthancChanges:
                     try:
                         event = await self._event(change["ID"], change["Date"], change["Seq"])
                     except _OF_ONE_STUDY as error:
-                        refused.append((change["Seq"], error))
+                        kept = refused if self._hopeless(change["ID"], error) else held
+                        kept.append((change["Seq"], _refused(change, error)))
                         continue
                     if event is not None:
                         completed.append(event)
-                        self._pass_over(refused)
+                        passed_over += [study for _, study in refused]
+                        refused.clear()
             unstable |= {study["ID"] for study in await self._studies_of(arrived)}
             since, done = page["Last"], page["Done"]
         if done:
-            forgotten, unstable = await self._forgotten(unstable, since, any_described=bool(completed))
+            forgotten, broken, unstable = await self._forgotten(unstable, since)
             if forgotten:
                 completed += forgotten
-                self._pass_over(refused)
-        if refused and not completed:
-            raise ArchiveUnavailable("watch", self.name, f"no study can be described; the first: {refused[0][1]}")
-        if refused:  # again from before the first of them
-            return completed, str(_Position(refused[0][0] - 1, start.unstable | unstable))
-        return completed, str(_Position(since, frozenset(unstable)))
+                passed_over += [study for _, study in refused]
+                refused.clear()
+            if completed:
+                passed_over += broken.values()
+            else:
+                unstable |= broken.keys()
+        again = sorted(refused + held, key=lambda one: one[0])
+        if again and not completed:
+            raise ArchiveUnavailable("watch", self.name, f"no study can be described; the first: {again[0][1].error}")
+        for study in passed_over:
+            _log.error("study passed over", source=self.name, error=str(study.error), alarm=True)
+        if again:  # from before the first of them
+            return StudyBatch(completed, passed_over, str(_Position(again[0][0] - 1, start.unstable | unstable)))
+        return StudyBatch(completed, passed_over, str(_Position(since, frozenset(unstable))))
 
     def close(self) -> None:
         """Ends the thread of this source."""
         self._http.close()
 
-    async def _forgotten(self, unstable: set[str], sequence: int, *, any_described: bool) -> tuple[list[StudyCompleted], set[str]]:
-        """Studies that are stable though the feed did not say so; and those that are still to be waited for."""
+    async def _forgotten(self, unstable: set[str], sequence: int) -> tuple[list[StudyCompleted], dict[str, RefusedStudy], set[str]]:
+        """Studies that are stable though the feed did not say so; those of them that cannot be described; and those that
+        are still to be waited for."""
         events: list[StudyCompleted] = []
+        refused: dict[str, RefusedStudy] = {}
         waiting: set[str] = set()
-        refused: dict[str, RadstreamError] = {}
         for study in await self._studies_of(sorted(unstable)):
             if not study["IsStable"]:
                 waiting.add(study["ID"])
@@ -114,19 +143,20 @@ class OrthancChanges:
             try:
                 event = await self._event(study["ID"], study["LastUpdate"], sequence)
             except _OF_ONE_STUDY as error:
-                refused[study["ID"]] = error
+                if not self._hopeless(study["ID"], error):
+                    waiting.add(study["ID"])
+                    continue
+                # the change that Orthanc has forgotten to write
+                change = {"ChangeType": "StableStudy", "Date": study["LastUpdate"], "ID": study["ID"]}
+                refused[study["ID"]] = _refused(change, error)
                 continue
             if event is not None:
                 events.append(event)
-        if events or any_described:
-            self._pass_over([(sequence, error) for error in refused.values()])
-            return events, waiting
-        return events, waiting | refused.keys()
+        return events, refused, waiting
 
-    def _pass_over(self, refused: list[tuple[int, RadstreamError]]) -> None:
-        for sequence, error in refused:
-            _log.error("study passed over", source=self.name, sequence=sequence, error=str(error), alarm=True)
-        refused.clear()
+    def _hopeless(self, orthanc_id: str, error: RadstreamError) -> bool:
+        self._failures[orthanc_id] += 1
+        return not isinstance(error, NotYet) or self._failures[orthanc_id] >= TRIES
 
     async def _event(self, orthanc_id: str, date: str, sequence: int) -> StudyCompleted | None:
         """None when the study is gone by now."""
@@ -137,13 +167,13 @@ class OrthancChanges:
             description = await self._archive.describe(study)
         except StudyIncomplete:
             if await self._study_instance_uid(orthanc_id) is not None:
-                raise _AtOddsWithItself("watch", f"study {study}", "in Orthanc, but not in its DICOMweb service") from None
+                raise ItemNotServed("watch", f"study {study}", "in Orthanc, but not in its DICOMweb service") from None
             return None
+        del self._failures[orthanc_id]
         revision = revision_of(description.images)
         return StudyCompleted(
             id=identity("study-completed", study, revision),
-            # sent without a zone: Orthanc's dates of changes and updates are UTC
-            time=datetime.strptime(date, "%Y%m%dT%H%M%S").replace(tzinfo=UTC),
+            time=_time(date),
             study_instance_uid=study,
             accession_number=description.accession_number,
             patient=description.patient,
@@ -184,6 +214,8 @@ class OrthancChanges:
         """What concerns no single study: nothing here is one study's fault."""
         try:
             return await self._ask(method, path, self.name, body)
+        except ItemNotServed as error:
+            raise ArchiveUnavailable("watch", self.name, error.reason) from None
         except (StudyIncomplete, InvalidResource):
             raise ArchiveUnavailable("watch", self.name, _NOT_ORTHANC) from None
 
@@ -195,9 +227,14 @@ class OrthancChanges:
             raise ArchiveUnavailable("watch", reference, _NOT_ORTHANC) from None
 
 
-class _AtOddsWithItself(ArchiveUnavailable):
-    """Orthanc holds a study that its DICOMweb service does not know: one study's fault, or the service is away."""
+def _refused(change: dict[str, Any], error: RadstreamError) -> RefusedStudy:
+    return RefusedStudy(json.dumps(change, sort_keys=True).encode(), _time(change["Date"]), error)
+
+
+def _time(date: str) -> datetime:
+    """Sent without a zone: Orthanc's dates of changes and updates are UTC."""
+    return datetime.strptime(date, "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
 
 
 #: what one study can do; anything else concerns the archive
-_OF_ONE_STUDY = (Rejected, ResourceRefused, _AtOddsWithItself)
+_OF_ONE_STUDY = (Rejected, ResourceRefused, ItemNotServed)

@@ -60,6 +60,6 @@ class Orthanc(Service):
         return [program("Orthanc"), str(self._file)]
 
     def is_ready(self) -> bool:
-        """Its own API and the DICOMweb plugin's both answer."""
-        paths = ("/system", "/dicom-web/studies?limit=1")
+        """Its own API and the DICOMweb plugin's both answer; the latter about no study, because one may be broken."""
+        paths = ("/system", "/dicom-web/studies?StudyInstanceUID=2.25.0&limit=1")
         return all(http_answers(self.address + path, within_seconds=5) for path in paths)

@@ -26,7 +26,7 @@ async def analyse(
     """An AnalysisRequested becomes Findings on `ai.results`, with the request's id.
 
     Every chosen image must be analysed: when one is broken or missing the error is raised, because findings of the
-    others alone would read as "nothing else". Raises MalformedMessage, InvalidResource, StudyIncomplete,
+    others alone would read as "nothing else". Raises MalformedMessage, InvalidResource, StudyIncomplete, ItemNotServed,
     ArchiveUnavailable, AccessRefused, ResourceRefused, ModelFailed."""
     try:
         request = AnalysisRequested.model_validate_json(record.value)

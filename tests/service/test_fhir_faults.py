@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from connectors.fhir import FhirServer
-from schemas.errors import AccessRefused, Conflict, FhirServerUnavailable, RadstreamError, ResourceRefused
+from schemas.errors import AccessRefused, Conflict, FhirServerUnavailable, ItemNotServed, RadstreamError, ResourceRefused
 from schemas.renderings.fhir.bundle import bundle_of
 from tests.contract.example_findings import SITE, findings, two_findings
 from tests.contract.report_store import Study, observation, status_of
@@ -56,6 +56,7 @@ FAULTS = {
     "403": (Fault("answer", 403, b"<html>"), AccessRefused),
     "429": (Fault("answer", 429), FhirServerUnavailable),
     "500": (Fault("answer", 500, b"<html>"), FhirServerUnavailable),
+    "500-to-the-transaction": (Fault("answer", 500, OUTCOME, method="POST"), ItemNotServed),
     "503": (Fault("answer", 503, b""), FhirServerUnavailable),
     "503-to-the-transaction": (Fault("answer", 503, b"", method="POST"), FhirServerUnavailable),
     "redirect": (Fault("answer", 302, b""), FhirServerUnavailable),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -13,8 +14,10 @@ import requests
 
 from connectors.dicomweb import DicomWebArchive
 from connectors.pacs.orthanc import OrthancChanges
+from schemas.errors import ArchiveUnavailable, InvalidResource, ItemNotServed
 from schemas.events import StudyCompleted, revision_of
 from schemas.identifiers import AccessionNumber, StudyInstanceUID, identity
+from schemas.ports import RefusedStudy, StudyBatch
 from streams.services import ServicePorts, running_services
 from tests.contract.example_images import part10, radiograph, structured_report, study_of, uid_of
 
@@ -57,8 +60,9 @@ async def _until(changes: OrthancChanges, position: str, study: StudyInstanceUID
     deadline = time.monotonic() + _DEADLINE_S
     current: str | None = position
     while time.monotonic() < deadline:
-        completed, current = await changes.completed_since(current)
-        for event in completed:
+        batch = await changes.completed_since(current)
+        current = batch.position
+        for event in batch.completed:
             if event.study_instance_uid == study:
                 assert current is not None
                 return event, current
@@ -90,8 +94,8 @@ async def test_from_the_same_position_the_same_event_comes_again(
     event, position = await _until(changes, now, study_of(image))
     again, _ = await _until(changes, now, study_of(image))
     assert again == event
-    completed, _ = await changes.completed_since(position)
-    assert event.study_instance_uid not in {later.study_instance_uid for later in completed}
+    batch = await changes.completed_since(position)
+    assert event.study_instance_uid not in {later.study_instance_uid for later in batch.completed}
 
 
 async def test_a_study_deleted_meanwhile_is_passed_over(
@@ -109,7 +113,7 @@ async def test_a_study_deleted_meanwhile_is_passed_over(
 
 async def test_a_database_that_starts_anew_is_read_from_the_beginning(changes: OrthancChanges) -> None:
     """Orthanc was reset: its sequence is behind the position kept."""
-    assert await changes.completed_since("999999999") == ((), "0")
+    assert await changes.completed_since("999999999") == StudyBatch((), (), "0")
 
 
 @pytest.mark.parametrize("kill", [False, True])
@@ -119,11 +123,77 @@ async def test_a_study_that_was_not_yet_stable_when_orthanc_restarted_is_not_los
         changes = OrthancChanges(own.orthanc_url, archive, timeout_s=20)
         image = radiograph()
         await archive.store([part10(image)])
-        completed, position = await changes.completed_since(None)
-        assert not completed
+        batch = await changes.completed_since(None)
+        assert not batch.completed
         own.down("orthanc", kill=kill)
         own.up("orthanc")
-        event, _ = await _until(changes, str(position), study_of(image))
+        event, _ = await _until(changes, str(batch.position), study_of(image))
         assert event.images[0].sop_instance_uid == uid_of(image)
+        changes.close()
+        archive.close()
+
+
+async def _refused_before(changes: OrthancChanges, position: str | None, study: StudyInstanceUID) -> list[RefusedStudy]:
+    """The studies passed over once `study` is described."""
+    refused: list[RefusedStudy] = []
+    described = False
+    async with asyncio.timeout(_DEADLINE_S):
+        while True:
+            try:
+                batch = await changes.completed_since(position)
+            except ArchiveUnavailable:  # nothing can be described yet
+                batch = StudyBatch((), (), position)
+            refused += batch.refused
+            described |= study in {event.study_instance_uid for event in batch.completed}
+            if described and refused:
+                return refused
+            position = batch.position
+            await asyncio.sleep(0.2)
+
+
+async def _until_nothing_can_be_described(changes: OrthancChanges, position: str | None) -> str | None:
+    async with asyncio.timeout(_DEADLINE_S):
+        while True:
+            try:
+                position = (await changes.completed_since(position)).position
+            except ArchiveUnavailable:
+                return position
+            await asyncio.sleep(0.2)
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR UI")
+async def test_a_study_that_breaks_the_standard_is_passed_over_with_its_reason(
+    changes: OrthancChanges, archive: DicomWebArchive, orthanc_url: str, now: str
+) -> None:
+    broken, good = radiograph(), radiograph()
+    broken.SOPInstanceUID = broken.file_meta.MediaStorageSOPInstanceUID = f"{broken.SOPInstanceUID[:50]}.01"
+    requests.post(f"{orthanc_url}/instances", data=part10(broken), timeout=10).raise_for_status()
+    position = await _until_nothing_can_be_described(changes, now)
+    await archive.store([part10(good)])
+    (refused,) = await _refused_before(changes, position, study_of(good))
+    found = requests.post(f"{orthanc_url}/tools/lookup", data=str(broken.StudyInstanceUID), timeout=10).json()
+    assert json.loads(refused.change)["ID"] == found[0]["ID"]
+    assert type(refused.error) is InvalidResource
+
+
+async def test_a_study_whose_file_is_gone_does_not_block(tmp_path: Path) -> None:
+    """Orthanc answers 500 for it and is well."""
+    with running_services(tmp_path, ServicePorts.free(), only=("orthanc",), stable_age_seconds=1, tell=lambda line: None) as own:
+        archive = _archive(own.dicomweb_url)
+        changes = OrthancChanges(own.orthanc_url, archive, timeout_s=20)
+        lost, good = radiograph(), radiograph()
+        await archive.store([part10(lost)])
+        event, _ = await _until(changes, "0", study_of(lost))
+        files = [path for path in tmp_path.rglob("*") if path.is_file() and len(path.name) == 36]
+        assert files
+        for path in files:
+            path.unlink()
+        own.down("orthanc")  # it holds files in memory
+        own.up("orthanc")
+        with pytest.raises(ItemNotServed):
+            await archive.instance(study_of(lost), event.images[0])
+        await archive.store([part10(good)])
+        (refused,) = await _refused_before(changes, None, study_of(good))
+        assert type(refused.error) is ItemNotServed
         changes.close()
         archive.close()

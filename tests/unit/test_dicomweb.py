@@ -18,6 +18,7 @@ from schemas.errors import (
     AccessRefused,
     ArchiveUnavailable,
     InvalidResource,
+    ItemNotServed,
     RadstreamError,
     ResourceRefused,
     StudyIncomplete,
@@ -116,6 +117,49 @@ async def test_a_status_is_a_named_error(status: int, error: type[RadstreamError
                     await archive.store([part10(IMAGE)])
 
 
+def _fails_on_the_study(status: int, otherwise: Callable[[Handler], None]) -> Callable[[Handler], None]:
+    return lambda handler: _status(status)(handler) if STUDY in handler.path else otherwise(handler)
+
+
+async def test_500_from_an_archive_that_is_well_is_about_the_item() -> None:
+    with http_peer(_fails_on_the_study(500, _good)) as url:
+        async with _archive(url) as archive:
+            with pytest.raises(ItemNotServed):
+                await archive.describe(STUDY)
+            with pytest.raises(ItemNotServed) as caught:
+                await archive.instance(STUDY, REFERENCE)
+            assert "Secret" not in str(caught.value)
+
+
+async def test_the_question_whether_it_is_well_names_no_study_that_it_holds() -> None:
+    """The first that it lists may be the one it fails on."""
+
+    def reply(handler: Handler) -> None:
+        nobodys = "StudyInstanceUID=2.25.0" in handler.path
+        handler.answer(200 if nobodys else 500, "application/dicom+json", b"[]")
+
+    with http_peer(reply) as url:
+        async with _archive(url) as archive:
+            with pytest.raises(ItemNotServed):
+                await archive.describe(STUDY)
+
+
+async def test_an_empty_archive_is_well_too() -> None:
+    """204: no matches, as QIDO-RS may say it."""
+    with http_peer(_fails_on_the_study(500, lambda handler: handler.answer(204, "", b""))) as url:
+        async with _archive(url) as archive:
+            with pytest.raises(ItemNotServed):
+                await archive.describe(STUDY)
+
+
+@pytest.mark.parametrize("status", [408, 429, 502, 503, 504])
+async def test_other_statuses_never_are(status: int) -> None:
+    with http_peer(_fails_on_the_study(status, _good)) as url:
+        async with _archive(url) as archive:
+            with pytest.raises(ArchiveUnavailable):
+                await archive.describe(STUDY)
+
+
 async def test_nobody_listens() -> None:
     with http_peer(_good) as url:
         pass
@@ -212,6 +256,16 @@ async def test_a_bad_description_is_a_named_error(reply: Callable[[Handler], Non
             with pytest.raises(error) as caught:
                 await archive.describe(STUDY)
             assert "Secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("otherwise", [_status(401), _status(404), _status(503), _cut_short, _too_large, _hang, _drip_body])
+async def test_500_from_an_archive_that_is_not_well_is_a_pause(otherwise: Callable[[Handler], None]) -> None:
+    with http_peer(_fails_on_the_study(500, otherwise)) as url:
+        async with _archive(url, pool_size=1) as archive:
+            start = time.monotonic()
+            with pytest.raises(ArchiveUnavailable):
+                await archive.describe(STUDY)
+            assert time.monotonic() - start < 4 * TIMEOUT_S
 
 
 async def test_metadata_of_another_instance_is_refused() -> None:

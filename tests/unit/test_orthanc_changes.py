@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 
 import pytest
 
-from connectors.pacs.orthanc import OrthancChanges
-from schemas.errors import AccessRefused, ArchiveUnavailable, InvalidResource, ResourceRefused, StudyIncomplete
+from connectors.pacs.orthanc import TRIES, OrthancChanges
+from schemas.errors import AccessRefused, ArchiveUnavailable, InvalidResource, ItemNotServed, ResourceRefused, StudyIncomplete
 from schemas.identifiers import StudyInstanceUID
 from schemas.ports import StudyDescription
 from tests.contract.fake_study_archive import FakeStudyArchive
 from tests.unit.http_peer import Handler, http_peer
 
+_ITEM = ItemNotServed("describe", "study", "HTTP status 500")
 Describe = Callable[[str], Exception | None]
 
 
@@ -26,9 +28,15 @@ class Orthanc:
         self.deleted: set[str] = set()
         #: studies whose StableStudy change is never written, and whether they are stable all the same
         self.unstable: dict[str, bool] = {}
+        #: status of the answer to requests for these paths
+        self.failing: dict[str, int] = {}
 
     def reply(self, handler: Handler) -> None:
         path, _, query = handler.path.partition("?")
+        if path in self.failing:
+            return handler.answer(self.failing[path], "text/html", b"<html>")
+        if path == "/system":
+            return _json(handler, {"Name": "Orthanc"})
         if path == "/changes":
             asked = dict(part.split("=") for part in query.split("&"))
             changes = [
@@ -86,8 +94,14 @@ async def _changes(orthanc: Orthanc, failing: Describe = lambda study: None) -> 
 
 
 async def _read(changes: OrthancChanges, position: str | None) -> tuple[list[str], str | None]:
-    completed, position = await changes.completed_since(position)
-    return [event.study_instance_uid.removeprefix("1.2.") for event in completed], position
+    batch = await changes.completed_since(position)
+    return [event.study_instance_uid.removeprefix("1.2.") for event in batch.completed], batch.position
+
+
+async def _refused(changes: OrthancChanges, position: str | None, *, tries: int = 1) -> list[tuple[str, type[Exception]]]:
+    for _ in range(tries):
+        batch = await changes.completed_since(position)
+    return [(json.loads(refused.change)["ID"], type(refused.error)) for refused in batch.refused]
 
 
 async def test_stable_studies_and_then_nothing_new() -> None:
@@ -115,16 +129,81 @@ async def test_all_pages_are_read_once() -> None:
 async def test_one_broken_study_does_not_block_those_behind_it(error: type[Exception]) -> None:
     async with _changes(Orthanc("1", "2", "3"), _fails(error, "2")) as changes:
         assert await _read(changes, None) == (["1", "3"], "6")
+        (refused,) = (await changes.completed_since(None)).refused
+        assert json.loads(refused.change) == {"ChangeType": "StableStudy", "Date": "20260102T030405", "ID": "2", "Seq": 4}
+        assert type(refused.error) is error
+        assert refused.time == datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+async def test_a_study_on_which_the_archive_fails_once_is_not_lost() -> None:
+    failing = True
+    async with _changes(Orthanc("1", "2", "3"), lambda study: _ITEM if failing and study == "2" else None) as changes:
+        assert await _read(changes, None) == (["1", "3"], "3")
+        assert await _refused(changes, "3") == []
+        failing = False
+        assert await _read(changes, "3") == (["2", "3"], "6")
+
+
+async def test_a_study_on_which_the_archive_fails_for_good_does_not_block() -> None:
+    async with _changes(Orthanc("1", "2", "3"), _fails(ItemNotServed, "2")) as changes:
+        for _ in range(TRIES - 1):
+            assert await _read(changes, None) == (["1", "3"], "3")
+        assert await _refused(changes, None) == [("2", ItemNotServed)]
+        assert await _read(changes, None) == (["1", "3"], "6")
+
+
+async def test_an_archive_that_fails_on_every_study_loses_none() -> None:
+    async with _changes(Orthanc("1", "2"), _fails(ItemNotServed)) as changes:
+        for _ in range(2 * TRIES):
+            with pytest.raises(ArchiveUnavailable):
+                await changes.completed_since(None)
+
+
+async def test_a_forgotten_study_on_which_the_archive_fails_is_waited_for() -> None:
+    orthanc = Orthanc("1", "2")
+    orthanc.unstable = {"1": True}
+    async with _changes(orthanc, _fails(ItemNotServed, "1")) as changes:
+        for _ in range(TRIES - 1):
+            assert await _read(changes, None) == (["2"], "4 1")
+        assert await _read(changes, None) == (["2"], "4")
+        assert await _refused(changes, None) == [("1", ItemNotServed)]
+
+
+async def test_a_study_that_orthanc_itself_fails_on_does_not_block() -> None:
+    orthanc = Orthanc("1", "2", "3")
+    orthanc.failing = {"/studies/2": 500}
+    async with _changes(orthanc) as changes:
+        assert await _refused(changes, None, tries=TRIES) == [("2", ItemNotServed)]
+
+
+@pytest.mark.parametrize("status", [500, 503])
+async def test_an_orthanc_that_is_not_well_is_no_single_study(status: int) -> None:
+    orthanc = Orthanc("1", "2", "3")
+    orthanc.failing = {"/studies/2": 500, "/system": status}
+    async with _changes(orthanc) as changes:
+        with pytest.raises(ArchiveUnavailable):
+            await changes.completed_since(None)
+
+
+@pytest.mark.parametrize("path", ["/changes", "/tools/bulk-content"])
+async def test_a_feed_that_fails_is_no_single_study(path: str) -> None:
+    orthanc = Orthanc("1")
+    orthanc.failing = {path: 500}
+    async with _changes(orthanc) as changes:
+        with pytest.raises(ArchiveUnavailable):
+            await changes.completed_since(None)
 
 
 async def test_a_broken_study_at_the_end_is_tried_again_until_a_later_one_works() -> None:
     orthanc = Orthanc("1", "2")
     async with _changes(orthanc, _fails(InvalidResource, "2")) as changes:
         assert await _read(changes, None) == (["1"], "3")
+        assert await _refused(changes, None) == []
         with pytest.raises(ArchiveUnavailable):
             await changes.completed_since("3")
         orthanc.studies.append("3")
         assert await _read(changes, "3") == (["3"], "6")
+        assert await _refused(changes, "3") == [("2", InvalidResource)]
 
 
 async def test_a_later_study_is_found_however_far_behind() -> None:
@@ -151,16 +230,23 @@ async def test_a_dicomweb_service_that_is_away_loses_none() -> None:
             await changes.completed_since(None)
 
 
+async def test_a_study_that_only_the_dicomweb_service_does_not_know_does_not_block() -> None:
+    async with _changes(Orthanc("1", "2"), _fails(StudyIncomplete, "1")) as changes:
+        assert await _refused(changes, None, tries=TRIES) == [("1", ItemNotServed)]
+
+
 async def test_a_study_without_a_valid_uid_does_not_block() -> None:
     async with _changes(Orthanc("bad-uid", "2")) as changes:
         assert await _read(changes, None) == (["2"], "4")
+        assert await _refused(changes, None) == [("bad-uid", InvalidResource)]
 
 
-async def test_deleted_studies_are_passed_over() -> None:
+async def test_deleted_studies_are_no_fault() -> None:
     orthanc = Orthanc("1", "2")
     orthanc.deleted = {"1", "2"}
     async with _changes(orthanc) as changes:
         assert await _read(changes, None) == ([], "4")
+        assert await _refused(changes, None) == []
 
 
 @pytest.mark.parametrize("error", [ArchiveUnavailable, AccessRefused])
@@ -195,6 +281,9 @@ async def test_a_forgotten_study_that_is_broken_waits_for_one_that_works() -> No
         assert await _read(changes, None) == ([], "2 1")
         orthanc.studies.append("2")
         assert await _read(changes, "2 1") == (["2"], "4")
+        (refused,) = (await changes.completed_since("2 1")).refused
+        assert json.loads(refused.change) == {"ChangeType": "StableStudy", "Date": "20260102T030400", "ID": "1"}
+        assert refused.time == datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
 
 
 async def test_an_image_that_comes_after_the_study_was_stable_makes_it_unstable_again() -> None:

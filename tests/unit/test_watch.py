@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+import hashlib
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from connectors.case_store import SqlCaseStore
-from schemas.errors import AccessRefused, ArchiveUnavailable, BrokerUnavailable
+from schemas.errors import AccessRefused, ArchiveUnavailable, BrokerUnavailable, InvalidResource
 from schemas.events import StudyCompleted, revision_of
 from schemas.identifiers import StudyInstanceUID, identity
-from schemas.ports import CaseStore
-from streams.topics import STUDIES
+from schemas.ports import CaseStore, RefusedStudy, StudyBatch
+from streams.topics import DEAD_LETTERS, STUDIES
 from streams.watch import take_over, watch
 from tests.contract.fake_event_log import FakeEventLog
 
@@ -32,22 +33,34 @@ def _event(number: int) -> StudyCompleted:
 
 
 class ScriptedSource:
-    """Study n is at position n; batches of two. `failing` is asked before each answer."""
+    """Study n is at position n; batches of two. `failing` is asked before each answer; `refused` studies are passed over."""
 
-    def __init__(self, name: str, studies: int, failing: Callable[[], Exception | None] = lambda: None) -> None:
+    def __init__(
+        self,
+        name: str,
+        studies: int,
+        failing: Callable[[], Exception | None] = lambda: None,
+        refused: Mapping[int, RefusedStudy] = {},
+    ) -> None:
         self.name = name
         self.studies = studies
         self._failing = failing
+        self._refused = refused
         self.asked: list[str | None] = []
 
-    async def completed_since(self, position: str | None) -> tuple[Sequence[StudyCompleted], str | None]:
+    async def completed_since(self, position: str | None) -> StudyBatch:
         self.asked.append(position)
         error = self._failing()
         if error is not None:
             raise error
         since = int(position or 0)
         upto = min(since + 2, self.studies)
-        return [_event(n) for n in range(since + 1, upto + 1)], str(upto) if upto else position
+        numbers = range(since + 1, upto + 1)
+        return StudyBatch(
+            completed=[_event(n) for n in numbers if n not in self._refused],
+            refused=[self._refused[n] for n in numbers if n in self._refused],
+            position=str(upto) if upto else position,
+        )
 
 
 @pytest.fixture
@@ -59,7 +72,7 @@ async def cases(tmp_path: Path) -> AsyncIterator[CaseStore]:
 
 @pytest.fixture
 def log() -> FakeEventLog:
-    return FakeEventLog(STUDIES.name)
+    return FakeEventLog(STUDIES.name, DEAD_LETTERS.name)
 
 
 def _studies(log: FakeEventLog) -> list[str]:
@@ -99,6 +112,48 @@ async def test_the_position_stays_when_the_log_is_away(log: FakeEventLog, cases:
     with pytest.raises(BrokerUnavailable):
         await take_over(ScriptedSource("scripted", 1), log, cases)
     assert await cases.position("scripted") is None
+
+
+REFUSED = RefusedStudy(
+    change=b'{"ID": "abc"}',
+    time=datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
+    error=InvalidResource("describe", "study 1.2.1", "a SOP Instance UID breaks the standard"),
+)
+
+
+async def test_a_study_that_is_passed_over_is_a_dead_letter(log: FakeEventLog, cases: CaseStore) -> None:
+    assert await take_over(ScriptedSource("scripted", 1, refused={1: REFUSED}), log, cases)
+    (letter,) = log.records(DEAD_LETTERS.name)
+    assert (letter.key, letter.value) == (None, REFUSED.change)
+    told = {name: letter.header(name) for name, _ in letter.headers}
+    assert told.pop("traceparent")
+    assert told == {
+        "topic": "scripted",
+        "step": "watch",
+        "error": "InvalidResource",
+        "reason": "study 1.2.1: a SOP Instance UID breaks the standard",
+        "attempts": "1",
+        "ce_specversion": "1.0",
+        "ce_id": str(identity("study-refused", "scripted", hashlib.sha256(REFUSED.change).hexdigest())),
+        "ce_type": "org.radstream.dead-letter.v1",
+        "ce_source": "radstream",
+        "ce_time": "2026-01-02T03:04:05Z",
+        "content-type": "application/json",
+    }
+    assert log.records(STUDIES.name) == []
+    assert await cases.position("scripted") == "1"
+
+
+async def test_the_position_stays_until_the_dead_letter_is_on_the_log(log: FakeEventLog, cases: CaseStore) -> None:
+    source = ScriptedSource("scripted", 2, refused={1: REFUSED})
+    log.away = True
+    with pytest.raises(BrokerUnavailable):
+        await take_over(source, log, cases)
+    assert await cases.position("scripted") is None
+    log.away = False
+    assert await take_over(source, log, cases)
+    assert len(log.records(DEAD_LETTERS.name)) == 1
+    assert _studies(log) == ["1.2.2"]
 
 
 async def test_all_studies_of_all_sources_come_once_each(log: FakeEventLog, cases: CaseStore) -> None:
