@@ -78,6 +78,8 @@ class Performance(_Part):
     enhancement: float
     share_higher: Probability
     share_higher_interval: tuple[Probability, Probability]
+    #: the same for the heatmap's highest cell: a nodule has to outdo every false alarm of the film
+    share_highest_cell_higher: Probability
     area_under_curve: Probability
     area_under_curve_interval: tuple[Probability, Probability]
     sensitivity_of_localisation: Probability

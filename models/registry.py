@@ -48,6 +48,8 @@ def load_network(package: Path, card: Card) -> nn.Module:
         raise ModelFailed(
             "load", reference, f"{card.weights.file} does not fit {card.architecture}: take another package"
         ) from error
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in network.state_dict().values()):
+        raise ModelFailed("load", reference, f"{card.weights.file} holds numbers that are not finite: take another package")
     network.eval()
     check_self(network, card)
     return network

@@ -87,6 +87,7 @@ class Measures:
     patients: int
     share_higher: float
     share_higher_interval: Interval
+    share_highest_cell_higher: float
     area_under_curve: float
     area_under_curve_interval: Interval
     sensitivity_of_localisation: float
@@ -104,6 +105,7 @@ def measure(several: list[Reading], point: OperatingPoint, seed: int) -> Measure
     hits = np.array([located(boxes(r.with_nodule, r.placement, point), r.pair.box) for r in several], dtype=float)
     untouched = {r.pair.film: r for r in several}.values()
     alarms = np.array([len(boxes(r.without, r.placement, point)) for r in untouched])
+    peaks = np.array([(float(r.without.max()), float(r.with_nodule.max())) for r in several])
     higher = (strengths[:, 1] > strengths[:, 0]).astype(float)
     small = diameters < 20
     return Measures(
@@ -112,6 +114,7 @@ def measure(several: list[Reading], point: OperatingPoint, seed: int) -> Measure
         patients=len(set(patients)),
         share_higher=float(higher.mean()),
         share_higher_interval=bootstrap(patients, lambda rows: float(higher[rows].mean()), seed),
+        share_highest_cell_higher=float((peaks[:, 1] > peaks[:, 0]).mean()),
         area_under_curve=area_under_curve(strengths[:, 0], strengths[:, 1]),
         area_under_curve_interval=bootstrap(patients, lambda rows: area_under_curve(*strengths[rows].T), seed),
         sensitivity_of_localisation=float(hits.mean()),

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save
+from torch import Tensor
 
 from models.card import read_card
 from models.chest_nodule import ChestNoduleNetwork
@@ -84,10 +85,19 @@ def _toml(value: object) -> str:
     return str(value)
 
 
+def rounded(tensor: Tensor) -> Tensor:
+    """Convolutions in half precision; the rest is small and stays as it is: a running variance overflowed there (above 65504),
+    which silenced the whole heatmap."""
+    half = tensor.half() if tensor.dim() == 4 else tensor
+    if not bool(torch.isfinite(half).all()):
+        raise ValueError("a weight does not fit half precision")
+    return half
+
+
 def build(data: Path, trained: Path, package: Path, seed: int) -> None:
     """Writes card.toml and weights.safetensors (half precision), then loads the package as the engine does."""
     network = ChestNoduleNetwork().eval()
-    stored = save({name: t.half() if t.is_floating_point() else t for name, t in load_file(trained).items()})
+    stored = save({name: rounded(tensor) for name, tensor in load_file(trained).items()})
     package.mkdir(parents=True, exist_ok=True)
     (package / "weights.safetensors").write_bytes(stored)
     # the figures are those of the rounded weights, as they will be used

@@ -101,7 +101,7 @@ def test_another_answer_than_the_cards(tmp_path: Path, network: ChestNoduleNetwo
 
 def test_weights_that_are_not_numbers(tmp_path: Path, network: ChestNoduleNetwork) -> None:
     network.head[-1].bias.data.fill_(float("nan"))
-    with pytest.raises(ModelFailed, match="self-test"):
+    with pytest.raises(ModelFailed, match="not finite"):
         load_model(write(tmp_path / "n" / "2", network, highest="nan", mean="nan"))
 
 
