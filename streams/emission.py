@@ -30,9 +30,7 @@ def traceparent(cause: Record | None, event_id: str) -> str:
     return f"00-{trace}-{digest[:16]}-{flags}"
 
 
-def headers(
-    *, id: str, type: str, time: datetime, cause: Record | None, content_type: str, source: str = SOURCE
-) -> Headers:
+def headers(*, id: str, type: str, time: datetime, cause: Record | None, content_type: str, source: str = SOURCE) -> Headers:
     """The headers every record of radstream carries."""
     values = {
         "ce_specversion": "1.0",
