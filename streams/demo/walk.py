@@ -11,7 +11,9 @@ from contextlib import closing
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
+from connectors.fhir import FhirServer
 from connectors.kafka import KafkaLog
 from connectors.mllp.client import MllpClient
 from schemas.errors import BrokerUnavailable
@@ -83,13 +85,7 @@ async def _main_job(engine: LocalEngine, folder: Path, tell: Tell) -> None:
                 follower.cancel()
             await asyncio.gather(*followers, return_exceptions=True)
     tell("5. Reading the reports back from the FHIR server: DiagnosticReport?identifier=<accession number>")
-    read_back = {}
-    for accession, _, _ in _CASES:
-        reports = await fhir_server_for(settings).search_reports(accession)
-        read_back[accession] = reports
-        for report in reports:
-            if report["resourceType"] == "DiagnosticReport":
-                tell(f"   {accession}: DiagnosticReport, status {report['status']}: {report.get('conclusion', '')}")
+    read_back = {accession: await _read_back(fhir_server_for(settings), accession, tell) for accession, _, _ in _CASES}
     (folder / "fhir.json").write_text(json.dumps(read_back, indent=2))
     chest = study_uid_of(_CASES[0][0])
     (folder / "bundle.json").write_bytes(walk.last(topics.FINDINGS.name, chest).value)
@@ -97,6 +93,20 @@ async def _main_job(engine: LocalEngine, folder: Path, tell: Tell) -> None:
     tell("6. Share of each step in the study path (from imaging.studies to delivered)")
     for line in walk.shares(chest):
         tell("   " + line)
+
+
+async def _read_back(server: FhirServer, accession: str, tell: Tell) -> list[dict[str, Any]]:
+    """The DiagnosticReport of the accession number, and the Observations it lists."""
+    resources: list[dict[str, Any]] = []
+    for report in await server.search_reports(accession):
+        tell(f"   {accession}: DiagnosticReport, status {report['status']}: {report.get('conclusion', '')}")
+        resources.append(report)
+        for result in report.get("result", ()):
+            observation = await server.read(result["reference"])
+            if observation is None:
+                raise LookupError(f"{result['reference']} is listed by the report and not on the server")
+            resources.append(observation)
+    return resources
 
 
 async def _send_order(settings: Settings, number: int, accession: str, service: str) -> None:
