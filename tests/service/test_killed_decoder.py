@@ -58,7 +58,8 @@ async def request_for(archive: FakeStudyArchive, number: int, **headers: str) ->
 
 
 async def test_the_study_becomes_a_dead_letter_and_the_others_are_analysed(kafka_bootstrap: str) -> None:
-    used = (topics.REQUESTS, topics.RESULTS, topics.DEAD_LETTERS)
+    asked = topics.Topic(f"ai.requests.{uuid4()}")  # the engine of the end-to-end tests has requests of its own on this broker
+    used = (asked, topics.RESULTS, topics.DEAD_LETTERS)
     await asyncio.to_thread(ensure_topics, kafka_bootstrap, [TopicSpec(t.name, t.partitions, t.config) for t in used])
     archive = FakeStudyArchive()
     headers = [{"ImageComments": KILLER} if number == 2 else {} for number in range(6)]
@@ -67,11 +68,11 @@ async def test_the_study_becomes_a_dead_letter_and_the_others_are_analysed(kafka
     stop = asyncio.Event()
     try:
         async with KafkaLog(kafka_bootstrap) as log:
-            sent = await log.append([emit(topics.REQUESTS, r.subject.study_instance_uid, r, None) for r in requests])
+            sent = await log.append([emit(asked, r.subject.study_instance_uid, r, None) for r in requests])
             step = partial(analyse, archive=archive, decoder=decoder, model=ScriptedModel(), intended_use=IntendedUse())
             guard = Guard("analyse", step, log, NothingIsParked(), SystemClock(), stop)
             running = asyncio.create_task(
-                WindowRunner(kafka_bootstrap, f"analyse-{uuid4()}", size=3).run([topics.REQUESTS.name], guard, stop)
+                WindowRunner(kafka_bootstrap, f"analyse-{uuid4()}", size=3).run([asked.name], guard, stop)
             )
             ours = {str(place) for place in sent}
             async with asyncio.timeout(60):
