@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,7 +13,7 @@ from schemas.errors import RadstreamError, SettingsInvalid
 from streams import topics
 from streams.health import read_health
 from streams.settings import Settings
-from streams.wiring import ROLES, archive_for, case_store_for, fhir_server_for, model_identity
+from streams.wiring import ROLES, archive_for, case_store_for, database_is_there, fhir_server_for, model_identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +83,13 @@ async def _fhir(settings: Settings) -> str:
 
 
 async def _database(settings: Settings) -> str:
-    scheme, _, file = settings.database.url.partition(":///")
-    if scheme == "sqlite" and not await asyncio.to_thread(Path(file).exists):  # a look creates nothing
-        return "sqlite, to be created at `radstream up`"
+    scheme = settings.database.url.partition(":")[0]
+    if not database_is_there(settings):
+        return f"{scheme}, to be created at `radstream up`"
     cases = case_store_for(settings)
     await cases.position("doctor")
     await cases.close()
-    return scheme.partition(":")[0]
+    return scheme
 
 
 async def _model(settings: Settings) -> str:

@@ -37,6 +37,14 @@ class RoleHealth:
         return True
 
 
+def make_run_folder(folder: Path) -> None:
+    """Raises SettingsInvalid when it cannot be made."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsInvalid("settings", "RADSTREAM_RUN_FOLDER", f"{folder} cannot be made: {error.strerror}") from None
+
+
 class Health:
     """Writes the state of one role; every state only once. Raises SettingsInvalid when another living process has it."""
 
@@ -44,10 +52,7 @@ class Health:
         self._file = folder / f"{role}.json"
         self._role = role
         self._last: RoleHealth | None = None
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise SettingsInvalid("settings", "RADSTREAM_RUN_FOLDER", f"{folder} cannot be made: {error.strerror}") from None
+        make_run_folder(folder)
         other = read_health(folder).get(role)
         if other and other.pid != os.getpid() and other.alive:
             advice = f"process {other.pid} already is this role in {folder}: stop it, or set another RADSTREAM_RUN_FOLDER"

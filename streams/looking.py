@@ -16,7 +16,7 @@ from schemas.errors import SettingsInvalid
 from schemas.ports import Record
 from streams import topics
 from streams.settings import Settings
-from streams.wiring import case_store_for
+from streams.wiring import case_store_for, database_is_there
 
 #: their keys are patient identifiers
 _PATIENT_KEYS = {topics.PATIENTS.name}
@@ -75,6 +75,8 @@ async def tail_topic(settings: Settings, topic: str, last: int, follow: bool, va
 
 async def show_case(settings: Settings, accession_number: str, console: Console, as_json: bool) -> bool:
     """Returns whether anything is known of it. Raises StoreUnavailable."""
+    if not database_is_there(settings):
+        return False
     cases = case_store_for(settings)
     try:
         entries = await cases.timeline(accession_number)

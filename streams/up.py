@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from schemas.errors import Unavailable
+from streams.health import make_run_folder
 from streams.observability import configure_logging
 from streams.services import process
 from streams.services.build import last_lines
@@ -43,8 +44,8 @@ def _running(settings: Settings) -> RunningProcess | None:
 
 @contextmanager
 def _alone(settings: Settings) -> Iterator[None]:
-    """One engine per run folder, also while it starts. Raises AlreadyUp."""
-    settings.run_folder.parent.mkdir(parents=True, exist_ok=True)
+    """One engine per run folder, also while it starts. Raises AlreadyUp, SettingsInvalid (the folder cannot be made)."""
+    make_run_folder(settings.run_folder)
     with settings.run_folder.with_suffix(".engine.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -80,7 +81,7 @@ async def start_up(settings: Settings) -> str:
     """Starts the engine behind this terminal and returns, in words, once it is ready. Raises NotUp."""
     if _running(settings):
         return f"already up: {_where(settings)}"
-    settings.run_folder.mkdir(parents=True, exist_ok=True)
+    make_run_folder(settings.run_folder)
     log = settings.run_folder / "up.log"
     engine = process.start([sys.executable, "-m", "streams", "up"], Path.cwd(), log, {}, attached=False)
     try:

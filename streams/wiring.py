@@ -111,6 +111,12 @@ def model_identity(settings: Settings) -> ModelIdentity:
     return model_for(settings).identity
 
 
+def database_is_there(settings: Settings) -> bool:
+    """For those who only look: an SQLite file that is absent would be made by opening it. A server is asked when it is used."""
+    scheme, _, file = settings.database.url.partition(":///")
+    return scheme != "sqlite" or Path(file).exists()
+
+
 def case_store_for(settings: Settings) -> SqlCaseStore:
     """The database; a missing folder of an SQLite file is made."""
     from connectors.case_store import SqlCaseStore

@@ -6,6 +6,7 @@ import asyncio
 import shutil
 import tempfile
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import psycopg
@@ -57,6 +58,7 @@ async def test_other_cases_go_on_while_one_is_locked(url: str) -> None:
     store, other = SqlCaseStore(url), SqlCaseStore(url)
     async with asyncio.timeout(5), store.correlation("a"), other.correlation("b") as rows:
         await rows.put_due(a_timer("meanwhile"))
+    assert a_timer("meanwhile") in await store.due_before(a_timer("meanwhile").not_before + timedelta(days=1), 1000)
     await store.close()
     await other.close()
 

@@ -352,8 +352,8 @@ async def test_a_connection_closed_while_idle_is_no_failure() -> None:
 
     with http_peer(reply) as url:
         async with _archive(url, pool_size=1) as archive:
-            for _ in range(20):
-                await archive.instance(STUDY, REFERENCE)
+            answers = [await archive.instance(STUDY, REFERENCE) for _ in range(20)]
+    assert len(set(answers)) == 1
 
 
 @pytest.fixture

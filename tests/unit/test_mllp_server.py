@@ -267,6 +267,10 @@ async def test_the_port_is_free_again_at_once() -> None:
         await server.stop()
         again = MllpServer(store, FixedClock(), port=server.port)
         await again.start()
+        _, writer = await asyncio.open_connection("127.0.0.1", again.port)
+        assert again.port == server.port
+        writer.close()
+        await writer.wait_closed()
         await again.stop()
 
 

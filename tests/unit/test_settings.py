@@ -1,11 +1,17 @@
 """Settings: read once, frozen, wrong ones named without their values."""
 
+import asyncio
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
+from rich.console import Console
 
 from schemas.errors import SettingsInvalid
+from streams.looking import show_case
 from streams.settings import Settings, as_environment, read_settings
 
 
@@ -73,3 +79,17 @@ def test_the_page_of_settings_is_not_old() -> None:
     page = (Path(__file__).parents[2] / "docs" / "settings.md").read_text()
     for name, value in as_environment(Settings()).items():
         assert f"| `{name}` | `{value}` |" in page
+
+
+def test_a_run_folder_that_cannot_be_made_is_named() -> None:
+    environment = {**os.environ, "RADSTREAM_RUN_FOLDER": "/proc/radstream"}
+    ended = subprocess.run([sys.executable, "-m", "streams", "up"], env=environment, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2
+    assert "RADSTREAM_RUN_FOLDER: /proc/radstream cannot be made" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_looking_for_a_case_makes_no_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RADSTREAM_DATABASE__URL", f"sqlite:///{tmp_path}/mistyped/radstream.db")
+    assert not asyncio.run(show_case(read_settings(), "A1", Console(), as_json=False))
+    assert list(tmp_path.iterdir()) == []
