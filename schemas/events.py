@@ -157,6 +157,16 @@ class PatientMerged(Event):
     prior: tuple[PatientIdentifier, ...]
 
 
+class PatientUnlinked(Event):
+    """ADT A37: `patients` (the first PID) and `prior` (the second) are, from now on, two persons: what was merged or updated
+    before does not join them any more."""
+
+    TYPE: ClassVar[str] = "org.radstream.patient.unlinked.v1"
+    sender: Sender
+    patients: tuple[PatientIdentifier, ...]
+    prior: tuple[PatientIdentifier, ...]
+
+
 class ImageReference(BaseModel):
     """One eligible image of a study, with the headers by which images are chosen; None where absent."""
 
