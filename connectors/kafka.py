@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Self
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
@@ -21,6 +25,8 @@ from aiokafka.errors import (
     TopicAuthorizationFailedError,
     UnknownTopicOrPartitionError,
 )
+from aiokafka.partitioner import murmur2
+from aiokafka.producer.message_accumulator import BatchBuilder
 
 from schemas.errors import BrokerUnavailable, Rejected
 from schemas.ports import Outgoing, Place, Record
@@ -108,13 +114,17 @@ class KafkaLog:
         if producer is None or self._recovery is not None:
             raise BrokerUnavailable("append", _topics(records), "the broker is away")
         sent: list[asyncio.Future[Any]] = []
+        places: dict[int, Place] = {}
         try:
             async with asyncio.timeout(self._append_timeout_s):
-                for record in records:
-                    sent.append(await producer.send(record.topic, value=record.value, key=record.key, headers=list(record.headers)))
+                lots = await self._lots(producer, records)
+                for lot in lots:
+                    sent.append(await producer.send_batch(lot.builder, lot.topic, partition=lot.partition))
                 if sent:
                     await asyncio.wait(sent)
-            written = [future.result() for future in sent]
+            for lot, future in zip(lots, sent, strict=True):
+                first = future.result().offset
+                places |= {at: Place(lot.topic, lot.partition, first + i) for i, at in enumerate(lot.records)}
         except _UNACCEPTABLE as error:
             raise Rejected("append", _topics(records), f"the broker refuses the record: {type(error).__name__}") from None
         except _CONNECTED as error:
@@ -125,7 +135,7 @@ class KafkaLog:
         finally:
             for future in sent:  # a caller that was cancelled, or the first of several failures: none may warn later
                 future.add_done_callback(_seen)
-        return [Place(one.topic, one.partition, one.offset) for one in written]
+        return [places[at] for at in range(len(records))]
 
     async def read(self, topic: str, *, follow: bool = False, last: int | None = None) -> AsyncIterator[Record]:
         """See EventLog. Partition by partition in order; no group, nothing is committed. Raises BrokerUnavailable, also
@@ -147,6 +157,25 @@ class KafkaLog:
             raise BrokerUnavailable("read", topic, type(error).__name__) from None
         finally:
             await stop_consumer(consumer)
+
+    async def _lots(self, producer: AIOKafkaProducer, records: Sequence[Outgoing]) -> list[_Lot]:
+        """What goes to one partition goes as one batch, with one answer: a future for each record costs more than all the rest."""
+        lots: list[_Lot] = []
+        open_lots: dict[tuple[str, int], _Lot] = {}
+        partitions: dict[str, list[int]] = {}
+        now = int(time.time() * 1000)
+        for at, record in enumerate(records):
+            if record.topic not in partitions:
+                partitions[record.topic] = sorted(await producer.partitions_for(record.topic))
+            to = record.topic, _partition(record.key, partitions[record.topic])
+            lot = open_lots.get(to)
+            if lot is None or not lot.add(at, record, now):
+                lot = open_lots[to] = _Lot(*to, producer.create_batch())
+                lot.add(at, record, now)
+                lots.append(lot)
+        for lot in lots:
+            lot.builder.close()
+        return lots
 
     async def _connect(self) -> AIOKafkaProducer:
         producer = AIOKafkaProducer(
@@ -188,6 +217,33 @@ class KafkaLog:
         size = len(record.key or b"") + len(record.value) + sum(len(name) + len(value) for name, value in record.headers)
         if size > self._record_limit:
             raise Rejected("append", record.topic, f"a record of {size} bytes exceeds the limit of {self._record_limit}")
+
+
+@dataclass(slots=True)
+class _Lot:
+    """A batch for one partition; `records` are their places in the list that is appended."""
+
+    topic: str
+    partition: int
+    builder: BatchBuilder
+    records: list[int] = field(default_factory=list)
+
+    def add(self, at: int, record: Outgoing, timestamp_ms: int) -> bool:
+        """False when the batch is full; an empty one takes a record of any size."""
+        if self.builder.append(timestamp=timestamp_ms, key=record.key, value=record.value, headers=list(record.headers)) is None:
+            return False
+        self.records.append(at)
+        return True
+
+
+@lru_cache(maxsize=10_000)
+def _hash(key: bytes) -> int:
+    return int(murmur2(key)) & 0x7FFFFFFF
+
+
+def _partition(key: bytes | None, partitions: Sequence[int]) -> int:
+    """As every Kafka client places keys; a record without a key goes anywhere."""
+    return random.choice(partitions) if key is None else partitions[_hash(key) % len(partitions)]
 
 
 async def _records(consumer: AIOKafkaConsumer, *, follow: bool, last: int | None) -> AsyncGenerator[Record]:

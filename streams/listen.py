@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import structlog
 
 from connectors.mllp.connection import Limits
-from connectors.mllp.received import Received
+from connectors.mllp.dialogue import Received
 from connectors.mllp.server import MllpServer
 from schemas.errors import Unavailable
 from schemas.events import RAW_MESSAGE_TYPE

@@ -14,7 +14,7 @@ from connectors.mllp.acknowledgement import Ack, read_acknowledgement
 from connectors.mllp.client import MllpClient, MllpReceiverUnavailable
 from connectors.mllp.connection import Limits
 from connectors.mllp.framing import Frame, FrameDecoder, frame
-from connectors.mllp.received import Received
+from connectors.mllp.dialogue import Received
 from connectors.mllp.server import MllpServer
 from schemas.errors import BrokerUnavailable, MalformedMessage, SettingsInvalid
 

@@ -1,0 +1,127 @@
+"""What waits on all connections is stored in one go: under load a few large appends cost the broker and us far less than many
+small ones, and a lone message waits for nobody.
+
+Of one connection at most one lot is under way, so its messages are stored and answered in order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from itertools import islice
+from typing import Protocol
+
+import structlog
+
+from connectors.mllp.dialogue import Received
+from schemas.errors import Unavailable
+
+log = structlog.get_logger()
+
+#: Stores all of them, the refused too, in order; returns when none can be lost any more. Raises Unavailable.
+Store = Callable[[Sequence[Received]], Awaitable[None]]
+
+#: Messages and bytes of one go.
+_GO = 500
+_GO_BYTES = 4 * 1024 * 1024
+#: Goes under way at a time: while the broker confirms one, the next is prepared.
+_UNDER_WAY = 2
+
+
+class Waiting(Protocol):
+    """A connection that has something to be stored."""
+
+    peer: str
+
+    def lot(self, messages: int, size: int) -> Sequence[Received]:
+        """The oldest of what waits: at least one, then up to so many messages and bytes."""
+        ...
+
+    @property
+    def oldest(self) -> float:
+        """Loop time at which the first of what waits came."""
+        ...
+
+    def settled(self, count: int, stored: bool) -> None:
+        """The lot of so many messages is safe, or not; what else waits is announced anew."""
+        ...
+
+
+class Gathering:
+    """One for all listeners of a process. `storing_s`: seconds from receipt until a message is said not to be stored."""
+
+    def __init__(self, store: Store, storing_s: float) -> None:
+        self._store = store
+        self._storing_s = storing_s
+        self._ready: dict[Waiting, None] = {}
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._scheduled = False
+        self._loop = asyncio.get_running_loop()
+
+    def announce(self, waiting: Waiting) -> None:
+        """It has something that waits, and nothing under way. Whatever the other sockets hold at this moment goes along."""
+        self._ready[waiting] = None
+        self._schedule()
+
+    def abort(self) -> None:
+        """What is under way is given up, what waits forgotten: nobody is answered."""
+        self._ready.clear()
+        for task in self._under_way:
+            task.cancel()
+
+    def _schedule(self) -> None:
+        if self._ready and not self._scheduled and len(self._under_way) < _UNDER_WAY:
+            self._scheduled = True
+            self._loop.call_soon(self._go)
+
+    def _go(self) -> None:
+        self._scheduled = False
+        lots: list[tuple[Waiting, Sequence[Received]]] = []
+        messages, size = 0, 0
+        for waiting in list(islice(self._ready, _GO)):
+            if messages >= _GO or size >= _GO_BYTES:
+                break  # the others are first next time
+            del self._ready[waiting]
+            lot = waiting.lot(_GO - messages, _GO_BYTES - size)
+            messages += len(lot)
+            size += sum(len(one.content) for one in lot)
+            lots.append((waiting, lot))
+        if lots:
+            task = self._loop.create_task(self._stored(lots))
+            self._under_way.add(task)
+            task.add_done_callback(self._gone)
+
+    def _gone(self, task: asyncio.Task[None]) -> None:
+        self._under_way.discard(task)
+        self._schedule()
+
+    async def _stored(self, lots: Sequence[tuple[Waiting, Sequence[Received]]]) -> None:
+        fault = await self._try(lots)
+        if fault is None or isinstance(fault, (Unavailable, TimeoutError)) or len(lots) == 1:
+            self._settle(lots, fault)
+            return
+        for one in lots:  # something in here cannot be stored: it must not make the others fail with it
+            self._settle([one], await self._try([one]))
+
+    async def _try(self, lots: Sequence[tuple[Waiting, Sequence[Received]]]) -> Exception | None:
+        batch = [one for _, lot in lots for one in lot]
+        oldest = min(waiting.oldest for waiting, _ in lots)
+        try:
+            async with asyncio.timeout_at(max(oldest + self._storing_s, self._loop.time() + self._storing_s / 2)):
+                await self._store(batch)
+        except Exception as error:  # noqa: BLE001 - the senders must have their answer, and keep their messages
+            return error
+        return None
+
+    def _settle(self, lots: Sequence[tuple[Waiting, Sequence[Received]]], fault: Exception | None) -> None:
+        if fault is not None:
+            told = {"messages": sum(len(lot) for _, lot in lots), "peers": len({waiting.peer for waiting, _ in lots})}
+            match fault:
+                case TimeoutError():
+                    log.warning("not stored in time, answered AE", **told)
+                case Unavailable():
+                    log.warning("not stored, answered AE", **told, error=str(fault))
+                case _:
+                    log.error("storing failed, answered AE", **told, error=type(fault).__name__)
+        for waiting, lot in lots:
+            waiting.settled(len(lot), fault is None)
