@@ -21,6 +21,7 @@ log = structlog.get_logger()
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
 Body = Callable[[Settings, asyncio.Event, Health], Awaitable[None]]
+LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
 
 def _bind_to_supervisor() -> None:
@@ -41,7 +42,7 @@ async def _until_stopped(body: Body, settings: Settings, health: Health) -> None
     await body(settings, stop, health)
 
 
-def run_role(role: str, body: Body, settings: Settings) -> int:
+def run_role(role: str, body: Body, settings: Settings, loop_factory: LoopFactory | None = None) -> int:
     """Runs `body` to its end; returns the exit code: 0 stopped, 1 failed (the supervisor starts it again), 2 settings."""
     _bind_to_supervisor()
     configure_logging(role)
@@ -49,7 +50,8 @@ def run_role(role: str, body: Body, settings: Settings) -> int:
     try:
         health = Health(settings.run_folder, role.replace(" ", "-"))
         health.set("starting")
-        asyncio.run(_until_stopped(body, settings, health))
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
+            runner.run(_until_stopped(body, settings, health))
     except SettingsInvalid as error:
         log.error("settings are invalid", error=str(error))  # noqa: TRY400 - our own words are enough
         return 2
@@ -64,14 +66,14 @@ def run_role(role: str, body: Body, settings: Settings) -> int:
 
 def main(role: str) -> int:
     """The process of one role, as the supervisor and the command line start it."""
-    from streams.wiring import body_of  # wiring names the bodies by this module's types
+    from streams.wiring import body_of, loop_factory_of  # wiring names the bodies by this module's types
 
     try:
         settings = read_settings()
     except SettingsInvalid as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    return run_role(role, body_of(role), settings)
+    return run_role(role, body_of(role), settings, loop_factory_of(role))
 
 
 if __name__ == "__main__":

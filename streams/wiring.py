@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from streams import topics
 from streams.clock import SystemClock
 from streams.health import Health
-from streams.role import Body
+from streams.role import Body, LoopFactory
 from streams.settings import Settings
 
 if TYPE_CHECKING:
@@ -297,3 +297,12 @@ def body_of(role: str) -> Body:
         "work project": _project,
         "work due": _due,
     }[role]
+
+
+def loop_factory_of(role: str) -> LoopFactory | None:
+    """uvloop where every message is a visit to sockets; asyncio's own loop, which faust knows, elsewhere (None)."""
+    if role != "listen":
+        return None
+    import uvloop
+
+    return uvloop.new_event_loop
