@@ -19,13 +19,11 @@ from schemas.ports import Clock, EventLog, Outgoing
 from streams.dead_letter import DEAD_LETTER_TYPE
 from streams.emission import HL7_ER7, headers
 from streams.health import Health
-from streams.settings import MllpSettings
-from streams.topics import DEAD_LETTERS, HL7_RAW, RECORD_LIMIT
+from streams.listener_settings import MllpSettings
+from streams.topics import DEAD_LETTERS, HL7_RAW
 
 log = structlog.get_logger()
 
-#: what key and headers of a record may take beside the message
-_HEADER_ROOM = 16 * 1024
 _KEY_LIMIT = 1024
 #: The log gives up by itself (KafkaLog.append_timeout_s); the listener's own limit is the net below it.
 _NET = 1.2
@@ -94,7 +92,7 @@ def listener(event_log: EventLog, clock: Clock, mllp: MllpSettings, site: Site, 
         host=mllp.host,
         port=mllp.port,
         allow_plaintext_beyond_loopback=mllp.allow_plaintext_beyond_loopback,
-        limits=Limits(frame=RECORD_LIMIT - _HEADER_ROOM, storing_s=mllp.storing_timeout_s * _NET),
+        limits=Limits(frame=mllp.size_limit, storing_s=mllp.storing_timeout_s * _NET),
     )
 
 

@@ -5,49 +5,29 @@
 
 from __future__ import annotations
 
-import ipaddress
+import json
 import os
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic import Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    TomlConfigSettingsSource,
+)
 
 from schemas.errors import SettingsInvalid
 from schemas.hl7v2.site import Assigner, Site
+from streams.listener_settings import MllpSettings
+from streams.section import Peer, Port, Seconds, Section
 
-Port = Annotated[int, Field(ge=1, le=65535)]
-Seconds = Annotated[float, Field(gt=0)]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class _Peer(_Section):
-    """A server that we connect to. Beyond loopback without TLS is refused unless a setting says so in as many words."""
-
-    allow_plaintext_beyond_loopback: bool = False
-
-    def _plaintext_hosts(self) -> list[str | None]:
-        """Hosts that are spoken to in the clear."""
-        urls = [urlsplit(value) for name, value in self if name.endswith("url")]
-        return [url.hostname for url in urls if url.scheme != "https"]
-
-    @model_validator(mode="after")
-    def _no_plaintext_beyond_loopback(self) -> Self:
-        if not self.allow_plaintext_beyond_loopback and not all(map(_is_loopback, self._plaintext_hosts())):
-            raise ValueError("plain text beyond loopback is refused: use TLS, or set allow_plaintext_beyond_loopback")
-        return self
-
-
-def _is_loopback(host: str | None) -> bool:
-    try:
-        return ipaddress.ip_address(host or "").is_loopback
-    except ValueError:
-        return host == "localhost"
+#: the word for a setting that is not set, in the environment
+_NONE = "none"
 
 
 class SiteSettings(Site):
@@ -56,7 +36,7 @@ class SiteSettings(Site):
     default_assigner: Assigner = "HOSPITAL"
 
 
-class KafkaSettings(_Peer):
+class KafkaSettings(Peer):
     bootstrap: str = "127.0.0.1:9092"
     #: append answers within this time or says that the broker is away
     append_timeout_s: Seconds = 5.0
@@ -65,14 +45,7 @@ class KafkaSettings(_Peer):
         return [urlsplit(f"//{server.strip()}").hostname for server in self.bootstrap.split(",")]
 
 
-class MllpSettings(_Section):
-    host: str = "127.0.0.1"
-    port: Port = 2575
-    allow_plaintext_beyond_loopback: bool = False
-    storing_timeout_s: Seconds = 5.0
-
-
-class ArchiveSettings(_Peer):
+class ArchiveSettings(Peer):
     dicomweb_url: str = "http://127.0.0.1:8042/dicom-web"
     orthanc_url: str = "http://127.0.0.1:8042"
     timeout_s: Seconds = 20.0
@@ -82,45 +55,45 @@ class ArchiveSettings(_Peer):
     connections: Annotated[int, Field(ge=1)] = 4
 
 
-class FhirSettings(_Peer):
+class FhirSettings(Peer):
     url: str = "http://127.0.0.1:8090/fhir"
     timeout_s: Seconds = 20.0
     connections: Annotated[int, Field(ge=1)] = 4
 
 
-class DatabaseSettings(_Section):
+class DatabaseSettings(Section):
     url: str = "sqlite:///var/radstream.db"
 
 
-class ModelSettings(_Section):
+class ModelSettings(Section):
     """`url`: folder of one model package (card.toml, weights.safetensors)."""
 
     url: str = "models/packages/chest-nodule/1"
     threads: Annotated[int, Field(ge=1)] = 2
 
 
-class DecodingSettings(_Section):
+class DecodingSettings(Section):
     workers: Annotated[int, Field(ge=1)] = 1
     timeout_s: Seconds = 20.0
     memory_limit: Annotated[int, Field(gt=0)] = 2 * 1024**3
     pixel_limit: Annotated[int, Field(gt=0)] = 64 * 1024 * 1024
 
 
-class CorrelationSettings(_Section):
+class CorrelationSettings(Section):
     #: how long a study waits for its order (rule 5)
     order_wait_s: Annotated[float, Field(ge=0)] = 60.0
     without_order: Literal["analyse", "refuse"] = "analyse"
     sweep_interval_s: Seconds = 0.5
 
 
-class RunnerSettings(_Section):
+class RunnerSettings(Section):
     """`window`: records in flight in a long step; one slot more is reserved for STAT."""
 
     window: Annotated[int, Field(ge=1)] = 4
     kill_after_s: Seconds = 10.0
 
 
-class ServicesSettings(_Section):
+class ServicesSettings(Section):
     """Where `radstream services` keeps its logs and data, and the ports nobody else needs to know."""
 
     root: Path = Path("var/services")
@@ -130,7 +103,7 @@ class ServicesSettings(_Section):
 
 class Settings(BaseSettings):
     model_config = SettingsConfigDict(
-        env_prefix="RADSTREAM_", env_nested_delimiter="__", frozen=True, extra="forbid", toml_file="radstream.toml"
+        env_prefix="RADSTREAM_", env_nested_delimiter="__", env_parse_none_str=_NONE, frozen=True, extra="forbid"
     )
 
     #: health files, logs and the pid of a running engine
@@ -166,6 +139,8 @@ def read_settings() -> Settings:
         return Settings()
     except tomllib.TOMLDecodeError as error:
         raise SettingsInvalid("settings", os.environ.get("RADSTREAM_CONFIG", "radstream.toml"), f"is not TOML: {error}") from None
+    except SettingsError as error:  # a list or map in the environment that is not JSON
+        raise SettingsInvalid("settings", "environment", f"a list or a map must be JSON: {error}") from None
     except ValidationError as error:
         wrong = [(".".join(map(str, e["loc"])), _advice(e["type"], e["msg"])) for e in error.errors()]
         named = "; ".join(f"RADSTREAM_{place.upper().replace('.', '__')}: {advice}" for place, advice in wrong)
@@ -177,11 +152,17 @@ def _advice(kind: str, message: str) -> str:
 
 
 def as_environment(settings: Settings) -> dict[str, str]:
-    """The environment that makes another process read exactly these settings."""
-    variables: dict[str, str] = {}
+    """The environment that makes another process read exactly these settings, and no file."""
+    variables = {"RADSTREAM_CONFIG": os.devnull}
     for name, value in settings.model_dump(mode="json").items():
         if isinstance(value, dict):
-            variables |= {f"RADSTREAM_{name}__{key}".upper(): str(item) for key, item in value.items() if item is not None}
+            variables |= {f"RADSTREAM_{name}__{key}".upper(): _text(item) for key, item in value.items()}
         else:
-            variables[f"RADSTREAM_{name}".upper()] = str(value)
+            variables[f"RADSTREAM_{name}".upper()] = _text(value)
     return variables
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return _NONE
+    return json.dumps(value) if isinstance(value, (list, dict)) else str(value)

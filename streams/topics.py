@@ -7,6 +7,9 @@ from dataclasses import dataclass
 #: Largest record, in bytes. An HL7 message with an encapsulated PDF fits; images never travel on the log.
 RECORD_LIMIT = 20 * 1024 * 1024
 
+#: Largest message a listener takes: key and headers of its record have room beside it.
+MESSAGE_LIMIT = RECORD_LIMIT - 16 * 1024
+
 #: What a dead letter may be larger than its original: our headers, and the OperationOutcome of a refusal.
 DEAD_LETTER_ROOM = 1024 * 1024
 

@@ -21,6 +21,10 @@ def _known_charset(name: str) -> str:
     return name
 
 
+#: one of table 0211
+Charset = Annotated[str, AfterValidator(_known_charset)]
+
+
 class Site(BaseModel):
     """`default_assigner` owns numbers sent without an assigner; `accession_assigner` accession numbers (None: the same).
     `time_zone` is where the senders' clocks stand when a time has no offset; `default_charset` (table 0211) is for an
@@ -31,7 +35,7 @@ class Site(BaseModel):
     default_assigner: Assigner
     accession_assigner: Assigner | None = None
     time_zone: ZoneInfo = ZoneInfo("UTC")
-    default_charset: Annotated[str, AfterValidator(_known_charset)] = "UNICODE UTF-8"
+    default_charset: Charset = "UNICODE UTF-8"
 
     @property
     def issuer_of_accession_number(self) -> str:

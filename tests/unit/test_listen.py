@@ -16,7 +16,8 @@ from schemas.hl7v2.site import Site
 from streams.clock import SystemClock
 from streams.health import Health, read_health
 from streams.listen import listen, listener
-from streams.settings import MllpSettings, SiteSettings
+from streams.listener_settings import MllpSettings
+from streams.settings import SiteSettings
 from streams.topics import DEAD_LETTERS, HL7_RAW
 from tests.contract.fake_event_log import FakeEventLog
 

@@ -1,10 +1,13 @@
 """Settings: read once, frozen, wrong ones named without their values."""
 
 import asyncio
+import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -52,6 +55,7 @@ def test_an_unknown_setting_is_refused(tmp_path: Path, monkeypatch: pytest.Monke
         ("ARCHIVE__DICOMWEB_URL", "http://203.0.113.9/dicom-web"),
         ("ARCHIVE__ORTHANC_URL", "http://pacs.hospital:8042"),
         ("FHIR__URL", "http://203.0.113.9/fhir"),
+        ("MLLP__HOST", "0.0.0.0"),
     ],
 )
 def test_plain_text_beyond_loopback_must_be_allowed(monkeypatch: pytest.MonkeyPatch, name: str, address: str) -> None:
@@ -67,18 +71,72 @@ def test_tls_goes_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
     assert read_settings().fhir.url == "https://fhir.hospital/fhir"
 
 
-def test_another_process_reads_the_same_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+LISTENERS: list[dict[str, Any]] = [
+    {"port": 2576, "allowed": ["10.20.0.0/16", "fd00::/8"], "idle_timeout_s": 3600, "default_charset": "BIG-5"},
+    {"port": 2577, "peers": [{"address": "127.0.0.0/8", "return_address": "localhost:6661"}], "connections": 2},
+]
+
+
+def test_another_process_reads_the_same_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "radstream.toml"
+    file.write_text('[mllp]\nidle_timeout_s = 60\n[site]\naccession_assigner = "RIS"\n')
+    monkeypatch.setenv("RADSTREAM_CONFIG", str(file))
     monkeypatch.setenv("RADSTREAM_CORRELATION__ORDER_WAIT_S", "3.5")
+    monkeypatch.setenv("RADSTREAM_MLLP__LISTENERS", json.dumps(LISTENERS))
     settings = read_settings()
-    for name, value in as_environment(settings).items():
+    again = settings.model_copy(update={"site": settings.site.model_copy(update={"accession_assigner": None})})
+    assert len(again.mllp.all) == 3
+    for name, value in as_environment(again).items():
         monkeypatch.setenv(name, value)
-    assert read_settings() == settings
+    assert read_settings() == again, "not what the file says, where something was unset since"
 
 
 def test_the_page_of_settings_is_not_old() -> None:
     page = (Path(__file__).parents[2] / "docs" / "settings.md").read_text()
-    for name, value in as_environment(Settings()).items():
-        assert f"| `{name}` | `{value}` |" in page
+    rows = re.findall(r"^\| `(RADSTREAM_\w+)` \| `(.*)` \|$", page, re.MULTILINE)
+    assert dict(rows) == {name: value for name, value in as_environment(Settings()).items() if name != "RADSTREAM_CONFIG"}
+
+
+def test_the_listeners_of_the_page_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "settings.md").read_text()
+    [example] = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "radstream.toml").write_text(example)
+    monkeypatch.setenv("RADSTREAM_CONFIG", str(tmp_path / "radstream.toml"))
+    assert [one.name for one in read_settings().mllp.all] == ["127.0.0.1:2575", "0.0.0.0:2576", "10.20.0.5:2577"]
+
+
+@pytest.mark.parametrize(
+    ("listener", "why"),
+    [
+        ({"port": 2575}, "two listeners on port 2575"),
+        ({"port": 2575, "host": "::", "allow_plaintext_beyond_loopback": True}, "two listeners on port 2575"),
+        ({"host": "0.0.0.0", "port": 2576}, "plain text beyond loopback"),
+        ({"port": 2576, "return_address": "10.0.0.1:6661"}, "plain text beyond loopback"),
+        ({"port": 2576, "return_address": "10.0.0.1"}, "is not HOST:PORT"),
+        ({"port": 2576, "tls_certificate": "a.pem"}, "go together"),
+        ({"port": 2576, "tls_client_ca": "a.pem"}, "needs tls_certificate"),
+        ({"port": 2576, "size_limit": 20 * 1024 * 1024}, "LISTENERS__0__SIZE_LIMIT"),
+        ({"port": 2576, "allowed": ["hospital"]}, "LISTENERS__0__ALLOWED"),
+        ({"port": 2576, "default_charset": "KLINGON"}, "LISTENERS__0__DEFAULT_CHARSET"),
+        ({"port": 2576, "listeners": []}, "there is no such setting"),
+    ],
+)
+def test_a_listener_that_cannot_be_is_refused(monkeypatch: pytest.MonkeyPatch, listener: dict[str, Any], why: str) -> None:
+    monkeypatch.setenv("RADSTREAM_MLLP__LISTENERS", json.dumps([listener]))
+    with pytest.raises(SettingsInvalid, match=why):
+        read_settings()
+
+
+def test_one_port_on_two_addresses_is_two_listeners(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RADSTREAM_MLLP__LISTENERS", '[{"host": "127.0.0.2"}]')
+    assert [one.name for one in read_settings().mllp.all] == ["127.0.0.1:2575", "127.0.0.2:2575"]
+
+
+def test_a_list_that_is_not_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RADSTREAM_MLLP__LISTENERS", "[s3cret")
+    with pytest.raises(SettingsInvalid, match="must be JSON") as caught:
+        read_settings()
+    assert "s3cret" not in str(caught.value)
 
 
 def test_a_run_folder_that_cannot_be_made_is_named() -> None:
