@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from schemas.errors import MalformedMessage
-from schemas.hl7v2.charset import codec_of, decode
+from schemas.hl7v2.charset import SUBSTITUTE, codec_of, decode, offsets, wide_codec_of
 from schemas.hl7v2.escapes import Separators, unescape
 
 _BOM = b"\xef\xbb\xbf"
@@ -27,6 +27,30 @@ def header_line(data: bytes) -> bytes:
     return data[skipped : min(ends, default=len(data))]
 
 
+def _part(raw: str, component: int, subcomponent: int, separators: Separators, codec: str) -> str:
+    """A subcomponent of one repetition, decoded and stripped; "" where absent or null."""
+    separator = separators.component
+    if separator and separator in raw:
+        raw = _nth(raw, separator, component)
+    elif component != 1:
+        return ""
+    separator = separators.subcomponent
+    if separator and separator in raw:
+        raw = _nth(raw, separator, subcomponent)
+    elif subcomponent != 1:
+        return ""
+    raw = raw.strip()
+    if raw == _NULL:
+        return ""
+    escape = separators.escape
+    return unescape(raw, separators, codec).strip() if escape and escape in raw else raw
+
+
+def _nth(text: str, separator: str, number: int) -> str:
+    parts = text.split(separator, number)
+    return parts[number - 1] if number <= len(parts) else ""
+
+
 @dataclass(frozen=True, slots=True)
 class Repetition:
     """One repetition of a field, as sent; components and subcomponents are counted from 1, as in the standard."""
@@ -42,37 +66,34 @@ class Repetition:
 
     def component(self, number: int, subcomponent: int = 1) -> str:
         """Decoded and stripped; "" where absent or null."""
-        part = _nth(self.raw, self.separators.component, number)
-        part = _nth(part, self.separators.subcomponent, subcomponent).strip()
-        return "" if part == _NULL else unescape(part, self.separators, self.codec).strip()
-
-
-def _nth(text: str, separator: str, number: int) -> str:
-    if not separator or separator not in text:
-        return text if number == 1 else ""
-    parts = text.split(separator, number)
-    return parts[number - 1] if number <= len(parts) else ""
+        return _part(self.raw, number, subcomponent, self.separators, self.codec)
 
 
 class Segment:
     """One segment; fields are counted from 1, as in the standard (MSH-1 is the field separator itself)."""
 
-    __slots__ = ("_fields", "codec", "line", "name", "separators")
+    __slots__ = ("_split", "codec", "line", "name", "separators")
 
     def __init__(self, line: str, separators: Separators, codec: str) -> None:
         self.line = line
         self.name = line[:3]
         self.separators = separators
         self.codec = codec
-        self._fields: list[str] | None = None
+        self._split: list[str] | None = None
+
+    @property
+    def fields(self) -> list[str]:
+        """As sent: escapes, repetitions and all; the first is the name of the segment."""
+        if self._split is None:
+            self._split = self.line.split(self.separators.field)
+            if self.name == "MSH":
+                self._split.insert(1, self.separators.field)
+        return self._split
 
     def field(self, number: int) -> str:
-        """As sent: escapes, repetitions and all; "" where absent."""
-        if self._fields is None:
-            self._fields = self.line.split(self.separators.field)
-            if self.name == "MSH":
-                self._fields.insert(1, self.separators.field)
-        return self._fields[number] if number < len(self._fields) else ""
+        """As sent; "" where absent."""
+        fields = self._split or self.fields
+        return fields[number] if number < len(fields) else ""
 
     def repetitions(self, number: int) -> list[Repetition]:
         """The repetitions that hold anything."""
@@ -82,39 +103,65 @@ class Segment:
 
     def value(self, number: int, component: int = 1, subcomponent: int = 1) -> str:
         """Of the first repetition, decoded and stripped; "" where absent or null."""
-        field, separator = self.field(number), self.separators.repetition
-        raw = field.split(separator, 1)[0] if separator and separator in field else field
-        return Repetition(raw, self.separators, self.codec).component(component, subcomponent) if raw else ""
+        fields = self._split or self.fields
+        raw = fields[number] if number < len(fields) else ""
+        if not raw:
+            return ""
+        separators = self.separators
+        if separators.repetition and separators.repetition in raw:
+            raw = raw.split(separators.repetition, 1)[0]
+        return _part(raw, component, subcomponent, separators, self.codec)
 
 
 class Message:
-    """`raw` is what was received, untouched; `codec` reads it; `undecodable_at` is the offset (from the first byte after
-    a byte order mark) of the first byte that had to be substituted by U+FFFD, None when all decoded."""
+    """`raw` is what was received, untouched; `codec` reads it; `undecodable_at` is the offset of the first byte that had to be
+    substituted by U+FFFD, None when all decoded."""
 
-    def __init__(self, raw: bytes, codec: str, text: str, undecodable_at: int | None) -> None:
+    def __init__(self, raw: bytes, codec: str, text: str, undecodable_at: int | None, mark: int = 0) -> None:
         self.raw = raw
         self.codec = codec
         self.undecodable_at = undecodable_at
         self.separators = Separators.of(text.lstrip("\r\n"))
         self._text = text
+        self._mark = mark  # the length of the byte order mark
 
     @classmethod
     def parse(cls, data: bytes, default_charset: str = "UNICODE UTF-8") -> Message:
-        """`default_charset` (table 0211) is for an empty MSH-18. Raises MalformedMessage (no MSH), UnsupportedMessage
-        (a character set that is not read)."""
+        """`default_charset` (table 0211) is for an empty MSH-18. UTF-16 and UTF-32 are known by their byte order mark or by
+        the pattern of their first bytes, whatever MSH-18 says. Raises MalformedMessage (no MSH), UnsupportedMessage (a
+        character set that is not read)."""
+        codec, mark = ("", 0) if data.startswith(b"MSH") else wide_codec_of(data)
+        if codec:
+            header_line(data[mark : mark + 256].decode(codec, "replace").encode())
+        else:
+            codec = cls._declared(data, default_charset)
+        text, at = decode(data[mark:] if mark else data, codec)
+        return cls(data, codec, text, None if at is None else at + mark, mark)
+
+    @staticmethod
+    def _declared(data: bytes, default_charset: str) -> str:
+        """The codec that MSH-18 names."""
         header = header_line(data).decode("latin-1")
         separators = Separators.of(header)
-        fields = header.split(separators.field)
-        charset = fields[17] if len(fields) > 17 else ""
-        codec = codec_of(charset, default_charset, separators.repetition or "~")
-        text, undecodable_at = decode(data.removeprefix(_BOM), codec)
-        return cls(data, codec, text, undecodable_at)
+        fields = header.split(separators.field, 18)
+        return codec_of(fields[17] if len(fields) > 17 else "", default_charset, separators.repetition or "~")
 
     @cached_property
     def segments(self) -> list[Segment]:
         """In order; CR, LF and CRLF end a segment; empty lines are none."""
         lines = self._text.replace("\n", "\r").split("\r")
         return [Segment(line, self.separators, self.codec) for line in lines if line]
+
+    def undecodable_in(self, segment: Segment, field: int) -> int | None:
+        """The offset in `raw` of the first byte of this field that did not decode; None when all did: then a U+FFFD in it was
+        sent, or made by an escape sequence."""
+        before = sum(segment.field(number).count(SUBSTITUTE) for number in range(field))
+        for other in self.segments:
+            if other is segment:
+                break
+            before += other.line.count(SUBSTITUTE)
+        found = offsets(self.raw[self._mark :], self.codec)[before : before + segment.field(field).count(SUBSTITUTE)]
+        return next((self._mark + at for at in found if at is not None), None)
 
     @property
     def header(self) -> Segment:

@@ -110,65 +110,8 @@ def test_what_is_escaped_is_read_back(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("charset", "codec"),
-    [
-        (b"", "utf-8"),
-        (b"ASCII", "ascii"),
-        (b"8859/1", "latin-1"),
-        (b"8859/5", "iso8859-5"),
-        (b"8859/15", "iso8859-15"),
-        (b"ISO-8859-1", "latin-1"),
-        (b"UNICODE UTF-8", "utf-8"),
-        (b"UTF-8", "utf-8"),
-        (b"GB 18030-2000", "gb18030"),
-        (b"BIG-5", "cp950"),
-        (b"KS X 1001", "euc_kr"),
-        (b"ISO IR87", "iso2022_jp_ext"),
-        (b"~ISO IR87", "iso2022_jp_ext"),
-        (b"ISO IR14~ISO IR87~ISO IR159", "iso2022_jp_ext"),
-        (b"8859/1~UNICODE UTF-8", "latin-1"),
-    ],
-)
-def test_character_sets(charset: bytes, codec: str) -> None:
-    names = {"ascii": "Mueller", "latin-1": "Müller", "iso8859-5": "Иванов", "iso8859-15": "Müller€", "euc_kr": "홍길동"}
-    name = names.get(codec, "許功蓋" if codec == "cp950" else "山田太郎")
-    message = parse(b"PID|||P1||" + name.encode(codec) + b"^A", charset)
-    assert message.segments[1].value(5) == name
-    assert message.segments[1].value(5, 2) == "A"
-    assert message.undecodable_at is None
-
-
-def test_big5_trail_bytes_are_no_escapes_and_no_separators() -> None:
-    """The second bytes of 許功蓋 are 0x5C; a user-defined character may end with 0x7C."""
-    assert "許功蓋".encode("cp950").count(b"\\") == 3
-    data = b"PID|||P1||\xfa\x7c\xa4\xa4^A||X"
-    message = parse(data, b"BIG-5")
-    pid = message.segments[1]
-    assert pid.value(5) == "\N{REPLACEMENT CHARACTER}中"
-    assert pid.value(7) == "X"
-    assert message.undecodable_at == len(MSH + b"BIG-5\r") + data.index(b"\xfa")
-
-
-@pytest.mark.parametrize(
-    ("charset", "byte"), [(b"ASCII", b"\xfc"), (b"UNICODE UTF-8", b"\xfc"), (b"GB 18030-2000", b"\xff"), (b"BIG-5", b"\xff")]
-)
-def test_what_does_not_decode_is_substituted_and_flagged(charset: bytes, byte: bytes) -> None:
-    message = parse(b"PID|||P1||M" + byte + b"|F", charset)
-    assert (message.segments[1].value(5), message.segments[1].value(6)) == ("M\N{REPLACEMENT CHARACTER}", "F")
-    assert message.undecodable_at is not None
-
-
-@pytest.mark.parametrize("charset", [b"UNICODE UTF-16", b"UTF-32", b"CNS 11643-1992", b"KLINGON"])
-def test_sets_that_are_not_read_are_refused(charset: bytes) -> None:
-    with pytest.raises(UnsupportedMessage) as refused:
-        parse(b"PID|", charset)
-    assert charset.decode() not in str(refused.value)
-    assert Header.read(MSH + charset).sender_key("ASCII") == "RIS|H", "the sender has a key all the same"
-
-
-@pytest.mark.parametrize(
     "data",
-    [b"", b"MSH", b"MSH|^~", b"PID|||1\rMSH|^~\\&|", b"GET / HTTP/1.1\r\n", b"MSHELLO|||||", "MSH|^~\\&|A|B".encode("utf-16")],
+    [b"", b"MSH", b"MSH|^~", b"PID|||1\rMSH|^~\\&|", b"GET / HTTP/1.1\r\n", b"MSHELLO|||||", "PID|^~\\&|A|B".encode("utf-16")],
 )
 def test_no_header(data: bytes) -> None:
     with pytest.raises(MalformedMessage):
