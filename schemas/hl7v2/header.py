@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from schemas.errors import UnsupportedMessage
+from schemas.errors import MalformedMessage, UnsupportedMessage
 from schemas.hl7v2.charset import codec_of, decode
 from schemas.hl7v2.escapes import Separators
 from schemas.hl7v2.message import header_line
@@ -22,6 +22,8 @@ class Header:
     def read(cls, data: bytes) -> Header:
         """Raises MalformedMessage when the bytes do not begin with an MSH segment."""
         line = header_line(data).decode("latin-1")
+        if line[3:4] < " ":  # none, or a start or end block: no answer could be written with it
+            raise MalformedMessage("read", "MSH-1", "a control character is no field separator")
         separators = Separators.of(line)
         name, *rest = line.split(separators.field)
         return cls(separators, (name, separators.field, *rest))
