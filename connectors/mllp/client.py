@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import Self
 
-from connectors.mllp.acknowledgement import Ack, read_acknowledgement
 from connectors.mllp.framing import Frame, FrameDecoder, frame
 from connectors.mllp.loopback import require_loopback
 from schemas.errors import MalformedMessage, Unavailable
-from schemas.hl7v2.message import Message
+from schemas.hl7v2.acknowledgement import Ack, read_acknowledgement
+from schemas.hl7v2.header import Header
 
 
 class MllpReceiverUnavailable(Unavailable):
@@ -41,7 +41,7 @@ class MllpClient:
 
         Raises MllpReceiverUnavailable (no connection, connection lost, no answer in time), MalformedMessage (what is to
         be sent has no MSH or no MSH-10 to tell its answer by)."""
-        control_id = Message.parse(message).message_control_id
+        control_id = Header.read(message).field(10).strip()
         if not control_id:
             raise MalformedMessage("send", "MSH-10", "a message without control id cannot be acknowledged")
         async with self._lock:
@@ -84,6 +84,6 @@ class MllpClient:
                     ack = read_acknowledgement(item.content)
                 except MalformedMessage:
                     continue  # no answer to anything
-                if ack.message_control_id == control_id:
+                if ack.message_control_id.strip() == control_id:
                     return ack
         raise EOFError

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from connectors.mllp.acknowledgement import INTERNAL, NOT_HL7, TOO_LARGE, AcknowledgementCode, Condition, acknowledge
 from connectors.mllp.framing import Fault, Frame, Garbage, frame
 from schemas.errors import MalformedMessage
+from schemas.hl7v2.acknowledgement import INTERNAL, NOT_HL7, TOO_LARGE, AcknowledgementCode, Condition, acknowledge
 from schemas.hl7v2.header import Header
 
 

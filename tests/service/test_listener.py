@@ -10,10 +10,10 @@ import pytest
 
 from connectors.kafka import KafkaLog
 from connectors.kafka_admin import TopicSpec, ensure_topics
-from connectors.mllp.acknowledgement import Ack, read_acknowledgement
 from connectors.mllp.client import MllpClient
 from connectors.mllp.framing import Frame, FrameDecoder, frame
 from connectors.mllp.server import MllpServer
+from schemas.hl7v2.acknowledgement import Ack, read_acknowledgement
 from schemas.ports import Record
 from streams.clock import SystemClock
 from streams.listen import listener

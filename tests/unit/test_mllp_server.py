@@ -10,13 +10,13 @@ from datetime import UTC, datetime
 
 import pytest
 
-from connectors.mllp.acknowledgement import Ack, read_acknowledgement
 from connectors.mllp.client import MllpClient, MllpReceiverUnavailable
 from connectors.mllp.connection import Limits
-from connectors.mllp.framing import Frame, FrameDecoder, frame
 from connectors.mllp.dialogue import Received
+from connectors.mllp.framing import Frame, FrameDecoder, frame
 from connectors.mllp.server import MllpServer
 from schemas.errors import BrokerUnavailable, MalformedMessage, SettingsInvalid
+from schemas.hl7v2.acknowledgement import Ack, read_acknowledgement
 
 
 class FixedClock:
