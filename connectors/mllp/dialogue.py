@@ -57,4 +57,4 @@ class Dialogue:
             code, condition = AcknowledgementCode.ERROR, INTERNAL
         elif received.refused:
             code = AcknowledgementCode.REJECT
-        return frame(acknowledge(received.header, code, received.received_at, condition))
+        return frame(acknowledge(received.header, code, received.received_at, *([condition] if condition else [])))
