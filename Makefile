@@ -67,4 +67,4 @@ lock: .venv/installed ## Write requirements.lock from pyproject.toml: exact vers
 
 clean: ## Stop the services and delete their data, the environment and everything built.
 	-@test ! -x $(BIN)/radstream || $(BIN)/radstream services reset --yes
-	rm -rf .venv var dist deploy/*/target .coverage* htmlcov .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv var dist deploy/*/target benchmarks/peers/*/target .coverage* htmlcov .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -24,12 +24,17 @@ def sources_digest(folder: Path) -> str:
 
 
 def ensure_built(name: str, tell: Callable[[str], None]) -> Path:
-    """Return `deploy/NAME/target`, built if it is missing or older than its sources.
+    """As `maven_package`, of `deploy/NAME`."""
+    return maven_package(DEPLOY / name, tell)
+
+
+def maven_package(folder: Path, tell: Callable[[str], None]) -> Path:
+    """Return `folder/target`, built if it is missing or older than its sources.
 
     Raises:
         ServiceError: no Maven, not a source checkout, or Maven failed; the message says what to do.
     """
-    folder = DEPLOY / name
+    name = folder.name
     if not (folder / "pom.xml").exists():
         raise ServiceError(f"{folder} is missing: the local services start from a source checkout")
     with (folder / "pom.xml").open() as lock:  # one build at a time: tests and a demo may start together

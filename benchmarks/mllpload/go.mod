@@ -1,0 +1,3 @@
+module mllpload
+
+go 1.19
