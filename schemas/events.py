@@ -14,7 +14,7 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from schemas.findings import Digest, Subject
+from schemas.findings import Digest, OrderReference, Subject
 from schemas.identifiers import (
     AccessionNumber,
     FillerOrderNumber,
@@ -87,6 +87,8 @@ class OrderEvent(Event):
     service_coding_system: str | None = None
     priority: Priority = Priority.ROUTINE
     status: OrderStatus = OrderStatus.PLACED
+    #: of an ORC-1 RO: the orders (RP, RU, RQ of the same message) that this one stands for from now on
+    replaces: tuple[OrderReference, ...] = ()
 
 
 class OrderPlaced(OrderEvent):
@@ -108,8 +110,29 @@ class OrderCancelled(OrderEvent):
     status: OrderStatus = OrderStatus.CANCELLED
 
 
+class Attachment(BaseModel):
+    """That an OBX holds encapsulated data (ED, v2.5.1 2.A.24) or points to it (RP, 2.A.65); the data stay in the message."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    data_type: Literal["ED", "RP"]
+    #: OBX-3.1
+    observation: str = ""
+    #: ED.2, RP.3, table 0191: Application, TEXT, Image ...
+    type: str = ""
+    #: ED.3, RP.4, table 0291: PDF ...
+    subtype: str = ""
+    #: ED.4, table 0299: A, Hex, Base64
+    encoding: str = ""
+    #: characters of ED.5 as sent
+    length: Annotated[int, Field(ge=0)] = 0
+    #: RP.1
+    pointer: str = ""
+
+
 class ReportEvent(Event):
-    """A radiologist's report as one OBR group of an ORU^R01 told it; `text` is the OBX-5 lines."""
+    """A radiologist's report as one OBR group of an ORU^R01 told it; `text` is the OBX-5 lines, `addendum` those that were
+    added to the report later. No text may mean "as before": OBX-11 U signs without sending it again."""
 
     sender: Sender
     placer_order_number: PlacerOrderNumber | None = None
@@ -120,6 +143,8 @@ class ReportEvent(Event):
     #: OBR-25 as sent
     result_status: str = ""
     text: str = ""
+    addendum: str = ""
+    attachments: tuple[Attachment, ...] = ()
 
 
 class ReportDrafted(ReportEvent):
@@ -135,7 +160,7 @@ class ReportSigned(ReportEvent):
 
 
 class ReportAmended(ReportEvent):
-    """OBR-25 C."""
+    """OBR-25 C, or F with an addendum."""
 
     TYPE: ClassVar[str] = "org.radstream.report.amended.v1"
 

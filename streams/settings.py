@@ -31,7 +31,7 @@ _NONE = "none"
 
 
 class SiteSettings(Site):
-    """Who assigns numbers when nobody says so, where the senders' clocks stand, and their character set."""
+    """Who assigns numbers when nobody says so, where they stand, where the senders' clocks stand, and their character set."""
 
     default_assigner: Assigner = "HOSPITAL"
 
@@ -53,6 +53,8 @@ class ArchiveSettings(Peer):
     #: largest instance, in bytes
     size_limit: Annotated[int, Field(gt=0)] = 256 * 1024 * 1024
     connections: Annotated[int, Field(ge=1)] = 4
+    #: owns Patient IDs (0010,0020) without an issuer, where the archive keeps other numbers than the messages; None: the site's
+    default_patient_assigner: Assigner | None = None
 
 
 class FhirSettings(Peer):

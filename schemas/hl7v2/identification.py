@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -14,12 +14,23 @@ from pydantic import ValidationError
 
 from schemas.errors import MalformedMessage, MissingIdentifier
 from schemas.events import Sender
+from schemas.hl7v2.charset import SUBSTITUTE
+from schemas.hl7v2.groups import Group
 from schemas.hl7v2.message import Message, Segment
+from schemas.hl7v2.paths import Find, Path, Place
 from schemas.hl7v2.site import Site
 from schemas.hl7v2.times import moment
-from schemas.identifiers import AccessionNumber, FillerOrderNumber, PatientIdentifier, PlacerOrderNumber, identity
+from schemas.identifiers import (
+    AccessionNumber,
+    FillerOrderNumber,
+    PatientIdentifier,
+    PlacerOrderNumber,
+    StudyInstanceUID,
+    identity,
+)
 
 _Number = TypeVar("_Number", AccessionNumber, FillerOrderNumber, PatientIdentifier, PlacerOrderNumber)
+Numbers = tuple[PlacerOrderNumber | None, FillerOrderNumber | None, AccessionNumber | None]
 
 
 @dataclass(frozen=True)
@@ -29,6 +40,12 @@ class Reception:
     message: Message
     site: Site
     received_at: datetime
+
+    @cached_property
+    def habits(self) -> Site:
+        """The site as it is for the sender of this message."""
+        header = self.message.header
+        return self.site.as_of(header.field(3).strip(), header.field(4).strip())
 
     @cached_property
     def _digest(self) -> str:
@@ -43,7 +60,7 @@ class Reception:
     def sender(self, *times: str) -> Sender:
         """`times`: the event's own times, best first; then MSH-7, then the time of receipt (rule 8)."""
         header = self.message.header
-        candidates = (moment(text, self.site.time_zone) for text in (*times, header.value(7)) if text)
+        candidates = (moment(text, self.habits.time_zone) for text in (*times, header.value(7)) if text)
         sequence = header.value(13)
         return Sender(
             application=header.field(3).strip(),
@@ -53,56 +70,101 @@ class Reception:
             sequence_number=int(sequence) if sequence.isascii() and sequence.isdigit() else None,
         )
 
-    def number(self, kind: type[_Number], value: str, assigner: str, where: str) -> _Number | None:
-        """None for an empty value. Raises MalformedMessage for a value that is too long, or that holds a control character or a
-        byte which did not decode: half an identifier is another identifier."""
-        if not value:
-            return None
-        if "\N{REPLACEMENT CHARACTER}" in value + assigner:
-            at = self.message.undecodable_at
-            offset = "" if at is None else f", the first one in the message at offset {at}"
-            raise MalformedMessage("normalise", where, f"holds a byte that is not {self.message.codec}{offset}")
-        if any(character < " " or character == "\x7f" for character in value + assigner):
-            raise MalformedMessage("normalise", where, "holds a control character")
-        try:
-            return kind(value=value, assigner=assigner or self.site.default_assigner)
-        except ValidationError:
-            raise MalformedMessage("normalise", where, "is no identifier of at most 250 characters") from None
+    def code(self, segment: Segment, field: int, component: int = 1, subcomponent: int = 1) -> str:
+        """A value that decides something. Raises MalformedMessage when a byte of it did not decode: half a code is another."""
+        value = segment.value(field, component, subcomponent)
+        if SUBSTITUTE in value:
+            raise self._undecodable(segment, field)
+        return value
 
-    def entity(self, kind: type[_Number], places: Iterable[tuple[Segment | None, int]]) -> _Number | None:
-        """The first of `places` that holds an EI (2.A.28): EI.2 or EI.3 is the assigner."""
-        for segment, field in places:
-            if segment is not None and segment.value(field):
-                assigner = segment.value(field, 2) or segment.value(field, 3)
-                return self.number(kind, segment.value(field), assigner, f"{segment.name}-{field}")
+    def entity(self, kind: type[_Number], group: Group, places: Sequence[Place], default_assigner: str) -> _Number | None:
+        """What the first of `places` that holds a value says. Of a whole field (EI, 2.A.28) component 2 or 3 is the assigner.
+        Raises MalformedMessage."""
+        for place in group.in_order(places):
+            path = place.value
+            segment = group.segment(path.segment)
+            value = path.value(segment) if segment is not None else ""
+            if segment is None or not value:
+                continue
+            assigner = ""
+            if place.assigner is not None:
+                assigner = self._assigner(place.assigner, group.segment)
+            elif path.component is None:
+                assigner = segment.value(path.field, 2) or segment.value(path.field, 3)
+            return self._number(kind, segment, path, value, assigner or default_assigner)
         return None
 
-    def accession_number(
-        self, obr: Segment | None, ipc: Segment | None, filler: FillerOrderNumber | None
-    ) -> AccessionNumber | None:
-        """OBR-18 (IHE RAD TF-2 4.4), else IPC-1 (EI), else the value of the filler order number. A namespace in ORC-3
-        says who assigned the filler order number, not the accession number, so it is not taken over."""
-        issuer = self.site.issuer_of_accession_number
-        if obr is not None and obr.value(18):
-            return self.number(AccessionNumber, obr.value(18), issuer, "OBR-18")
-        if ipc is not None and ipc.value(1):
-            return self.number(AccessionNumber, ipc.value(1), ipc.value(1, 2) or ipc.value(1, 3) or issuer, "IPC-1")
-        return self.number(AccessionNumber, filler.value, issuer, "ORC-3") if filler else None
+    def numbers(self, group: Group) -> Numbers:
+        """Placer, filler and accession number of a group. Raises MalformedMessage."""
+        site = self.habits
+        return (
+            self.entity(PlacerOrderNumber, group, site.placer_order_number, site.default_assigner),
+            self.entity(FillerOrderNumber, group, site.filler_order_number, site.default_assigner),
+            self.entity(AccessionNumber, group, site.accession_number, site.issuer_of_accession_number),
+        )
 
-    def patients(self, segment: Segment | None, field: int) -> tuple[PatientIdentifier, ...]:
-        """All CX of a field (PID-3, MRG-1): CX.4.1, else CX.4.2, is the assigner (2.A.14). In the order sent, each once."""
-        if segment is None:
-            return ()
-        found: dict[PatientIdentifier, None] = {}
-        for repetition in segment.repetitions(field):
-            assigner = repetition.component(4) or repetition.component(4, 2)
-            identifier = self.number(PatientIdentifier, repetition.component(1), assigner, f"{segment.name}-{field}")
-            if identifier:
-                found[identifier] = None
-        return tuple(found)
+    def study(self, group: Group) -> StudyInstanceUID | None:
+        """A hint only, so one that is no UID is left out."""
+        for place in self.habits.study_instance_uid:
+            segment = group.segment(place.value.segment)
+            value = place.value.value(segment) if segment is not None else ""
+            if value:
+                try:
+                    return StudyInstanceUID(value)
+                except ValueError:
+                    continue
+        return None
+
+    def patients(self, find: Find, places: Sequence[Place]) -> tuple[PatientIdentifier, ...]:
+        """All repetitions of the first of `places` that holds one. Of a whole field (CX, 2.A.14) CX.4.1, else CX.4.2, is the
+        assigner. In the order sent, each once. Raises MalformedMessage."""
+        for place in places:
+            segment = find(place.value.segment)
+            found: dict[PatientIdentifier, None] = {}
+            for repetition in segment.repetitions(place.value.field) if segment is not None else ():
+                assert segment is not None
+                value = place.value.value_in(repetition)
+                if not value:
+                    continue
+                told = place.assigner
+                if told is None:
+                    whole = place.value.component is None
+                    assigner = (repetition.component(4) or repetition.component(4, 2)) if whole else ""
+                elif (told.segment, told.field) == (place.value.segment, place.value.field):
+                    assigner = told.value_in(repetition)
+                else:
+                    assigner = self._assigner(told, find)
+                found[self._number(PatientIdentifier, segment, place.value, value, assigner or self.habits.default_assigner)] = None
+            if found:
+                return tuple(found)
+        return ()
+
+    def _assigner(self, path: Path, find: Find) -> str:
+        segment = find(path.segment)
+        return path.value(segment) if segment is not None else ""
+
+    def _number(self, kind: type[_Number], segment: Segment, path: Path, value: str, assigner: str) -> _Number:
+        """Raises MalformedMessage for a value that is too long, or that holds a control character or a byte which did not
+        decode: half an identifier is another identifier."""
+        if SUBSTITUTE in value or SUBSTITUTE in assigner:
+            raise self._undecodable(segment, path.field)
+        if not (value + assigner).isprintable() and any(character < " " or character == "\x7f" for character in value + assigner):
+            raise MalformedMessage("normalise", str(path), "holds a control character")
+        try:
+            return kind(value=value, assigner=assigner)
+        except ValidationError:
+            raise MalformedMessage("normalise", str(path), "is no identifier of at most 250 characters") from None
+
+    def _undecodable(self, segment: Segment, field: int) -> MalformedMessage:
+        place, at = f"{segment.name}-{field}", self.message.undecodable_in(segment, field)
+        if at is None:
+            reason = "holds U+FFFD: its sender lost a character, or an escape sequence is no character"
+        else:
+            reason = f"holds a byte that is not {self.message.codec}, at offset {at}"
+        return MalformedMessage("normalise", place, reason)
 
 
-def require_number(group: int, *numbers: PlacerOrderNumber | FillerOrderNumber | AccessionNumber | None) -> None:
+def require_number(group: int, numbers: Numbers) -> None:
     """Raises MissingIdentifier when a group of an order or report could never be joined with anything."""
     if not any(numbers):
-        raise MissingIdentifier("normalise", f"group {group}", "neither ORC-2/OBR-2, ORC-3/OBR-3, OBR-18 nor IPC-1 holds a number")
+        raise MissingIdentifier("normalise", f"group {group}", "holds neither a placer, a filler nor an accession number")

@@ -68,6 +68,12 @@ class Repetition:
         """Decoded and stripped; "" where absent or null."""
         return _part(self.raw, number, subcomponent, self.separators, self.codec)
 
+    def whole(self, number: int) -> str:
+        """A component with its subcomponents, decoded, not stripped: for text whose writer did not escape every `&`."""
+        separator = self.separators.component
+        raw = _nth(self.raw, separator, number) if separator else self.raw if number == 1 else ""
+        return unescape(raw, self.separators, self.codec)
+
 
 class Segment:
     """One segment; fields are counted from 1, as in the standard (MSH-1 is the field separator itself)."""

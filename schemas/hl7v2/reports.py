@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from schemas.errors import MalformedMessage
 from schemas.events import ReportAmended, ReportDrafted, ReportEvent, ReportSigned
 from schemas.hl7v2.groups import Group, groups_of
 from schemas.hl7v2.identification import Reception, require_number
-from schemas.hl7v2.message import Segment
-from schemas.identifiers import FillerOrderNumber, PlacerOrderNumber
+from schemas.hl7v2.observations import Observation, observation
 
-#: OBR-25, table 0123 (v2.5.1 4.5.3.25), and the word some senders write. A (some results), P, R, I and the rest: drafted
-_SIGNED = frozenset({"F", "FINAL"})
-_AMENDED = frozenset({"C"})
-#: OBX-2: coded entries are read by their text; encapsulated data, pointers and references are no lines of text
-_CODED = frozenset({"CE", "CWE", "CNE"})
-_WITHOUT_TEXT = frozenset({"ED", "RP"})
+#: OBR-25, table 0123 (v2.5.1 4.5.3.25). A (some results), P, R, I and the rest: drafted
+_SIGNED = "F"
+_AMENDED = "C"
+
+#: OBX-11, table 0085 (7.4.2.11; A and B from v2.8). U: final, sent before as preliminary
+_FINAL = frozenset({"F", "U"})
+_CORRECTED = frozenset({"C", "D", "W", "A", "B"})
+#: not asked for, an order's details, no result: says nothing of the others
+_SILENT = frozenset({"", "N", "O", "X"})
 
 
 def reports(reception: Reception) -> Sequence[ReportEvent]:
@@ -30,15 +32,17 @@ def reports(reception: Reception) -> Sequence[ReportEvent]:
 def _report(reception: Reception, ordinal: int, group: Group) -> ReportEvent:
     obr = group.obr
     assert obr is not None
-    placer = reception.entity(PlacerOrderNumber, group.places(2))
-    filler = reception.entity(FillerOrderNumber, group.places(3))
-    accession = reception.accession_number(obr, None, filler)
-    require_number(ordinal, placer, filler, accession)
-    status = obr.value(25)
+    numbers = reception.numbers(group)
+    require_number(ordinal, numbers)
+    placer, filler, accession = numbers
+    observations = [observation(reception, obx) for obx in group.following if obx.name == "OBX"]
+    addendum = [line for one in observations if one.addendum for line in one.lines]
+    result_status = reception.code(obr, 25)
+    status = reception.habits.result_code(result_status) or _told_by(one.status for one in observations)
     kind: type[ReportEvent] = ReportDrafted
-    if status.upper() in _SIGNED:
-        kind = ReportSigned
-    elif status.upper() in _AMENDED:
+    if status == _SIGNED:
+        kind = ReportAmended if addendum else ReportSigned
+    elif status == _AMENDED:
         kind = ReportAmended
     return kind(
         id=reception.event_id("report", ordinal),
@@ -47,18 +51,22 @@ def _report(reception: Reception, ordinal: int, group: Group) -> ReportEvent:
         placer_order_number=placer,
         filler_order_number=filler,
         accession_number=accession,
-        patients=reception.patients(group.pid, 3),
-        service_code=obr.value(4) or None,
-        result_status=status,
-        text="\n".join(line for obx in group.following if obx.name == "OBX" for line in _lines(obx)),
+        patients=reception.patients(group.segment, reception.habits.patient_identifier),
+        service_code=reception.code(obr, 4) or None,
+        result_status=result_status,
+        text=_text(observations, addendum=False),
+        addendum=_text(observations, addendum=True),
+        attachments=tuple(attachment for one in observations for attachment in one.attachments),
     )
 
 
-def _lines(obx: Segment) -> list[str]:
-    """OBX-5; empty lines are kept, they are paragraphs."""
-    kind = obx.value(2).upper()
-    if kind in _WITHOUT_TEXT:
-        return []
-    if kind in _CODED:
-        return [repetition.component(2) or repetition.component(1) for repetition in obx.repetitions(5)]
-    return [repetition.text for repetition in obx.repetitions(5)] or [""]
+def _text(observations: Iterable[Observation], *, addendum: bool) -> str:
+    return "\n".join(line for one in observations if one.addendum is addendum for line in one.lines)
+
+
+def _told_by(statuses: Iterable[str]) -> str:
+    """What OBX-11 says where OBR-25 says nothing: final only when every observation is."""
+    told = set(statuses) - _SILENT
+    if not told or told - _FINAL - _CORRECTED:
+        return ""
+    return _AMENDED if told & _CORRECTED else _SIGNED

@@ -5,30 +5,45 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
-from schemas.events import Event, OrderEvent, PatientMerged, PatientUpdated, ReportEvent
+import structlog
+
+from schemas.errors import MalformedMessage
+from schemas.events import Event, OrderEvent, PatientMerged, PatientUnlinked, PatientUpdated, ReportEvent
 from schemas.hl7v2 import orders, patients, reports
+from schemas.hl7v2.admission import type_of
+from schemas.hl7v2.charset import SUBSTITUTE
+from schemas.hl7v2.header import Header
 from schemas.hl7v2.identification import Reception
 from schemas.hl7v2.message import Message
+from schemas.hl7v2.message_types import ORDER_MESSAGES, PATIENT_MERGES, PATIENT_UNLINKS, PATIENT_UPDATES, REPORT_MESSAGES
 from schemas.hl7v2.site import Site
 from schemas.ports import Outgoing, Record
 from streams.emission import emit
 from streams.topics import ORDERS, PATIENTS, REPORTS
 
-#: MSH-9.1, MSH-9.2. Other types are kept on hl7.v2.raw and not used.
+log = structlog.get_logger()
+
+#: Other types are kept on hl7.v2.raw and not used.
 _READERS: dict[tuple[str, str], Callable[[Reception], Sequence[Event]]] = {
-    **dict.fromkeys([("ORM", "O01"), ("OMI", "O23"), ("OMG", "O19")], orders.orders),
-    ("ORU", "R01"): reports.reports,
-    **dict.fromkeys([("ADT", f"A{number}") for number in ("01", "04", "05", "08", "31")], patients.updated),
-    **dict.fromkeys([("ADT", f"A{number}") for number in ("18", "34", "40", "47")], patients.merged),
+    **dict.fromkeys(ORDER_MESSAGES, orders.orders),
+    **dict.fromkeys(REPORT_MESSAGES, reports.reports),
+    **dict.fromkeys(PATIENT_UPDATES, patients.updated),
+    **dict.fromkeys(PATIENT_MERGES, patients.merged),
+    **dict.fromkeys(PATIENT_UNLINKS, patients.unlinked),
 }
 
 
 async def normalise(record: Record, *, site: Site) -> Sequence[Outgoing]:
-    """Raises MalformedMessage, UnsupportedMessage, MissingIdentifier: the whole message is then a dead letter, for the sum
-    of its groups is what the sender meant."""
-    message = Message.parse(record.value, site.default_charset)
+    """A record of `hl7.v2.raw`; its header `charset` (table 0211) stands for an empty MSH-18 where the listener that took it
+    has another default than the site. Raises MalformedMessage, UnsupportedMessage, MissingIdentifier: the whole message is then
+    a dead letter, for the sum of its groups is what the sender meant."""
+    message = Message.parse(record.value, record.header("charset") or site.default_charset)
+    if SUBSTITUTE in "".join(message.type):
+        raise MalformedMessage("normalise", "MSH-9", f"holds a byte that is not {message.codec}")
     read = _READERS.get(message.type)
     if read is None:
+        kind = type_of(Header(message.separators, tuple(message.header.fields)))
+        log.info("not used", type=kind, place=str(record.place))
         return []
     return [_emitted(event, record) for event in read(Reception(message, site, _received_at(record)))]
 
@@ -51,7 +66,7 @@ def _emitted(event: Event, cause: Record) -> Outgoing:
         case OrderEvent() | ReportEvent():
             number = event.accession_number or event.placer_order_number or event.filler_order_number
             return emit(ORDERS if isinstance(event, OrderEvent) else REPORTS, str(number), event, cause)
-        case PatientUpdated() | PatientMerged():
+        case PatientUpdated() | PatientMerged() | PatientUnlinked():
             patient = event.patients[0]
             return emit(PATIENTS, f"{patient.value}^{patient.assigner}", event, cause)
     raise TypeError(f"{type(event).__name__} has no topic")

@@ -91,18 +91,53 @@ def test_another_process_reads_the_same_settings(tmp_path: Path, monkeypatch: py
     assert read_settings() == again, "not what the file says, where something was unset since"
 
 
+def test_places_and_habits_of_senders_cross_to_another_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RADSTREAM_CONFIG", str(tmp_path / "none.toml"))
+    monkeypatch.setenv("RADSTREAM_SITE__ACCESSION_NUMBER", '["OBR-18.1", {"value": "ZAC-1", "assigner": "ZAC-2.3"}]')
+    monkeypatch.setenv("RADSTREAM_SITE__SENDERS", '{"RIS|*": {"result_status": {"": "F"}, "patient_identifier": ["PID-2"]}}')
+    settings = read_settings()
+    for name, value in as_environment(settings).items():
+        monkeypatch.setenv(name, value)
+    assert read_settings() == settings
+    assert [str(place.value) for place in settings.site.accession_number] == ["OBR-18.1", "ZAC-1"]
+    assert settings.site.as_of("RIS", "ANY").result_code("") == "F"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ACCESSION_NUMBER", '["OBR18"]'),
+        ("ACCESSION_NUMBER", "[]"),
+        ("STUDY_INSTANCE_UID", '["ZDS-0"]'),
+        ("PATIENT_IDENTIFIER", '[{"value": "PID-3", "assigner": "SECRET"}]'),
+        ("RESULT_STATUS", '{"Final": "SECRET"}'),
+        ("SENDERS", '{"RIS": {}}'),
+        ("SENDERS", '{"RIS|H": {"default_charset": "ASCII"}}'),
+    ],
+)
+def test_a_place_that_is_none_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(f"RADSTREAM_SITE__{name}", value)
+    with pytest.raises(SettingsInvalid, match=f"RADSTREAM_SITE__{name}") as caught:
+        read_settings()
+    assert "SECRET" not in str(caught.value)
+
+
 def test_the_page_of_settings_is_not_old() -> None:
     page = (Path(__file__).parents[2] / "docs" / "settings.md").read_text()
     rows = re.findall(r"^\| `(RADSTREAM_\w+)` \| `(.*)` \|$", page, re.MULTILINE)
     assert dict(rows) == {name: value for name, value in as_environment(Settings()).items() if name != "RADSTREAM_CONFIG"}
 
 
-def test_the_listeners_of_the_page_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_examples_of_the_page_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = (Path(__file__).parents[2] / "docs" / "settings.md").read_text()
-    [example] = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
-    (tmp_path / "radstream.toml").write_text(example)
+    examples = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "radstream.toml").write_text("\n".join(examples))
     monkeypatch.setenv("RADSTREAM_CONFIG", str(tmp_path / "radstream.toml"))
     assert [one.name for one in read_settings().mllp.all] == ["127.0.0.1:2575", "0.0.0.0:2576", "10.20.0.5:2577"]
+    site = read_settings().site
+    sender = site.as_of("SOMERIS", "ABCHOSP")
+    assert (site.default_assigner, sender.default_assigner) == ("HOSPITAL", "ABC")
+    assert [site.result_code("addendum"), sender.result_code("addendum"), sender.result_code("final")] == ["ADDENDUM", "C", "F"]
 
 
 @pytest.mark.parametrize(
