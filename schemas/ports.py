@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
 from schemas.errors import RadstreamError
-from schemas.events import ImageReference, OrderEvent, StudyCompleted
+from schemas.events import ImageReference, OrderEvent, PatientMerged, PatientUnlinked, PatientUpdated, StudyCompleted
 from schemas.findings import AnalysedImage, Finding, ModelIdentity
 from schemas.identifiers import (
     AccessionNumber,
@@ -213,6 +213,7 @@ class FindingModel(Protocol):
 
 
 OrderNumber = PlacerOrderNumber | FillerOrderNumber | AccessionNumber
+PatientEvent = PatientUpdated | PatientMerged | PatientUnlinked
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,12 +231,14 @@ class Due:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """The state of a study as last told: the exact outgoing value, and what it says by digest and by sequence."""
+    """The state of a study as last told: the exact outgoing value, what it says by digest and by sequence, and the id of the
+    event that made it so (None: a timer)."""
 
     identity: str
     sequence: int
     topic: str
     value: bytes
+    because: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,16 +275,24 @@ class TimelineEntry:
 class Correlation(Protocol):
     """The correlation tables inside one transaction that holds the locks of the cases it was opened for.
 
-    Orders and studies are kept as the set of their events, each once however often it is put: what is known of a case is a
-    function of that set and of the order of first arrival, so that repeating a record changes nothing."""
+    Orders, patients and studies are kept as the set of their events, each once however often it is put: what is known of a case
+    is a function of that set and of the order of first arrival, so that repeating a record changes nothing."""
 
     async def put_order(self, order: OrderEvent) -> None: ...
 
-    async def orders_sharing(
-        self, numbers: Collection[OrderNumber], accession: AccessionNumber | None = None
-    ) -> Sequence[OrderEvent]:
-        """All order events that carry any of the numbers, in order of arrival; with `accession`, only those that name
-        this accession number or none."""
+    async def orders_sharing(self, numbers: Collection[OrderNumber]) -> Sequence[OrderEvent]:
+        """All order events that carry any of the numbers, in order of arrival; those that changed an order as OrderChanged."""
+        ...
+
+    async def orders_of_patients(self, patients: Collection[PatientIdentifier]) -> Sequence[OrderEvent]:
+        """All order events that name any of the identifiers, likewise."""
+        ...
+
+    async def put_patient(self, event: PatientEvent) -> None: ...
+
+    async def patient_events(self, patients: Collection[PatientIdentifier]) -> Sequence[PatientEvent]:
+        """The patient events that name any of the identifiers, in order of arrival; of those with which a sender said the same,
+        only its newest (rule 8)."""
         ...
 
     async def put_study(self, completed: StudyCompleted) -> None: ...
@@ -292,8 +303,16 @@ class Correlation(Protocol):
         """The studies of which any event carries the accession number, sorted by Study Instance UID."""
         ...
 
+    async def studies_of_patients(self, patients: Collection[PatientIdentifier]) -> Sequence[StudyInstanceUID]:
+        """The studies of which any event names any of the identifiers, sorted."""
+        ...
+
     async def put_told(self, study: StudyInstanceUID, told: Told) -> None:
         """Insert or replace."""
+        ...
+
+    async def told_because(self, event: UUID) -> Sequence[StudyInstanceUID]:
+        """The studies whose state, as last told, this event made; sorted."""
         ...
 
     async def put_due(self, due: Due) -> None: ...

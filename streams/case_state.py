@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import combinations
 from typing import Literal
+from uuid import UUID
 
 from schemas.events import AnalysisRequested, Priority, StudyCompleted
 from schemas.findings import Findings, NotAnalysed, NotAnalysedReason, OrderReference, Subject
 from schemas.identifiers import PatientIdentifier, identity
 from schemas.ports import StudyState, Told
 from streams.linking import LinkedOrder
+from streams.persons import Persons
 from streams.topics import REQUESTS, REQUESTS_STAT, RESULTS, Topic
 
 _WORDS = {
@@ -68,11 +70,11 @@ def current(state: StudyState) -> StudyCompleted:
     return state.events[max(arrival for time, arrival in newest.values())]
 
 
-def answer(study: StudyCompleted, orders: Sequence[LinkedOrder], policy: Policy) -> Answer:
-    """Without orders: what is told when the wait is over."""
+def answer(study: StudyCompleted, orders: Sequence[LinkedOrder], persons: Persons, policy: Policy) -> Answer:
+    """Without orders: what is told when the wait is over. `persons`: around all patients of study and orders."""
     active = [order for order in orders if not order.cancelled]
     named = active or orders
-    agreed = _agree(study, named)
+    agreed = _agree(study, named, persons)
     reason = None
     if orders and not active:
         reason = NotAnalysedReason.ORDER_CANCELLED  # of whomever it was
@@ -87,13 +89,15 @@ def answer(study: StudyCompleted, orders: Sequence[LinkedOrder], policy: Policy)
         accession=str(study.accession_number or ""),
         orders=tuple(order.reference for order in named),
         # nobody knows whose study it is, so it is put into nobody's record
-        patient=_patient(study, named) if agreed else None,
+        patient=_patient(study, named, persons) if agreed else None,
         priority=Priority.STAT if any(order.priority is Priority.STAT for order in active) else Priority.ROUTINE,
         reason=reason,
     )
 
 
-def tell(study: StudyCompleted, said: Answer, last: Told | None, triggered_at: datetime, policy: Policy) -> Told:
+def tell(
+    study: StudyCompleted, said: Answer, last: Told | None, triggered_at: datetime, policy: Policy, because: UUID | None
+) -> Told:
     """The bytes that say it: those of last time when they still hold, else the next in sequence."""
     if last is not None and last.identity == said.digest:
         return last
@@ -118,20 +122,32 @@ def tell(study: StudyCompleted, said: Answer, last: Told | None, triggered_at: d
         topic = RESULTS
         not_analysed = NotAnalysed(reason=said.reason, explanation=_WORDS[said.reason])
         value = Findings(analysis_id=analysis_id, subject=subject, not_analysed=not_analysed)
-    return Told(said.digest, sequence, topic.name, value.model_dump_json().encode("utf-8"))
+    return Told(said.digest, sequence, topic.name, value.model_dump_json().encode("utf-8"), because)
 
 
-def _patient(study: StudyCompleted, orders: Sequence[LinkedOrder]) -> PatientIdentifier | None:
-    """One that study and orders share, when they do: a national number that only PID-3 holds is no key to the archive."""
+def value_of(told: Told) -> AnalysisRequested | Findings:
+    """What the told bytes say."""
+    kind = Findings if told.topic == RESULTS.name else AnalysisRequested
+    return kind.model_validate_json(told.value)
+
+
+def patients_of(study: StudyCompleted, orders: Sequence[LinkedOrder]) -> frozenset[PatientIdentifier]:
+    """All identifiers that a decision about the study depends on."""
+    own = () if study.patient is None else (study.patient,)
+    return frozenset(own).union(*(order.patients for order in orders))
+
+
+def _patient(study: StudyCompleted, orders: Sequence[LinkedOrder], persons: Persons) -> PatientIdentifier | None:
+    """The number that the study has, where it has one: a national number that only PID-3 holds is no key to the archive. And
+    what merges leave of that."""
     of_orders = next((order.patients for order in orders if order.patients), ())
-    if study.patient is not None and (study.patient in of_orders or not of_orders):
-        return study.patient
-    return of_orders[0] if of_orders else None
+    named = study.patient or next(iter(of_orders), None)
+    return None if named is None else persons.survivor(named)
 
 
-def _agree(study: StudyCompleted, orders: Sequence[LinkedOrder]) -> bool:
-    """Whether all that name a patient have an identifier in common, two by two; who names none contradicts nobody."""
-    named = [frozenset(order.patients) for order in orders if order.patients]
+def _agree(study: StudyCompleted, orders: Sequence[LinkedOrder], persons: Persons) -> bool:
+    """Whether all that name a patient name the same one. Who names none does not contradict."""
+    named: list[Sequence[PatientIdentifier]] = [order.patients for order in orders if order.patients]
     if study.patient is not None:
-        named.append(frozenset((study.patient,)))
-    return all(one & other for one, other in combinations(named, 2))
+        named.append((study.patient,))
+    return all(persons.agree(one, other) for one, other in combinations(named, 2))

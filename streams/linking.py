@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 from schemas.events import OrderEvent, OrderStatus, Priority
 from schemas.findings import OrderReference
 from schemas.identifiers import AccessionNumber, PatientIdentifier
 from schemas.ports import OrderNumber
+from streams.order_of_truth import last_words
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,26 +36,14 @@ def reference_of(order: OrderEvent) -> OrderReference:
     )
 
 
-def numbers_of(references: Iterable[OrderReference]) -> frozenset[OrderNumber]:
-    """All numbers in them."""
-    return frozenset(number for reference in references for number in _triple(reference) if number is not None)
-
-
 def linked_orders(events: Sequence[OrderEvent], accession: AccessionNumber) -> tuple[LinkedOrder, ...]:
-    """The orders of the accession number; `events` in order of first arrival."""
+    """The orders of the accession number; `events` in order of first arrival, each with the accession number its order has now."""
+    events = [event for event in events if event.accession_number in (accession, None)]
     found = []
     for reference in whole_references(map(reference_of, events)):
         if reference.accession_number == accession:
             found.append(_said(reference, [event for event in events if _within(reference_of(event), reference)]))
     return tuple(found)
-
-
-def accessions_of(events: Sequence[OrderEvent], order: OrderEvent) -> tuple[AccessionNumber, ...]:
-    """The accession numbers of all orders that `order` (one of `events`) speaks of."""
-    told = reference_of(order)
-    references = whole_references(map(reference_of, events))
-    found = {reference.accession_number for reference in references if _within(told, reference)}
-    return tuple(sorted((accession for accession in found if accession is not None), key=str))
 
 
 def whole_references(references: Iterable[OrderReference]) -> tuple[OrderReference, ...]:
@@ -99,22 +87,11 @@ def _said(reference: OrderReference, events: Sequence[OrderEvent]) -> LinkedOrde
     """Rule 8. Within one sender the newest counts, whenever it came. Across senders their times say nothing: an order that
     any sender's last word cancels is cancelled; the patient is whom the last arrived word names. STAT stays STAT: a status
     message seldom repeats the priority, and analysing too early harms nobody."""
-    words = _last_words(events)
-    patients = _last_words([event for event in events if event.patients])
+    words = last_words(events)
+    patients = last_words([event for event in events if event.patients])
     return LinkedOrder(
         reference=reference,
         patients=patients[-1].patients if patients else (),
         priority=Priority.STAT if any(event.priority is Priority.STAT for event in events) else Priority.ROUTINE,
         cancelled=any(event.status is OrderStatus.CANCELLED for event in words),
     )
-
-
-def _last_words(events: Sequence[OrderEvent]) -> list[OrderEvent]:
-    """The newest event of each sender, in order of arrival."""
-    newest: dict[str, tuple[tuple[datetime, int, int], OrderEvent]] = {}
-    for arrival, event in enumerate(events):
-        sender = event.sender
-        rank = (sender.occurred_at, -1 if sender.sequence_number is None else sender.sequence_number, arrival)
-        if sender.key not in newest or rank > newest[sender.key][0]:
-            newest[sender.key] = (rank, event)
-    return [event for rank, event in sorted(newest.values(), key=lambda item: item[0][2])]

@@ -69,7 +69,7 @@ def archive_for(settings: Settings) -> DicomWebArchive:
         size_limit=settings.archive.size_limit,
         pool_size=settings.archive.connections,
         default_accession_assigner=settings.site.issuer_of_accession_number,
-        default_patient_assigner=settings.site.default_assigner,
+        default_patient_assigner=settings.archive.default_patient_assigner or settings.site.default_assigner,
     )
 
 
@@ -195,7 +195,7 @@ async def _correlate(settings: Settings, stop: asyncio.Event, health: Health) ->
     def step(cases: SqlCaseStore) -> Step:
         return partial(correlate, cases=cases, policy=_policy(settings))
 
-    read = [topics.ORDERS, topics.STUDIES]
+    read = [topics.ORDERS, topics.PATIENTS, topics.STUDIES]
     await _run_step("correlate", step, read, _faust("correlate", settings), settings, stop, health)
 
 

@@ -2,83 +2,90 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, or_, select
+from sqlalchemy import Connection, Table, select
 
-from connectors.case_store import due_items
+from connectors.case_store import due_items, events
 from connectors.case_store.database import Transaction
-from connectors.case_store.tables import orders, studies, told
-from schemas.events import OrderEvent, StudyCompleted
-from schemas.identifiers import AccessionNumber, FillerOrderNumber, PlacerOrderNumber, StudyInstanceUID
-from schemas.ports import Due, OrderNumber, StudyState, Told
+from connectors.case_store.tables import (
+    order_changes,
+    order_patients,
+    orders,
+    patient_words,
+    patients,
+    studies,
+    study_patients,
+    told,
+    told_because,
+)
+from schemas.events import OrderChanged, OrderEvent, StudyCompleted
+from schemas.identifiers import (
+    AccessionNumber,
+    FillerOrderNumber,
+    PatientIdentifier,
+    PlacerOrderNumber,
+    StudyInstanceUID,
+)
+from schemas.ports import Due, OrderNumber, PatientEvent, StudyState, Told
 
-#: SQLite allows 999 parameters and more; PostgreSQL 65,535
-_NUMBERS_AT_A_TIME = 300
+_COLUMNS = (
+    (PlacerOrderNumber, orders.c.placer_order_number),
+    (FillerOrderNumber, orders.c.filler_order_number),
+    (AccessionNumber, orders.c.accession_number),
+)
 
 
 class SqlCorrelation:
-    """Orders and studies as the set of their events, each once: its identity is the digest of its bytes."""
+    """Orders, patients and studies as the set of their events, each once: its identity is the digest of its bytes."""
 
     def __init__(self, transaction: Transaction) -> None:
         self._transaction = transaction
 
     async def put_order(self, order: OrderEvent) -> None:
-        value = _value(order)
-        row = {
-            "digest": _digest(value),
-            "placer_order_number": _text(order.placer_order_number),
-            "filler_order_number": _text(order.filler_order_number),
-            "accession_number": _text(order.accession_number),
-            "event": value,
-        }
-        insert = self._transaction.database.insert(orders).on_conflict_do_nothing(index_elements=["digest"])
-        await self._transaction.run(lambda connection: connection.execute(insert, row))
+        row = events.order_row(order)
+        changes = [{"digest": row["digest"]}] if isinstance(order, OrderChanged) else []
+        await self._put_once((orders, [row]), (order_changes, changes), (order_patients, events.order_patient_rows(order)))
 
-    async def orders_sharing(
-        self, numbers: Collection[OrderNumber], accession: AccessionNumber | None = None
-    ) -> Sequence[OrderEvent]:
-        listed = sorted(numbers, key=str)
+    async def orders_sharing(self, numbers: Collection[OrderNumber]) -> Sequence[OrderEvent]:
+        def read(connection: Connection) -> Sequence[OrderEvent]:
+            found: dict[int, OrderEvent] = {}
+            for kind, column in _COLUMNS:
+                found |= events.orders_where(connection, column, _texts(n for n in numbers if isinstance(n, kind)))
+            return [found[arrival] for arrival in sorted(found)]
 
-        def read(connection: Connection) -> list[OrderEvent]:
-            found: dict[int, bytes] = {}
-            for start in range(0, len(listed), _NUMBERS_AT_A_TIME):
-                some = listed[start : start + _NUMBERS_AT_A_TIME]
-                query = select(orders.c.arrival, orders.c.event).where(
-                    or_(
-                        orders.c.placer_order_number.in_([str(n) for n in some if isinstance(n, PlacerOrderNumber)]),
-                        orders.c.filler_order_number.in_([str(n) for n in some if isinstance(n, FillerOrderNumber)]),
-                        orders.c.accession_number.in_([str(n) for n in some if isinstance(n, AccessionNumber)]),
-                    )
-                )
-                if accession is not None:
-                    here = orders.c.accession_number
-                    query = query.where(or_(here.is_(None), here == str(accession)))
-                for arrival, event in connection.execute(query):
-                    found[arrival] = event
-            # which class an order event had is not in its bytes, and nothing needs it: what it says is
-            return [OrderEvent.model_validate_json(found[arrival]) for arrival in sorted(found)]
+        return await self._transaction.run(read)
+
+    async def orders_of_patients(self, patients: Collection[PatientIdentifier]) -> Sequence[OrderEvent]:
+        def read(connection: Connection) -> Sequence[OrderEvent]:
+            digests: set[str] = set()
+            for some in events.in_turns(_texts(patients)):
+                digests |= set(connection.scalars(select(order_patients.c.digest).where(order_patients.c.patient.in_(some))))
+            found = events.orders_where(connection, orders.c.digest, digests)
+            return [found[arrival] for arrival in sorted(found)]
+
+        return await self._transaction.run(read)
+
+    async def put_patient(self, event: PatientEvent) -> None:
+        await self._put_once((patients, [events.patient_row(event)]), (patient_words, events.patient_word_rows(event)))
+
+    async def patient_events(self, patients: Collection[PatientIdentifier]) -> Sequence[PatientEvent]:
+        def read(connection: Connection) -> Sequence[PatientEvent]:
+            found = events.patient_events_of(connection, _texts(patients))
+            return [found[arrival] for arrival in sorted(found)]
 
         return await self._transaction.run(read)
 
     async def put_study(self, completed: StudyCompleted) -> None:
-        value = _value(completed)
-        row = {
-            "digest": _digest(value),
-            "study_instance_uid": completed.study_instance_uid,
-            "accession_number": _text(completed.accession_number),
-            "event": value,
-        }
-        insert = self._transaction.database.insert(studies).on_conflict_do_nothing(index_elements=["digest"])
-        await self._transaction.run(lambda connection: connection.execute(insert, row))
+        await self._put_once((studies, [events.study_row(completed)]), (study_patients, events.study_patient_rows(completed)))
 
     async def study(self, study: StudyInstanceUID) -> StudyState | None:
         return await self._transaction.run(lambda connection: _study(connection, study))
 
     async def studies_of(self, accession: AccessionNumber) -> Sequence[StudyState]:
-        query = select(studies.c.study_instance_uid).where(studies.c.accession_number == str(accession)).distinct()
+        query = select(studies.c.study_instance_uid).where(studies.c.accession_number == events.text_of(accession)).distinct()
 
         def read(connection: Connection) -> list[StudyState]:
             uids = sorted(connection.scalars(query))
@@ -86,11 +93,35 @@ class SqlCorrelation:
 
         return await self._transaction.run(read)
 
+    async def studies_of_patients(self, patients: Collection[PatientIdentifier]) -> Sequence[StudyInstanceUID]:
+        def read(connection: Connection) -> Sequence[StudyInstanceUID]:
+            uids: set[str] = set()
+            for some in events.in_turns(_texts(patients)):
+                query = select(study_patients.c.study_instance_uid).where(study_patients.c.patient.in_(some))
+                uids |= set(connection.scalars(query))
+            return [StudyInstanceUID(uid) for uid in sorted(uids)]
+
+        return await self._transaction.run(read)
+
     async def put_told(self, study: StudyInstanceUID, now: Told) -> None:
         values = {"identity": now.identity, "sequence": now.sequence, "topic": now.topic, "value": now.value}
         insert = self._transaction.database.insert(told).values(study_instance_uid=study, **values)
         insert = insert.on_conflict_do_update(index_elements=["study_instance_uid"], set_=values)
-        await self._transaction.run(lambda connection: connection.execute(insert))
+        forget = told_because.delete().where(told_because.c.study_instance_uid == study)
+        because = told_because.insert().values(study_instance_uid=study, event=str(now.because))
+
+        def write(connection: Connection) -> None:
+            connection.execute(insert)
+            connection.execute(forget)
+            if now.because is not None:
+                connection.execute(because)
+
+        await self._transaction.run(write)
+
+    async def told_because(self, event: UUID) -> Sequence[StudyInstanceUID]:
+        query = select(told_because.c.study_instance_uid).where(told_because.c.event == str(event))
+        uids = await self._transaction.run(lambda connection: connection.scalars(query).all())
+        return [StudyInstanceUID(uid) for uid in sorted(uids)]
 
     async def put_due(self, due: Due) -> None:
         statement = due_items.put(self._transaction.database, due)
@@ -99,22 +130,28 @@ class SqlCorrelation:
     async def remove_due(self, due_id: UUID) -> None:
         await self._transaction.run(lambda connection: connection.execute(due_items.remove(due_id)))
 
+    async def _put_once(self, *rows_of: tuple[Table, list[dict[str, Any]]]) -> None:
+        def write(connection: Connection) -> None:
+            for table, rows in rows_of:
+                if rows:
+                    connection.execute(self._transaction.database.insert(table).on_conflict_do_nothing(), rows)
+
+        await self._transaction.run(write)
+
 
 def _study(connection: Connection, study: str) -> StudyState | None:
     query = select(studies.c.event).where(studies.c.study_instance_uid == study).order_by(studies.c.arrival)
-    events = tuple(StudyCompleted.model_validate_json(event) for event in connection.scalars(query))
-    row = connection.execute(select(told).where(told.c.study_instance_uid == study)).one_or_none()
-    last = None if row is None else Told(row.identity, row.sequence, row.topic, row.value)
-    return StudyState(events, last) if events else None
+    seen = tuple(StudyCompleted.model_validate_json(event) for event in connection.scalars(query))
+    if not seen:
+        return None
+    joined = told.outerjoin(told_because, told.c.study_instance_uid == told_because.c.study_instance_uid)
+    query_told = select(told, told_because.c.event).select_from(joined).where(told.c.study_instance_uid == study)
+    row = connection.execute(query_told).one_or_none()
+    if row is None:
+        return StudyState(seen)
+    because = None if row.event is None else UUID(row.event)
+    return StudyState(seen, Told(row.identity, row.sequence, row.topic, row.value, because))
 
 
-def _value(event: OrderEvent | StudyCompleted) -> bytes:
-    return event.model_dump_json().encode("utf-8")
-
-
-def _digest(value: bytes) -> str:
-    return hashlib.sha256(value).hexdigest()
-
-
-def _text(number: OrderNumber | None) -> str | None:
-    return None if number is None else str(number)
+def _texts(numbers: Iterable[OrderNumber | PatientIdentifier]) -> list[str]:
+    return sorted(filter(None, map(events.text_of, numbers)))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import BigInteger, Column, Integer, LargeBinary, MetaData, String, Table, UniqueConstraint
+from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, String, Table, UniqueConstraint
 
 metadata = MetaData()
 
@@ -30,6 +30,39 @@ orders = Table(
     Column("event", LargeBinary, nullable=False),
 )
 
+#: those order events that changed an order (ORC-1 XO, SC ...): the bytes of an event do not say of which class it is
+order_changes = Table("order_changes", metadata, Column("digest", String(64), primary_key=True))
+
+#: by which patients an order event is found
+order_patients = Table(
+    "order_patients",
+    metadata,
+    Column("patient", String, primary_key=True),
+    Column("digest", String(64), primary_key=True),
+)
+
+#: every patient event once; `says`: digest of sender, class and identifiers, the same for all events that say the same again;
+#: `rank`: which of these is the newest, as text that sorts
+patients = Table(
+    "patients",
+    metadata,
+    Column("arrival", _Counter, primary_key=True, autoincrement=True),
+    Column("digest", String(64), nullable=False, unique=True),
+    Column("type", String, nullable=False),
+    Column("says", String(64), nullable=False),
+    Column("rank", String, nullable=False),
+    Column("event", LargeBinary, nullable=False),
+    Index("ix_patients_says", "says"),
+)
+
+#: by which identifiers what was said of patients is found
+patient_words = Table(
+    "patient_words",
+    metadata,
+    Column("patient", String, primary_key=True),
+    Column("says", String(64), primary_key=True),
+)
+
 #: every StudyCompleted once
 studies = Table(
     "studies",
@@ -41,6 +74,14 @@ studies = Table(
     Column("event", LargeBinary, nullable=False),
 )
 
+#: by which patients a study is found
+study_patients = Table(
+    "study_patients",
+    metadata,
+    Column("patient", String, primary_key=True),
+    Column("study_instance_uid", String(64), primary_key=True),
+)
+
 #: the state of each study as last told
 told = Table(
     "told",
@@ -50,6 +91,14 @@ told = Table(
     Column("sequence", Integer, nullable=False),
     Column("topic", String, nullable=False),
     Column("value", LargeBinary, nullable=False),
+)
+
+#: the event that made it so; none for a timer
+told_because = Table(
+    "told_because",
+    metadata,
+    Column("study_instance_uid", String(64), primary_key=True),
+    Column("event", String(36), nullable=False, index=True),
 )
 
 due = Table(

@@ -2,68 +2,94 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
+from uuid import UUID
 
+import structlog
 from pydantic import ValidationError
 
 from schemas.errors import MalformedMessage, MissingIdentifier, UnsupportedMessage
 from schemas.events import (
     FINDINGS_TYPE,
     AnalysisRequested,
+    Event,
     OrderCancelled,
     OrderChanged,
     OrderEvent,
     OrderPlaced,
+    PatientMerged,
+    PatientUnlinked,
+    PatientUpdated,
     StudyCompleted,
 )
-from schemas.findings import Findings
+from schemas.findings import Findings, NotAnalysedReason, Subject
 from schemas.identifiers import AccessionNumber, StudyInstanceUID, identity
-from schemas.ports import CaseStore, Correlation, Due, OrderNumber, Outgoing, Record, StudyState, Told
-from streams.case_state import Answer, Policy, answer, current, tell
+from schemas.ports import CaseStore, Correlation, Due, OrderNumber, Outgoing, PatientEvent, Record, StudyState, Told
+from streams.case_state import Answer, Policy, answer, current, patients_of, tell, value_of
+from streams.concerned import orders_of_lines, persons_around
 from streams.emission import emit_value
-from streams.linking import LinkedOrder, accessions_of, linked_orders, numbers_of, reference_of
-from streams.topics import ORDERS, REQUESTS, REQUESTS_STAT, RESULTS, STUDIES
+from streams.linking import linked_orders, reference_of
+from streams.order_lines import line_of, with_accession_now
+from streams.persons import Identifiers, Persons, named_in
+from streams.serialised import Keys, Work, cover, keys_of, serialised
+from streams.topics import ORDERS, PATIENTS, REQUESTS, REQUESTS_STAT, RESULTS, STUDIES
 
 #: the timer of a study that waits for its order
 ORDER_AWAITED = "order-awaited"
 
 _ORDERS: dict[str, type[OrderEvent]] = {kind.TYPE: kind for kind in (OrderPlaced, OrderChanged, OrderCancelled)}
+_PATIENTS: dict[str, type[PatientEvent]] = {kind.TYPE: kind for kind in (PatientUpdated, PatientMerged, PatientUnlinked)}
 _TOPICS = {topic.name: topic for topic in (REQUESTS, REQUESTS_STAT, RESULTS)}
-_E = TypeVar("_E", OrderEvent, StudyCompleted)
+_E = TypeVar("_E", bound=Event)
+
+_log = structlog.get_logger(__name__)
 
 
-class _MoreLocks(Exception):
-    """What was read shows that other cases are concerned too."""
+@dataclass(frozen=True, slots=True)
+class _Trigger:
+    """What makes a step tell: a record and its event, or a timer. `now`: what time it is by that, as far as a wait for an order
+    is concerned; a study does not say."""
 
-    def __init__(self, cases: frozenset[str]) -> None:
-        self.cases = cases
+    time: datetime
+    now: datetime | None
+    record: Record | None = None
+    event: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Word:
+    """One state to be told; `mismatch`: its subject, when it is a new identity mismatch."""
+
+    out: Outgoing
+    mismatch: Subject | None = None
 
 
 async def correlate(record: Record, *, cases: CaseStore, policy: Policy) -> Sequence[Outgoing]:
-    """One record of `imaging.orders` or `imaging.studies`. Raises MalformedMessage, UnsupportedMessage, MissingIdentifier,
-    StoreUnavailable."""
-    kind = record.header("ce_type") or ""
-    if record.place.topic == ORDERS.name and kind in _ORDERS:
+    """One record of `imaging.orders`, `imaging.patients` or `imaging.studies`. Raises MalformedMessage, UnsupportedMessage,
+    MissingIdentifier, StoreUnavailable."""
+    kind, topic = record.header("ce_type") or "", record.place.topic
+    if topic == ORDERS.name and kind in _ORDERS:
         return await _order(_parsed(_ORDERS[kind], record), record, cases, policy)
-    if record.place.topic == STUDIES.name and kind == StudyCompleted.TYPE:
+    if topic == PATIENTS.name and kind in _PATIENTS:
+        return await _patient(_parsed(_PATIENTS[kind], record), record, cases, policy)
+    if topic == STUDIES.name and kind == StudyCompleted.TYPE:
         return await _study(_parsed(StudyCompleted, record), record, cases, policy)
-    raise UnsupportedMessage("correlate", str(record.place), "neither an order nor a completed study of a version known here")
+    reason = "neither an order, a patient nor a completed study of a version known here"
+    raise UnsupportedMessage("correlate", str(record.place), reason)
 
 
 async def order_wait_over(due: Due, *, cases: CaseStore, policy: Policy) -> Sequence[Outgoing]:
     """The timer of a study that waited for its order. Raises StoreUnavailable."""
     uid = StudyInstanceUID(due.case)
 
-    async def work(rows: Correlation, locked: frozenset[str]) -> Sequence[Outgoing]:
+    async def work(rows: Correlation, locked: Keys) -> Sequence[_Word]:
         state = await rows.study(uid)
-        if state is None:
-            return ()
-        _cover(locked, _cases_of(state))
-        return await _told(rows, state, due.not_before, None, policy, now=due.not_before)
+        return () if state is None else await _told(rows, locked, state, _Trigger(due.not_before, due.not_before), policy)
 
-    return await _serialised(cases, frozenset({_study_case(uid)}), work)
+    return await _said(cases, keys_of([uid]), work)
 
 
 async def _order(order: OrderEvent, record: Record, cases: CaseStore, policy: Policy) -> Sequence[Outgoing]:
@@ -71,61 +97,107 @@ async def _order(order: OrderEvent, record: Record, cases: CaseStore, policy: Po
         told = reference_of(order)
     except ValueError:
         raise MissingIdentifier("correlate", str(record.place), "an order without any number") from None
+    own = keys_of([told.placer_order_number, told.filler_order_number, told.accession_number])
 
-    async def work(rows: Correlation, locked: frozenset[str]) -> Sequence[Outgoing]:
+    async def work(rows: Correlation, locked: Keys) -> Sequence[_Word]:
         await rows.put_order(order)
-        events, numbers = await _connected(rows, numbers_of([told]), order.accession_number)
-        _cover(locked, _order_cases(numbers))
-        outputs: list[Outgoing] = []
-        for accession in accessions_of(events, order):
+        events, numbers = await orders_of_lines(rows, [line_of(order)])
+        cover(locked, own | keys_of(numbers))
+        # also the number that the order had: its studies lose it
+        accessions = {event.accession_number for event in (*events, order) if event.accession_number is not None}
+        words: list[_Word] = []
+        for accession in sorted(accessions, key=str):
             for state in await rows.studies_of(accession):
                 if current(state).accession_number == accession:
-                    outputs += await _told(rows, state, order.time, record, policy)
-        return outputs
+                    words += await _told(rows, locked, state, _Trigger(order.time, order.time, record, order.id), policy)
+        return words
 
-    return await _serialised(cases, _order_cases(numbers_of([told])), work)
+    return await _said(cases, own, work)
 
 
 async def _study(completed: StudyCompleted, record: Record, cases: CaseStore, policy: Policy) -> Sequence[Outgoing]:
-    async def work(rows: Correlation, locked: frozenset[str]) -> Sequence[Outgoing]:
+    async def work(rows: Correlation, locked: Keys) -> Sequence[_Word]:
         await rows.put_study(completed)
         state = await rows.study(completed.study_instance_uid)
         assert state is not None
-        _cover(locked, _cases_of(state))
-        return await _told(rows, state, completed.time, record, policy)
+        return await _told(rows, locked, state, _Trigger(completed.time, None, record, completed.id), policy)
 
-    return await _serialised(cases, _cases_of(StudyState((completed,))), work)
+    return await _said(cases, _keys_of_study(StudyState((completed,))), work)
+
+
+async def _patient(event: PatientEvent, record: Record, cases: CaseStore, policy: Policy) -> Sequence[Outgoing]:
+    """Only the studies whose state this event changes are told: patients are updated often, and each has old studies. And
+    again those that this very event changed before, should it have been lost between commit and log (rule 2)."""
+    named = named_in(event)
+    if len(named) == 1:
+        return ()  # one identifier alone joins nothing
+
+    async def work(rows: Correlation, locked: Keys) -> Sequence[_Word]:
+        before, reached = await persons_around(rows, named)
+        await rows.put_patient(event)
+        after, reached = await persons_around(rows, reached)
+        cover(locked, keys_of(reached))
+        again = await rows.told_because(event.id)
+        changed = () if before.view(reached) == after.view(reached) else await _studies_of(rows, reached)
+        words: list[_Word] = []
+        for uid in sorted({*again, *changed}):
+            state = await rows.study(uid)
+            # one that was never told waits for its order, and will be told with what is known then
+            if state is not None and state.told is not None:
+                trigger = _Trigger(event.time, event.time, record, event.id)
+                words += await _told(rows, locked, state, trigger, policy, unchanged_too=uid in again)
+        return words
+
+    return await _said(cases, keys_of(named), work)
+
+
+async def _studies_of(rows: Correlation, patients: Identifiers) -> set[StudyInstanceUID]:
+    """All studies that name one of the patients or that have an order which does; perhaps a few more."""
+    uids = set(await rows.studies_of_patients(patients))
+    orders = await rows.orders_of_patients(patients)
+    known, _ = await orders_of_lines(rows, map(line_of, orders)) if orders else ((), ())
+    for accession in {order.accession_number for order in (*orders, *known)}:
+        if accession is not None:
+            uids.update(current(state).study_instance_uid for state in await rows.studies_of(accession))
+    return uids
 
 
 async def _told(
-    rows: Correlation,
-    state: StudyState,
-    triggered_at: datetime,
-    cause: Record | None,
-    policy: Policy,
-    now: datetime | None = None,
-) -> Sequence[Outgoing]:
-    """Tell the state of a study, or let it wait for its order; `now` is when a timer fired."""
+    rows: Correlation, locked: Keys, state: StudyState, trigger: _Trigger, policy: Policy, *, unchanged_too: bool = True
+) -> Sequence[_Word]:
+    """Tell the state of a study, or let it wait for its order."""
     study = current(state)
-    orders = await _orders_of(rows, study.accession_number)
-    said = answer(study, orders, policy)
+    events, numbers = await _orders_under(rows, study.accession_number)
+    orders = () if study.accession_number is None else linked_orders(with_accession_now(events), study.accession_number)
+    patients = patients_of(study, orders)
+    persons, reached = await persons_around(rows, patients) if patients else (Persons(), patients)
+    cover(locked, _keys_of_study(state) | keys_of(numbers, reached))
+    said = answer(study, orders, persons, policy)
     timer = _timer(study, policy)
-    if not orders and not _wait_is_over(said, state, timer, now):
+    if not orders and not _wait_is_over(said, state.told, timer, trigger.now):
         await rows.put_due(timer)
         return ()
-    if cause is not None:  # a timer that fired is removed by the sweeper, after the outputs are on the log
+    if trigger.record is not None:  # a timer that fired is removed by the sweeper, after the outputs are on the log
         for event in state.events:
             await rows.remove_due(_timer(event, policy).id)
-    told = tell(study, said, state.told, triggered_at, policy)
-    if told is not state.told:
+    told = tell(study, said, state.told, trigger.time, policy, trigger.event)
+    new = told is not state.told
+    if new:
         await rows.put_told(study.study_instance_uid, told)
-    return (_outgoing(told, cause),)
+    if not new and not unchanged_too:
+        return ()
+    value = value_of(told)
+    mismatch = new and said.reason is NotAnalysedReason.IDENTITY_MISMATCH
+    return (_Word(_outgoing(told, value, trigger.record), value.subject if mismatch else None),)
 
 
-def _wait_is_over(said: Answer, state: StudyState, timer: Due, now: datetime | None) -> bool:
-    """The timer fired, or it did earlier and this was told then."""
-    told_already = state.told is not None and state.told.identity == said.digest
-    return told_already or (now is not None and now >= timer.not_before)
+async def _orders_under(rows: Correlation, accession: AccessionNumber | None) -> tuple[Sequence[OrderEvent], Iterable[OrderNumber]]:
+    return ((), ()) if accession is None else await orders_of_lines(rows, (), accession)
+
+
+def _wait_is_over(said: Answer, told: Told | None, timer: Due, now: datetime | None) -> bool:
+    """The timer fired or would have, or it did so earlier and this was told then."""
+    return (told is not None and told.identity == said.digest) or (now is not None and now >= timer.not_before)
 
 
 def _timer(study: StudyCompleted, policy: Policy) -> Due:
@@ -136,69 +208,29 @@ def _timer(study: StudyCompleted, policy: Policy) -> Due:
     return Due(id=id, reason=ORDER_AWAITED, case=uid, not_before=not_before)
 
 
-def _outgoing(told: Told, cause: Record | None) -> Outgoing:
+def _outgoing(told: Told, value: AnalysisRequested | Findings, cause: Record | None) -> Outgoing:
     """Exactly the told bytes, as a record."""
-    topic = _TOPICS[told.topic]
-    if topic is RESULTS:
-        findings = Findings.model_validate_json(told.value)
-        subject, id, kind = findings.subject, findings.analysis_id, FINDINGS_TYPE
-    else:
-        request = AnalysisRequested.model_validate_json(told.value)
-        subject, id, kind = request.subject, request.id, request.TYPE
-    key, time = subject.study_instance_uid, subject.triggered_at
-    return emit_value(topic, key, told.value, id=id, type=kind, time=time, cause=cause)
+    id, kind = (value.analysis_id, FINDINGS_TYPE) if isinstance(value, Findings) else (value.id, value.TYPE)
+    key, time = value.subject.study_instance_uid, value.subject.triggered_at
+    return emit_value(_TOPICS[told.topic], key, told.value, id=id, type=kind, time=time, cause=cause)
 
 
-async def _orders_of(rows: Correlation, accession: AccessionNumber | None) -> Sequence[LinkedOrder]:
-    if accession is None:
-        return ()
-    events, _ = await _connected(rows, frozenset({accession}), accession)
-    return linked_orders(events, accession)
+async def _said(cases: CaseStore, keys: Keys, work: Work[Sequence[_Word]]) -> Sequence[Outgoing]:
+    """What is told, once it is committed; a mismatch needs a person."""
+    words = await serialised(cases, keys, work)
+    for word in words:
+        if word.mismatch is not None:
+            accession = word.mismatch.accession_number
+            number = None if accession is None else str(accession)
+            uid = word.mismatch.study_instance_uid
+            _log.error("alarm", alarm="identity-mismatch", study_instance_uid=uid, accession_number=number)
+    return [word.out for word in words]
 
 
-async def _connected(
-    rows: Correlation, numbers: frozenset[OrderNumber], accession: AccessionNumber | None
-) -> tuple[Sequence[OrderEvent], frozenset[OrderNumber]]:
-    """All order events that hang together by these numbers, however many steps away, and all their numbers."""
-    while True:
-        events = await rows.orders_sharing(numbers, accession)
-        found = numbers | numbers_of(map(reference_of, events))
-        if found == numbers:
-            return events, numbers
-        numbers = found
-
-
-_Work = Callable[[Correlation, frozenset[str]], Awaitable[Sequence[Outgoing]]]
-
-
-async def _serialised(cases: CaseStore, locks: frozenset[str], work: _Work) -> Sequence[Outgoing]:
-    """Rule 3. Which cases a record concerns is known only after reading under a lock; where it turns out to be more, the
-    transaction is rolled back and begun again with all of them. The set only grows, so this ends."""
-    while True:
-        try:
-            async with cases.correlation(*sorted(locks)) as rows:
-                return await work(rows, locks)
-        except _MoreLocks as more:
-            locks |= more.cases
-
-
-def _cover(locked: frozenset[str], needed: frozenset[str]) -> None:
-    if not needed <= locked:
-        raise _MoreLocks(needed)
-
-
-def _cases_of(state: StudyState) -> frozenset[str]:
-    """A study is locked with every accession number it ever carried: so everything that tells it is serialised."""
-    accessions = [event.accession_number for event in state.events if event.accession_number is not None]
-    return _order_cases(frozenset(accessions)) | {_study_case(state.events[0].study_instance_uid)}
-
-
-def _order_cases(numbers: frozenset[OrderNumber]) -> frozenset[str]:
-    return frozenset(f"{type(number).__name__} {number}" for number in numbers)
-
-
-def _study_case(study: StudyInstanceUID) -> str:
-    return f"{StudyInstanceUID.__name__} {study}"
+def _keys_of_study(state: StudyState) -> Keys:
+    """A study is locked with every accession number and patient it ever carried: so everything that tells it is serialised."""
+    accessions = [event.accession_number for event in state.events]
+    return keys_of(accessions, [event.patient for event in state.events], [state.events[0].study_instance_uid])
 
 
 def _parsed(kind: type[_E], record: Record) -> _E:

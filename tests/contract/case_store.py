@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
@@ -13,15 +13,35 @@ from uuid import uuid5
 import pytest
 
 from connectors.case_store import SqlCaseStore
-from schemas.events import OrderEvent, OrderPlaced, Sender, StudyCompleted, revision_of
-from schemas.identifiers import NAMESPACE, AccessionNumber, FillerOrderNumber, PlacerOrderNumber, StudyInstanceUID
-from schemas.ports import CaseStore, Delivery, Due, Place, Record, TimelineEntry, Told
+from schemas.events import (
+    OrderChanged,
+    OrderEvent,
+    OrderPlaced,
+    PatientMerged,
+    PatientUnlinked,
+    PatientUpdated,
+    Sender,
+    StudyCompleted,
+    revision_of,
+)
+from schemas.identifiers import (
+    NAMESPACE,
+    AccessionNumber,
+    FillerOrderNumber,
+    PatientIdentifier,
+    PlacerOrderNumber,
+    StudyInstanceUID,
+)
+from schemas.ports import CaseStore, Delivery, Due, PatientEvent, Place, Record, TimelineEntry, Told
 
 NOON = datetime(2026, 11, 24, 12, 0, 0, 123456, tzinfo=UTC)
 ACCESSION = AccessionNumber(value="A1", assigner="RIS")
 PLACER = PlacerOrderNumber(value="P1", assigner="HIS")
 FILLER = FillerOrderNumber(value="F1", assigner="RIS")
 STUDY = StudyInstanceUID("1.2.3")
+JANE = PatientIdentifier(value="4711", assigner="HOSPITAL")
+JANE_BEFORE = PatientIdentifier(value="4710", assigner="HOSPITAL")
+CITIZEN = PatientIdentifier(value="N1", assigner="NATION")
 DIGEST = "0" * 64
 
 
@@ -30,23 +50,44 @@ def an_order(
     placer: PlacerOrderNumber | None = None,
     filler: FillerOrderNumber | None = None,
     accession: AccessionNumber | None = None,
-) -> OrderPlaced:
-    return OrderPlaced(
+    kind: type[OrderEvent] = OrderPlaced,
+    patients: tuple[PatientIdentifier, ...] = (),
+) -> OrderEvent:
+    return kind(
         id=uuid5(NAMESPACE, name),
         time=NOON,
         sender=Sender(application="HIS", facility="WARD", message_control_id=name, occurred_at=NOON),
         placer_order_number=placer,
         filler_order_number=filler,
         accession_number=accession,
+        patients=patients,
     )
 
 
-def a_study(name: str, uid: StudyInstanceUID = STUDY, accession: AccessionNumber | None = ACCESSION) -> StudyCompleted:
+def an_update(
+    name: str, *patients: PatientIdentifier, sender: str = "HIS", at: float = 0, msh13: int | None = None
+) -> PatientUpdated:
+    return PatientUpdated(id=uuid5(NAMESPACE, name), time=NOON, sender=a_sender(name, sender, at, msh13), patients=patients)
+
+
+def a_sender(name: str, sender: str = "HIS", at: float = 0, msh13: int | None = None) -> Sender:
+    """`at`: minutes after noon."""
+    occurred_at = NOON + timedelta(minutes=at)
+    return Sender(application=sender, facility="WARD", message_control_id=name, occurred_at=occurred_at, sequence_number=msh13)
+
+
+def a_study(
+    name: str,
+    uid: StudyInstanceUID = STUDY,
+    accession: AccessionNumber | None = ACCESSION,
+    patient: PatientIdentifier | None = None,
+) -> StudyCompleted:
     return StudyCompleted(
         id=uuid5(NAMESPACE, name),
         time=NOON,
         study_instance_uid=uid,
         accession_number=accession,
+        patient=patient,
         images=(),
         revision=revision_of(()),
         source="test",
@@ -61,7 +102,7 @@ def an_entry(offset: int, *, study: str | None = None, accession: str | None = N
     return TimelineEntry(NOON + timedelta(minutes=minutes), Place("t", 0, offset), "type", f"line {offset}", study, accession)
 
 
-def names(events: list[OrderEvent]) -> list[str]:
+def names(events: Sequence[OrderEvent | PatientEvent]) -> list[str]:
     return [event.sender.message_control_id for event in events]
 
 
@@ -109,15 +150,6 @@ class CaseStoreContract:
             assert names(await rows.orders_sharing({PLACER, FILLER, ACCESSION})) == ["placer", "filler", "all"]
             assert await rows.orders_sharing(set()) == []
 
-    async def test_an_accession_number_leaves_out_orders_of_another(self, store: CaseStore) -> None:
-        second = AccessionNumber(value="A2", assigner="RIS")
-        async with store.correlation("a") as rows:
-            await rows.put_order(an_order("none", placer=PLACER))
-            await rows.put_order(an_order("first", placer=PLACER, accession=ACCESSION))
-            await rows.put_order(an_order("second", placer=PLACER, accession=second))
-            assert names(await rows.orders_sharing({PLACER}, ACCESSION)) == ["none", "first"]
-            assert names(await rows.orders_sharing({PLACER}, second)) == ["none", "second"]
-
     async def test_many_numbers_at_once(self, store: CaseStore) -> None:
         placers = [PlacerOrderNumber(value=f"P{n}", assigner="HIS") for n in range(1000)]
         async with store.correlation("a") as rows:
@@ -133,6 +165,80 @@ class CaseStoreContract:
         async with store.correlation("a") as rows:
             (found,) = await rows.orders_sharing({PLACER})
         assert found.model_dump() == order.model_dump()
+
+    async def test_an_order_event_that_changed_an_order_says_so(self, store: CaseStore) -> None:
+        async with store.correlation("a") as rows:
+            await rows.put_order(an_order("placed", placer=PLACER))
+            await rows.put_order(an_order("changed", placer=PLACER, kind=OrderChanged))
+        async with store.correlation("a") as rows:
+            found = await rows.orders_sharing({PLACER})
+        assert [isinstance(event, OrderChanged) for event in found] == [False, True]
+
+    async def test_orders_of_patients(self, store: CaseStore) -> None:
+        async with store.correlation("a") as rows:
+            await rows.put_order(an_order("both", placer=PLACER, patients=(JANE, CITIZEN)))
+            await rows.put_order(an_order("nobody", placer=PLACER))
+            for _ in range(2):
+                await rows.put_order(an_order("citizen", filler=FILLER, kind=OrderChanged, patients=(CITIZEN,)))
+            assert names(await rows.orders_of_patients({JANE})) == ["both"]
+            both = await rows.orders_of_patients({CITIZEN, JANE, JANE_BEFORE})
+            assert names(both) == ["both", "citizen"]
+            assert [isinstance(event, OrderChanged) for event in both] == [False, True]
+            assert await rows.orders_of_patients({JANE_BEFORE}) == []
+            assert await rows.orders_of_patients(()) == []
+
+    async def test_patient_events_are_found_by_all_they_name_and_come_back_as_they_were_put(self, store: CaseStore) -> None:
+        merge = PatientMerged(
+            id=uuid5(NAMESPACE, "merge"), time=NOON, sender=a_sender("merge"), patients=(JANE, CITIZEN), prior=(JANE_BEFORE,)
+        )
+        unlink = PatientUnlinked(**dict(merge))  # the same bytes, but not the same word
+        update = an_update("update", JANE, CITIZEN)
+        async with store.correlation("a") as rows:
+            for event in (merge, unlink, update, merge):
+                await rows.put_patient(event)
+        async with store.correlation("a") as rows:
+            assert await rows.patient_events({JANE_BEFORE}) == [merge, unlink]
+            assert await rows.patient_events({CITIZEN, JANE}) == [merge, unlink, update]
+            assert await rows.patient_events(()) == []
+
+    async def test_of_patient_events_that_say_the_same_the_newest_of_the_sender_counts(self, store: CaseStore) -> None:
+        first = an_update("first", JANE, CITIZEN, at=2)
+        for event, newest in (
+            (first, ["first"]),
+            (an_update("late and older", JANE, CITIZEN, at=1), ["first"]),
+            (an_update("before the epoch", JANE, CITIZEN, at=-60_000_000), ["first"]),
+            (an_update("another sender", JANE, CITIZEN, sender="RIS", at=1), ["first", "another sender"]),
+            (an_update("another order", CITIZEN, JANE, at=1), ["first", "another sender", "another order"]),
+            (an_update("9", JANE, CITIZEN, at=2, msh13=9), ["another sender", "another order", "9"]),
+            (an_update("10", JANE, CITIZEN, at=2, msh13=10), ["another sender", "another order", "10"]),
+            (an_update("10 again", JANE, CITIZEN, at=2, msh13=10), ["another sender", "another order", "10 again"]),
+            (first, ["another sender", "another order", "10 again"]),
+            (an_update("newer", JANE, CITIZEN, at=2.1, msh13=1), ["another sender", "another order", "newer"]),
+        ):
+            async with store.correlation("a") as rows:
+                await rows.put_patient(event)
+                assert names(await rows.patient_events({JANE})) == newest
+
+    async def test_many_patients_at_once(self, store: CaseStore) -> None:
+        patients = [PatientIdentifier(value=f"{n}", assigner="HOSPITAL") for n in range(1000)]
+        async with store.correlation("a") as rows:
+            for n in (1, 500, 999):
+                await rows.put_patient(an_update(f"update {n}", patients[n], CITIZEN))
+                await rows.put_order(an_order(f"order {n}", placer=PLACER, patients=(patients[n],)))
+                await rows.put_study(a_study(f"study {n}", StudyInstanceUID(f"1.2.{n}"), patient=patients[n]))
+            assert names(await rows.patient_events(patients)) == ["update 1", "update 500", "update 999"]
+            assert names(await rows.orders_of_patients(patients)) == ["order 1", "order 500", "order 999"]
+            assert await rows.studies_of_patients(patients) == ["1.2.1", "1.2.500", "1.2.999"]
+
+    async def test_studies_of_patients(self, store: CaseStore) -> None:
+        async with store.correlation("a") as rows:
+            await rows.put_study(a_study("before", patient=JANE_BEFORE))
+            await rows.put_study(a_study("corrected", patient=JANE))
+            await rows.put_study(a_study("again", patient=JANE))
+            await rows.put_study(a_study("nobody", StudyInstanceUID("1.2.4")))
+            for patients in ({JANE}, {JANE_BEFORE}, {JANE, JANE_BEFORE, CITIZEN}):
+                assert await rows.studies_of_patients(patients) == [STUDY]
+            assert await rows.studies_of_patients({CITIZEN}) == []
 
     async def test_a_study_keeps_its_events_in_order_of_arrival_each_once(self, store: CaseStore) -> None:
         first, second = a_study("first"), a_study("second", accession=None)
@@ -165,6 +271,35 @@ class CaseStoreContract:
             assert (await rows.study(STUDY)).told == Told("one", 1, "ai.requests", b'{"a": 1.50}\x00\xff')  # type: ignore[union-attr]
             await rows.put_told(STUDY, Told("two", 2, "ai.results", b""))
             assert (await rows.study(STUDY)).told == Told("two", 2, "ai.results", b"")  # type: ignore[union-attr]
+
+    async def test_which_event_made_the_state(self, store: CaseStore) -> None:
+        one, other = uuid5(NAMESPACE, "one"), uuid5(NAMESPACE, "other")
+        async with store.correlation("a") as rows:
+            for uid in ("1.2.9", "1.2.8"):
+                await rows.put_study(a_study(uid, StudyInstanceUID(uid)))
+                await rows.put_told(StudyInstanceUID(uid), Told("one", 1, "t", b"", one))
+        async with store.correlation("a") as rows:
+            assert await rows.told_because(one) == ["1.2.8", "1.2.9"]
+            assert await rows.told_because(other) == []
+            await rows.put_told(StudyInstanceUID("1.2.8"), Told("two", 2, "t", b"", other))
+            await rows.put_told(StudyInstanceUID("1.2.9"), Told("two", 2, "t", b""))  # a timer
+            assert await rows.told_because(one) == []
+            assert await rows.told_because(other) == ["1.2.8"]
+            assert (await rows.study(StudyInstanceUID("1.2.8"))).told == Told("two", 2, "t", b"", other)  # type: ignore[union-attr]
+
+    async def test_a_database_made_before_patients_were_looked_up(self, url: str, store: CaseStore) -> None:
+        first = SqlCaseStore(url)
+        async with first.correlation("a") as rows:
+            await rows.put_order(an_order("order", placer=PLACER, patients=(JANE, CITIZEN)))
+            await rows.put_study(a_study("before", patient=JANE_BEFORE))
+            await rows.put_study(a_study("after", patient=JANE_BEFORE, accession=None))
+        newer = ("order_changes", "order_patients", "patients", "patient_words", "study_patients", "told_because")
+        await first._database.write(lambda connection: [connection.exec_driver_sql(f"DROP TABLE {table}") for table in newer])
+        await first.close()
+        async with store.correlation("a") as rows:
+            assert names(await rows.orders_of_patients({CITIZEN})) == ["order"]
+            assert await rows.studies_of_patients({JANE_BEFORE}) == [STUDY]
+            assert await rows.patient_events({JANE}) == []
 
     async def test_an_exception_leaves_nothing_behind(self, store: CaseStore) -> None:
         async def fail() -> None:

@@ -1,0 +1,126 @@
+"""An order line is what placer and filler order number name together. Which events speak of the same line, and which accession
+number a line has now: pure functions of the set of events.
+
+Within one sender the newest word about a line says which accession number it has. But one placer order number may stand for
+several lines (filler numbers), and some senders write a constant there; so a line *moves* only when the word is a change (ORC-1
+XO, SC ..., not NW) and there is exactly one line of that sender, not cancelled, that it can speak of. A cancelled order stays
+where it was cancelled: what comes later under its number is another order. Other senders' words stay as they are: each sender
+corrects itself.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from schemas.events import OrderChanged, OrderEvent, OrderStatus
+from schemas.identifiers import AccessionNumber, FillerOrderNumber, PlacerOrderNumber
+from streams.order_of_truth import Rank, by_sender
+
+Line = tuple[PlacerOrderNumber | None, FillerOrderNumber | None]
+
+
+def line_of(event: OrderEvent) -> Line:
+    """The line that the event names; (None, None) when it has an accession number only."""
+    return event.placer_order_number, event.filler_order_number
+
+
+def one_line(one: Line, other: Line) -> Line | None:
+    """The line that both name: they share a number and contradict each other in none."""
+    pairs = list(zip(one, other, strict=True))
+    if not any(a is not None and a == b for a, b in pairs) or any(None not in (a, b) and a != b for a, b in pairs):
+        return None
+    return one[0] or other[0], one[1] or other[1]
+
+
+def lines_known(start: Iterable[Line], events: Sequence[OrderEvent]) -> frozenset[Line]:
+    """`start`, and what the events say of the same lines, over any number of steps."""
+    shared: dict[object, set[Line]] = defaultdict(set)
+    for placer, filler in map(line_of, events):
+        if filler is not None:
+            shared[filler].add((placer, filler))
+        if placer is not None:
+            shared[placer, filler].add((placer, filler))
+            shared[placer].add((placer, filler))
+    known, new = set(start), list(start)
+    while new:
+        line = new.pop()
+        placer, filler = line
+        near = shared[placer] if filler is None else shared[filler] | shared[placer, None]
+        for other in near:
+            both = one_line(line, other)
+            if both is not None and both not in known:
+                known.add(both)
+                new.append(both)
+    return frozenset(known)
+
+
+def speaks_of(event: OrderEvent, lines: Iterable[Line]) -> bool:
+    """Whether the event names one of the lines."""
+    return any(one_line(line, line_of(event)) is not None for line in lines)
+
+
+def with_accession_now(events: Sequence[OrderEvent]) -> list[OrderEvent]:
+    """The events, in order of first arrival, each with the accession number that its line has now."""
+    now = list(events)
+    for words in by_sender(events).values():
+        for told in _told_by(words):
+            for arrival in told.words:
+                if now[arrival].accession_number != told.accession:
+                    now[arrival] = now[arrival].model_copy(update={"accession_number": told.accession})
+    return now
+
+
+@dataclass
+class _Told:
+    """A line and where it is, as one sender told it so far; `words`: by which events."""
+
+    line: Line
+    accession: AccessionNumber
+    #: not only the filler order number read as accession number, because none was sent
+    certain: bool
+    cancelled: bool
+    words: list[int]
+    former: set[AccessionNumber] = field(default_factory=set)
+
+
+def _told_by(words: Sequence[tuple[Rank, OrderEvent]]) -> list[_Told]:
+    told: list[_Told] = []
+    for (_, _, arrival), event in words:
+        if event.accession_number is not None:
+            _hear(told, event, event.accession_number, arrival)
+    return told
+
+
+def _hear(told: list[_Told], event: OrderEvent, accession: AccessionNumber, arrival: int) -> None:
+    line = line_of(event)
+    cancels = event.status is OrderStatus.CANCELLED
+    certain = event.filler_order_number is None or event.filler_order_number.value != accession.value
+    kin = [one for one in told if one_line(one.line, line) is not None]
+    here = [one for one in kin if one.accession == accession]
+    if len(here) > 1:  # of several lines under one accession number
+        for one in here:
+            one.cancelled = cancels
+        return
+    live = [one for one in kin if not one.cancelled]
+    if here:
+        one = here[0]
+    elif len(live) == 1 and (not certain or not live[0].certain or _moves(event, live[0], accession)):
+        one = live[0]
+    else:
+        told.append(_Told(line, accession, certain, cancels, [arrival]))
+        return
+    if not here and certain and not (cancels and accession in one.former):
+        one.former.add(one.accession)
+        one.accession = accession
+    one.line = one_line(one.line, line) or one.line
+    one.certain = one.certain or certain
+    one.cancelled = cancels
+    one.words.append(arrival)
+
+
+def _moves(event: OrderEvent, one: _Told, accession: AccessionNumber) -> bool:
+    if event.status is OrderStatus.CANCELLED:
+        return accession in one.former  # it names the order as it was called before
+    return isinstance(event, OrderChanged)

@@ -1,0 +1,51 @@
+"""Which of two words is the newer one (rule 8): within one sender its own time, then MSH-13, then arrival; across senders
+no times are compared, there arrival decides. All functions take words in order of first arrival."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Protocol, TypeVar
+
+from schemas.events import Sender
+
+Rank = tuple[datetime, int, int]
+
+
+class Word(Protocol):
+    """Something that a sender said."""
+
+    @property
+    def sender(self) -> Sender: ...
+
+
+_W = TypeVar("_W", bound=Word)
+
+
+def by_sender(words: Sequence[_W]) -> dict[str, list[tuple[Rank, _W]]]:
+    """The words of each sender, its oldest first."""
+    found: dict[str, list[tuple[Rank, _W]]] = {}
+    for arrival, word in enumerate(words):
+        sender = word.sender
+        rank = (sender.occurred_at, -1 if sender.sequence_number is None else sender.sequence_number, arrival)
+        found.setdefault(sender.key, []).append((rank, word))
+    return {key: sorted(said, key=lambda item: item[0]) for key, said in found.items()}
+
+
+def last_words(words: Sequence[_W]) -> list[_W]:
+    """The newest word of each sender, in order of arrival."""
+    newest = [said[-1] for said in by_sender(words).values()]
+    return [word for rank, word in sorted(newest, key=lambda item: item[0][2])]
+
+
+def newest_first(words: Sequence[_W]) -> list[_W]:
+    """All words of all senders in one line. A late, older word of a sender stands where it should have come: just before
+    the sender's next one that had arrived by then."""
+    placed: list[tuple[int, Rank, _W]] = []
+    for said in by_sender(words).values():
+        arrived = len(words)
+        for rank, word in reversed(said):
+            arrived = min(arrived, rank[2])
+            placed.append((arrived, rank, word))
+    placed.sort(key=lambda item: (item[0], item[1]), reverse=True)
+    return [word for _, _, word in placed]
