@@ -46,6 +46,10 @@ class Waiting(Protocol):
         """The lot of so many messages is safe, or not; what else waits is announced anew."""
         ...
 
+    def abort(self) -> None:
+        """It cannot go on: the peer, without an answer, sends again."""
+        ...
+
 
 class Gathering:
     """One for all listeners of a process. `storing_s`: seconds from receipt until a message is said not to be stored."""
@@ -124,4 +128,8 @@ class Gathering:
                 case _:
                     log.error("storing failed, answered AE", **told, error=type(fault).__name__)
         for waiting, lot in lots:
-            waiting.settled(len(lot), fault is None)
+            try:
+                waiting.settled(len(lot), fault is None)
+            except Exception as error:  # noqa: BLE001 - a bug in one answer must not keep the others from theirs
+                log.error("answering failed, connection closed", peer=waiting.peer, error=type(error).__name__)  # noqa: TRY400
+                waiting.abort()

@@ -23,9 +23,12 @@ class Separators:
     @classmethod
     def of(cls, header: str) -> Separators:
         """Of a line that begins with MSH."""
-        field = header[3]
-        declared = header[4:].split(field, 1)[0]
-        return cls(field, *(declared[i : i + 1] for i in range(4)))
+        return _separators(header[3], header[4:].split(header[3], 1)[0][:4])
+
+
+@lru_cache(maxsize=64)
+def _separators(field: str, declared: str) -> Separators:
+    return Separators(field, *(declared[i : i + 1] for i in range(4)))
 
 
 @lru_cache(maxsize=64)

@@ -1,11 +1,13 @@
 """Invalid identifiers cannot exist; identities are the same for ever."""
 
+import uuid
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from schemas.identifiers import AccessionNumber, PatientIdentifier, StudyInstanceUID, identity
+from schemas.identifiers import NAMESPACE, AccessionNumber, PatientIdentifier, StudyInstanceUID, identity
 
 
 @pytest.mark.parametrize("wrong", ["", "1..2", "01.2", "1.02", "1.2.", ".1", "1.2a", "1." + "2" * 63, "1.2\n"])
@@ -48,3 +50,9 @@ def test_identities_are_promises_to_the_outside() -> None:
 @given(st.lists(st.text(), max_size=4), st.lists(st.text(), max_size=4))
 def test_no_two_lists_of_parts_share_an_identity(one: list[str], other: list[str]) -> None:
     assert (identity("x", *one) == identity("x", *other)) == (one == other)
+
+
+@given(st.text(), st.lists(st.text()))
+def test_an_identity_is_the_uuid5_of_its_lengths_and_parts(kind: str, parts: list[str]) -> None:
+    name = kind + "".join(f"|{len(part)}:{part}" for part in parts)
+    assert identity(kind, *parts) == uuid.uuid5(NAMESPACE, name)
