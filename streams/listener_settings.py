@@ -5,17 +5,26 @@ from __future__ import annotations
 import ipaddress
 from itertools import combinations
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, IPvAnyNetwork, model_validator
 
+from connectors.mllp.codes import NEVER_ACCEPTED, Answer, Trouble
 from schemas.hl7v2.site import Charset
 from streams.section import Peer, Port, Seconds, Section
 from streams.topics import MESSAGE_LIMIT
 
-#: which answer (MSA-1, table 0008: AA or CA, AE or CE, AR or CR) a trouble gets
-Codes = dict[str, Literal["accept", "error", "reject"]]
+
+def _nothing_lost(codes: dict[Trouble, Answer]) -> dict[Trouble, Answer]:
+    for trouble in NEVER_ACCEPTED:
+        if codes.get(trouble) == "accept":
+            raise ValueError(f"{trouble} is never accepted: the sender would drop the only copy")
+    return codes
+
+
+#: which answer (MSA-1, table 0008: AA or CA, AE or CE, AR or CR) a trouble gets, where not the standard's
+Codes = Annotated[dict[Trouble, Answer], AfterValidator(_nothing_lost)]
 
 
 def _address(text: str) -> str:

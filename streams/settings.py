@@ -22,6 +22,7 @@ from pydantic_settings import (
 )
 
 from schemas.errors import SettingsInvalid
+from schemas.hl7v2.admission import Admission
 from schemas.hl7v2.site import Assigner, Site
 from streams.listener_settings import MllpSettings
 from streams.section import Peer, Port, Seconds, Section
@@ -111,6 +112,8 @@ class Settings(BaseSettings):
     #: health files, logs and the pid of a running engine
     run_folder: Path = Path("var/run")
     site: SiteSettings = SiteSettings()
+    #: which messages the site takes, by listener and by topic alike
+    admission: Admission = Admission()
     kafka: KafkaSettings = KafkaSettings()
     mllp: MllpSettings = MllpSettings()
     archive: ArchiveSettings = ArchiveSettings()

@@ -41,6 +41,8 @@ class Topic:
 
 HL7_RAW = Topic("hl7.v2.raw", retention_ms=-1)
 HL7_REJECTED = Topic("hl7.v2.rejected")
+#: application answers of enhanced mode: of use while their sender waits
+HL7_ACKNOWLEDGEMENTS = Topic("hl7.v2.acknowledgements", retention_ms=7 * _DAY_MS)
 ORDERS = Topic("imaging.orders")
 REPORTS = Topic("imaging.reports")
 PATIENTS = Topic("imaging.patients")
@@ -58,6 +60,7 @@ DEAD_LETTERS = Topic("radstream.dead-letters", retention_ms=-1, record_limit=LAR
 ALL: tuple[Topic, ...] = (
     HL7_RAW,
     HL7_REJECTED,
+    HL7_ACKNOWLEDGEMENTS,
     ORDERS,
     REPORTS,
     PATIENTS,

@@ -13,7 +13,9 @@ import pytest
 from pydantic import ValidationError
 from rich.console import Console
 
+from connectors.mllp.codes import Trouble
 from schemas.errors import SettingsInvalid
+from streams.listener_settings import PeerSettings
 from streams.looking import show_case
 from streams.settings import Settings, as_environment, read_settings
 
@@ -186,3 +188,11 @@ def test_looking_for_a_case_makes_no_database(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setenv("RADSTREAM_DATABASE__URL", f"sqlite:///{tmp_path}/mistyped/radstream.db")
     assert not asyncio.run(show_case(read_settings(), "A1", Console(), as_json=False))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_peer_may_have_other_codes_but_none_that_loses_a_message() -> None:
+    codes = PeerSettings.model_validate({"address": "10.0.0.1", "codes": {"content": "reject", "unsupported": "accept"}}).codes
+    assert codes == {Trouble.CONTENT: "reject", Trouble.UNSUPPORTED: "accept"}
+    for wrong in ({"storage": "accept"}, {"internal": "accept"}, {"content": "AR"}, {"weather": "error"}):
+        with pytest.raises(ValidationError):
+            PeerSettings.model_validate({"address": "10.0.0.1", "codes": wrong})
