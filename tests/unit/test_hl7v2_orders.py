@@ -91,6 +91,12 @@ def test_time_is_that_of_receipt_and_the_same_bytes_have_the_same_id() -> None:
         ("CA", "", OrderCancelled, OrderStatus.CANCELLED),
         ("OC", "CA", OrderCancelled, OrderStatus.CANCELLED),
         ("DC", "IP", OrderCancelled, OrderStatus.CANCELLED),
+        ("HD", "SC", OrderChanged, OrderStatus.ON_HOLD),
+        ("RL", "IP", OrderChanged, OrderStatus.IN_PROGRESS),
+        ("SC", "HD", OrderChanged, OrderStatus.ON_HOLD),
+        ("SC", "A", OrderChanged, OrderStatus.IN_PROGRESS),
+        ("XO", "DC", OrderCancelled, OrderStatus.CANCELLED),
+        ("RU", "", OrderCancelled, OrderStatus.CANCELLED),
     ],
 )
 def test_order_control_and_status(orc_1: str, orc_5: str, kind: type[OrderEvent], status: OrderStatus) -> None:
@@ -101,6 +107,35 @@ def test_order_control_and_status(orc_1: str, orc_5: str, kind: type[OrderEvent]
 def test_a_replaced_order_is_cancelled_by_the_one_that_replaces_it() -> None:
     old, new = read(f"{MSH}\r{PID}\rORC|RP|OLD\rOBR|1|OLD\rORC|RO|NEW\rOBR|1|NEW\r")
     assert (type(old), type(new)) == (OrderCancelled, OrderPlaced)
+
+
+def _replacing(*codes_and_numbers: str) -> dict[str, list[str]]:
+    """What each RO of a message replaces, by placer number."""
+    groups = "".join(f"ORC|{told.replace(' ', '|')}\rOBR|1\r" for told in codes_and_numbers)
+    return {
+        str(order.placer_order_number): [str(one.placer_order_number) for one in order.replaces]
+        for order in read(f"{MSH}\r{PID}\r{groups}")
+        if order.replaces
+    }
+
+
+def test_a_replacing_order_names_what_it_replaces() -> None:
+    assert _replacing("RP A", "RO B") == {"B^HOSPITAL": ["A^HOSPITAL"]}
+    assert _replacing("RP A", "RP B", "RO C", "RO D", "RP E", "RO F", "NW G") == {
+        "C^HOSPITAL": ["A^HOSPITAL", "B^HOSPITAL"],
+        "D^HOSPITAL": ["A^HOSPITAL", "B^HOSPITAL"],
+        "F^HOSPITAL": ["E^HOSPITAL"],
+    }
+    assert _replacing("RU A", "RO B") == {"B^HOSPITAL": ["A^HOSPITAL"]}
+    assert _replacing("RO B", "RP A") == {"B^HOSPITAL": ["A^HOSPITAL"]}, "the wrong way round"
+    assert _replacing("NW A", "RO B", "XO C") == {}
+    assert _replacing("RP A", "RO A") == {}, "in its own place"
+    [_, new] = read(f"{MSH}\r{PID}\rORC|RP|A|FA\rOBR|1\rORC|RO|B|FB\rOBR|1\r")
+    assert [str(one.accession_number) for one in new.replaces] == ["FA^RIS"]
+
+
+def test_an_order_replaced_in_its_own_place_ends_as_placed() -> None:
+    assert [type(one) for one in read(f"{MSH}\r{PID}\rORC|RP|A\rOBR|1\rORC|RO|A\rOBR|1\r")] == [OrderCancelled, OrderPlaced]
 
 
 @pytest.mark.parametrize(
@@ -198,7 +233,7 @@ def test_an_undecodable_byte_refuses_an_identifier_but_not_a_name() -> None:
     message = NEW.replace("P2", "P2||Name").encode().replace(b"Name", b"M\xfcller")
     [order] = read(message)
     assert order.patients[0].value == "P1"
-    with pytest.raises(MalformedMessage, match=r"PID-3: holds a byte that is not utf-8, .* offset \d+"):
+    with pytest.raises(MalformedMessage, match=r"PID-3: holds a byte that is not utf-8, at offset \d+"):
         read(message.replace(b"P1^", b"P\xfc^"))
 
 

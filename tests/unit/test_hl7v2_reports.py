@@ -7,10 +7,19 @@ from datetime import UTC, datetime
 import pytest
 
 from schemas.errors import MalformedMessage, MissingIdentifier
-from schemas.events import PatientMerged, PatientUpdated, ReportAmended, ReportDrafted, ReportEvent, ReportSigned
+from schemas.events import (
+    Attachment,
+    PatientMerged,
+    PatientUnlinked,
+    PatientUpdated,
+    ReportAmended,
+    ReportDrafted,
+    ReportEvent,
+    ReportSigned,
+)
 from schemas.hl7v2.identification import Reception
 from schemas.hl7v2.message import Message
-from schemas.hl7v2.patients import merged, updated
+from schemas.hl7v2.patients import merged, unlinked, updated
 from schemas.hl7v2.reports import reports
 from schemas.hl7v2.site import Site
 from schemas.identifiers import PatientIdentifier
@@ -40,6 +49,7 @@ def oru(status: str = "F", obx: str = "", before: str = "PID|||P1^^^MPI\r") -> l
         ("A", ReportDrafted),
         ("Wet Read", ReportDrafted),
         ("", ReportDrafted),
+        ("unheard of", ReportDrafted),
     ],
 )
 def test_result_status(status: str, kind: type[ReportEvent]) -> None:
@@ -51,16 +61,75 @@ def test_result_status(status: str, kind: type[ReportEvent]) -> None:
     assert report.time == RECEIVED
 
 
+@pytest.mark.parametrize(
+    ("statuses", "kind"),
+    [
+        ("F F", ReportSigned),
+        ("U", ReportSigned),
+        ("U F", ReportSigned),
+        ("Final", ReportSigned),
+        ("F C", ReportAmended),
+        ("F D", ReportAmended),
+        ("F P", ReportDrafted),
+        ("F R", ReportDrafted),
+        ("S", ReportDrafted),
+        ("F X", ReportSigned),
+        ("O F", ReportSigned),
+        ("X", ReportDrafted),
+        ("- F", ReportSigned),
+        ("-", ReportDrafted),
+        ("Wet Read", ReportDrafted),
+        ("QQ F", ReportDrafted),
+    ],
+)
+def test_obx_11_decides_where_obr_25_says_nothing(statuses: str, kind: type[ReportEvent]) -> None:
+    told = ["Wet Read"] if statuses == "Wet Read" else statuses.replace("-", "").split(" ")
+    obx = "".join(f"OBX|{n}|TX|||line||||||{status}\r" for n, status in enumerate(told))
+    assert [type(report) for report in oru("", obx)] == [kind]
+    assert [type(report) for report in oru("P", obx)] == [ReportDrafted], "OBR-25 says it of all"
+
+
+def test_u_signs_without_sending_the_text_again() -> None:
+    [report] = oru("", "OBX|1|TX|||||||||U\r")
+    assert (type(report), report.text) == (ReportSigned, "")
+
+
+@pytest.mark.parametrize("version", ["2.3", "2.5.1", "2.8"])
+@pytest.mark.parametrize("obx", ["OBX|2|TX|&ADT||more||||||F\r", "OBX|2|TX|X&ADT||more||||||F\r", "OBX|2|TX|||more||||||{}\r"])
+@pytest.mark.parametrize("letter", ["A", "B"])
+def test_an_addendum_is_kept_apart(version: str, obx: str, letter: str) -> None:
+    whole = "OBX|1|TX|&GDT||first||||||F\r" + obx.format(letter) + "OBX|3|TX|&IMP||last||||||F\r"
+    for status, kind in (("F", ReportAmended), ("C", ReportAmended), ("P", ReportDrafted)):
+        [report] = oru(status, whole)
+        assert (type(report), report.text, report.addendum) == (kind, "first\nlast", "more")
+
+
+def test_withdrawn_lines_are_no_text() -> None:
+    [report] = oru("C", "OBX|1|TX|||right||||||F\rOBX|2|TX|||deleted||||||D\rOBX|3|TX|||of another||||||W\r")
+    assert (type(report), report.text) == (ReportAmended, "right")
+
+
 def test_text_is_the_lines_of_obx_5() -> None:
     [report] = oru(
         obx="OBX|1|TX|1||Findings:\\.br\\clear\r"
         "OBX|2|TX|1||\r"
         "OBX|3|FT|1||line one~line two & more\r"
         "OBX|4|CE|1||C65^Neoplasm^ICD\r"
-        "OBX|5|ED|1||^Application^PDF^Base64^JVBERi0x\r"
-        "OBX|6|RP|1||pointer\r"
+        "OBX|5|ED|PDF&x||^Application^PDF^Base64^JVBERi0x\r"
+        "OBX|6|RP|1||pointer&x^PACS^IM^JPEG\r"
+        "OBX|7|ED|1||^TEXT^^A^plain & readable\r"
+        "OBX|8|ED|1||^Text^text/xml^ASCII^<x/>\r"
+        "OBX|9|ED|1||^TEXT^^Base64^cGxhaW4=\r"
+        "OBX|10|RP|1||\r"
     )
-    assert report.text == "Findings:\nclear\n\nline one\nline two & more\nNeoplasm"
+    assert report.text == "Findings:\nclear\n\nline one\nline two & more\nNeoplasm\nplain & readable"
+    assert report.attachments == (
+        Attachment(data_type="ED", observation="PDF", type="Application", subtype="PDF", encoding="Base64", length=8),
+        Attachment(data_type="RP", observation="1", type="IM", subtype="JPEG", pointer="pointer"),
+        Attachment(data_type="ED", observation="1", type="TEXT", encoding="A", length=16),
+        Attachment(data_type="ED", observation="1", type="Text", subtype="text/xml", encoding="ASCII", length=4),
+        Attachment(data_type="ED", observation="1", type="TEXT", encoding="Base64", length=8),
+    )
 
 
 def test_each_group_has_the_patient_before_it() -> None:
@@ -116,3 +185,27 @@ def test_a_merge_of_nobody(segments: str, place: str) -> None:
 def test_an_update_of_nobody() -> None:
     with pytest.raises(MissingIdentifier, match="PID-3"):
         updated(reception(MSH.format("ADT^A08") + "PID|||^^^MPI\r"))
+
+
+def test_patients_are_unlinked() -> None:
+    pids = "EVN||20260101100000\rPID|||P1^^^MPI\rPV1|1\rPID|||P2^^^MPI~P3\r"
+    [event] = unlinked(reception(MSH.format("ADT^A37") + pids))
+    assert type(event) is PatientUnlinked
+    assert [one.value for one in event.patients] == ["P1"]
+    assert [one.value for one in event.prior] == ["P2", "P3"]
+    assert event.sender.occurred_at == datetime(2026, 1, 1, 10, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("pids", ["", "PID|||P1\r", "PID|||P1\rPID|||\r", "PID|||\rPID|||P2\r", "PID|||P1\rPID|||P2\rPID|||P3\r"])
+def test_an_unlinking_of_nobody(pids: str) -> None:
+    with pytest.raises(MissingIdentifier, match="PID"):
+        unlinked(reception(MSH.format("ADT^A37") + pids))
+
+
+@pytest.mark.parametrize("type", ["A18", "A34", "A40", "A47"])
+def test_merges_and_changes_of_the_identifier_list(type: str) -> None:
+    """MRG-1 holds what is no longer valid in all of them (v2.5.1 3.3.18, 3.3.34, 3.3.40, 3.3.47)."""
+    text = "EVN|A|20260101\rPID|||NEW^^^MPI||N^N\rPD1|\rMRG|OLD^^^MPI~OLDER^^^X||||||O^O\rPV1|1\r"
+    [event] = merged(reception(MSH.format(f"ADT^{type}") + text))
+    assert [one.value for one in event.patients] == ["NEW"]
+    assert [(one.value, one.assigner) for one in event.prior] == [("OLD", "MPI"), ("OLDER", "X")]

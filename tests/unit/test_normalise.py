@@ -6,6 +6,7 @@ import json
 from datetime import UTC, datetime
 
 import pytest
+from structlog.testing import capture_logs
 
 from schemas.errors import MalformedMessage, MissingIdentifier, UnsupportedMessage
 from schemas.hl7v2.site import Site
@@ -52,6 +53,7 @@ async def test_the_key_is_the_best_known_number_with_its_assigner(groups: str, k
         ("ORU^R01", "OBR|1|PL1|FI1\r", "imaging.reports", b"FI1^HOSPITAL", "report.drafted"),
         *((f"ADT^A{n}", "", "imaging.patients", b"P1^MPI", "patient.updated") for n in ("01", "04", "05", "08", "31")),
         *((f"ADT^A{n}", "MRG|P0\r", "imaging.patients", b"P1^MPI", "patient.merged") for n in ("18", "34", "40", "47")),
+        ("ADT^A37", "PID|||P0\r", "imaging.patients", b"P1^MPI", "patient.unlinked"),
     ],
 )
 async def test_reports_and_patients(type: str, segments: str, topic: str, key: bytes, event: str) -> None:
@@ -60,9 +62,34 @@ async def test_reports_and_patients(type: str, segments: str, topic: str, key: b
     assert dict(record.headers)["ce_type"].decode() == f"org.radstream.{event}.v1"
 
 
-@pytest.mark.parametrize("type", ["SIU^S12", "ADT^A03", "ORM^O02", "ACK", ""])
+@pytest.mark.parametrize("type", ["SIU^S12", "ADT^A03", "ORM^O02", "ACK", "", "DOE^JANE"])
 async def test_types_that_are_not_used(type: str) -> None:
-    assert await run(MSH.format(type)) == []
+    """The log says so, with type and place, and nothing of what may stand in their stead."""
+    told = "other" if type in ("", "DOE^JANE") else type
+    with capture_logs() as logs:
+        assert await run(MSH.format(type)) == []
+    assert logs == [{"event": "not used", "log_level": "info", "type": told, "place": "hl7.v2.raw/1/42"}]
+
+
+async def test_the_default_character_set_of_the_listener() -> None:
+    """A header of the raw record, where it is not that of the site."""
+    sent = (MSH.format("ORM^O01") + "ORC|NW|PL許\rOBR|1\r").encode("big5")
+    [order] = await normalise(Record(Place("hl7.v2.raw", 0, 0), None, sent, (("charset", b"BIG-5"),), TIMESTAMP), site=SITE)
+    assert json.loads(order.value)["placer_order_number"]["value"] == "PL許"
+    with pytest.raises(MalformedMessage, match="ORC-2"):
+        await normalise(Record(Place("hl7.v2.raw", 0, 0), None, sent, (), TIMESTAMP), site=SITE)
+    with pytest.raises(UnsupportedMessage, match="default character set"):
+        await normalise(Record(Place("hl7.v2.raw", 0, 0), None, sent, (("charset", b"KLINGON"),), TIMESTAMP), site=SITE)
+    named = sent.replace(b"|2.5.1", b"|2.5.1||||||BIG-5")
+    [order] = await normalise(Record(Place("hl7.v2.raw", 0, 0), None, named, (("charset", b"ASCII"),), TIMESTAMP), site=SITE)
+    assert json.loads(order.value)["placer_order_number"]["value"] == "PL許", "MSH-18 knows better"
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-32-le"])
+async def test_a_his_may_produce_utf_16(encoding: str) -> None:
+    record = Record(Place("hl7.v2.raw", 0, 0), None, ORDER.replace("ACC1", "山1").encode(encoding), (), TIMESTAMP)
+    [order] = await normalise(record, site=SITE)
+    assert order.key == "山1^HOSPITAL".encode()
 
 
 async def test_time_is_that_of_receipt() -> None:
@@ -98,6 +125,7 @@ async def test_the_same_record_gives_the_same_bytes() -> None:
         (MSH.format("ORM^O01") + "ORC|QQ|PL1\rOBR|1\r", UnsupportedMessage),
         (ORDER + "ORC|NW\rOBR|2\r", MissingIdentifier),
         (ORDER.replace("|2.5.1", "|2.5.1||||||KLINGON"), UnsupportedMessage),
+        (ORDER.replace("ORM^O01", "ORM^O\\XFF\\1"), MalformedMessage),
     ],
 )
 async def test_what_can_never_be_used(message: str, error: type[Exception]) -> None:
