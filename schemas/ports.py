@@ -281,7 +281,8 @@ class Correlation(Protocol):
     async def put_order(self, order: OrderEvent) -> None: ...
 
     async def orders_sharing(self, numbers: Collection[OrderNumber]) -> Sequence[OrderEvent]:
-        """All order events that carry any of the numbers, in order of arrival; those that changed an order as OrderChanged."""
+        """All order events that carry any of the numbers or replace an order that does, in order of arrival; those that changed
+        an order as OrderChanged."""
         ...
 
     async def orders_of_patients(self, patients: Collection[PatientIdentifier]) -> Sequence[OrderEvent]:

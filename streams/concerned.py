@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from schemas.events import OrderEvent
 from schemas.identifiers import AccessionNumber, PatientIdentifier
 from schemas.ports import Correlation, OrderNumber
-from streams.order_lines import Line, line_of, lines_known, speaks_of
+from streams.order_lines import Line, lines_known, lines_of, names_accession, speaks_of
 from streams.persons import Identifiers, Persons
 
 
@@ -15,17 +15,16 @@ async def orders_of_lines(
     rows: Correlation, lines: Iterable[Line], accession: AccessionNumber | None = None
 ) -> tuple[Sequence[OrderEvent], frozenset[OrderNumber]]:
     """All order events that name one of the lines, or a line that any event puts under the accession number, over any number
-    of steps, in order of arrival; and the numbers they were found by."""
+    of steps and of replacements, in order of arrival; and the numbers they were found by."""
     known = frozenset(lines)
     numbers = _numbers(known, accession)
     while True:
         events = await rows.orders_sharing(numbers)
-        under = {line_of(event) for event in events if accession is not None and event.accession_number == accession}
-        known = lines_known(known | under, events)
+        under = [event for event in events if accession is not None and names_accession(event, accession)]
+        known = lines_known(known.union(*map(lines_of, under)), events)
         more = _numbers(known, accession)
         if more <= numbers:
-            named = [event for event in events if event.accession_number == accession or speaks_of(event, known)]
-            return named, numbers
+            return [event for event in events if event in under or speaks_of(event, known)], numbers
         numbers |= more
 
 

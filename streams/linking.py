@@ -7,13 +7,14 @@ placer number for several (two filler numbers), and an event that names the plac
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from schemas.events import OrderEvent, OrderStatus, Priority
 from schemas.findings import OrderReference
 from schemas.identifiers import AccessionNumber, PatientIdentifier
 from schemas.ports import OrderNumber
+from streams.order_lines import Line, line_of, one_line
 from streams.order_of_truth import last_words
 
 
@@ -37,13 +38,33 @@ def reference_of(order: OrderEvent) -> OrderReference:
 
 
 def linked_orders(events: Sequence[OrderEvent], accession: AccessionNumber) -> tuple[LinkedOrder, ...]:
-    """The orders of the accession number; `events` in order of first arrival, each with the accession number its order has now."""
-    events = [event for event in events if event.accession_number in (accession, None)]
-    found = []
-    for reference in whole_references(map(reference_of, events)):
-        if reference.accession_number == accession:
-            found.append(_said(reference, [event for event in events if _within(reference_of(event), reference)]))
-    return tuple(found)
+    """The orders of the accession number and those that replace them, whatever number these have; `events` in order of first
+    arrival, each with the accession number that its order has now."""
+    here = [event for event in events if event.accession_number in (accession, None)]
+    found = {reference: here for reference in whole_references(map(reference_of, here)) if reference.accession_number == accession}
+    for successor in _successors(events, [_line(reference) for reference in found], accession):
+        line = line_of(successor)
+        same = [event for event in events if event is successor or one_line(line, line_of(event)) is not None]
+        for reference in whole_references(map(reference_of, same)):
+            if _within(reference_of(successor), reference):
+                found.setdefault(reference, same)
+    return tuple(
+        _said(reference, [event for event in found[reference] if _within(reference_of(event), reference)])
+        for reference in sorted(found, key=OrderReference.model_dump_json)
+    )
+
+
+def _successors(events: Sequence[OrderEvent], lines: list[Line], accession: AccessionNumber) -> Iterator[OrderEvent]:
+    """ORC-1 RO: orders that replace one of the accession number or of the lines, or that replace such an order."""
+    left = [event for event in events if event.replaces]
+    while found := [
+        event
+        for event in left
+        if any(one.accession_number == accession or any(one_line(_line(one), line) for line in lines) for one in event.replaces)
+    ]:
+        yield from found
+        left = [event for event in left if event not in found]
+        lines = [line_of(event) for event in found]
 
 
 def whole_references(references: Iterable[OrderReference]) -> tuple[OrderReference, ...]:
@@ -59,6 +80,10 @@ def whole_references(references: Iterable[OrderReference]) -> tuple[OrderReferen
                 new.append(both)
     whole = (one for one in known if not any(one != other and _within(one, other) for other in known))
     return tuple(sorted(whole, key=lambda reference: reference.model_dump_json()))
+
+
+def _line(reference: OrderReference) -> Line:
+    return reference.placer_order_number, reference.filler_order_number
 
 
 def _triple(reference: OrderReference) -> tuple[OrderNumber | None, OrderNumber | None, OrderNumber | None]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 
 from schemas.events import OrderChanged, OrderEvent, OrderStatus
 from schemas.identifiers import AccessionNumber, FillerOrderNumber, PlacerOrderNumber
@@ -26,6 +27,25 @@ def line_of(event: OrderEvent) -> Line:
     return event.placer_order_number, event.filler_order_number
 
 
+def lines_of(event: OrderEvent) -> tuple[Line, ...]:
+    """That line, and those that the order replaces (ORC-1 RO): what is known of these leads to it, and back."""
+    replaced = ((one.placer_order_number, one.filler_order_number) for one in event.replaces)
+    return tuple(line for line in (line_of(event), *replaced) if line != (None, None))
+
+
+def names_accession(event: OrderEvent, accession: AccessionNumber) -> bool:
+    """Whether the event says that its order, or one that it replaces, has this accession number."""
+    return accession in (event.accession_number, *(one.accession_number for one in event.replaces))
+
+
+def accessions_named(events: Iterable[OrderEvent]) -> Sequence[AccessionNumber]:
+    """All accession numbers of their orders, and of those that these replace; sorted."""
+    named: set[AccessionNumber | None] = set()
+    for event in events:
+        named.update((event.accession_number, *(one.accession_number for one in event.replaces)))
+    return sorted((accession for accession in named if accession is not None), key=str)
+
+
 def one_line(one: Line, other: Line) -> Line | None:
     """The line that both name: they share a number and contradict each other in none."""
     pairs = list(zip(one, other, strict=True))
@@ -37,28 +57,29 @@ def one_line(one: Line, other: Line) -> Line | None:
 def lines_known(start: Iterable[Line], events: Sequence[OrderEvent]) -> frozenset[Line]:
     """`start`, and what the events say of the same lines, over any number of steps."""
     shared: dict[object, set[Line]] = defaultdict(set)
-    for placer, filler in map(line_of, events):
-        if filler is not None:
-            shared[filler].add((placer, filler))
-        if placer is not None:
-            shared[placer, filler].add((placer, filler))
-            shared[placer].add((placer, filler))
+    beside: dict[Line, set[Line]] = defaultdict(set)
+    for event in events:
+        for line in lines_of(event):
+            placer, filler = line
+            for key in (filler, placer, (placer, filler)):
+                if key is not None:
+                    shared[key].add(line)
+            beside[line].update(lines_of(event))
     known, new = set(start), list(start)
     while new:
-        line = new.pop()
-        placer, filler = line
-        near = shared[placer] if filler is None else shared[filler] | shared[placer, None]
-        for other in near:
+        placer, filler = line = new.pop()
+        for other in shared[placer] if filler is None else shared[filler] | shared[placer, None]:
             both = one_line(line, other)
-            if both is not None and both not in known:
-                known.add(both)
-                new.append(both)
+            if both is not None:
+                more = {both, *beside[other]} - known if len(beside[other]) > 1 else {both} - known
+                known |= more
+                new += more
     return frozenset(known)
 
 
 def speaks_of(event: OrderEvent, lines: Iterable[Line]) -> bool:
-    """Whether the event names one of the lines."""
-    return any(one_line(line, line_of(event)) is not None for line in lines)
+    """Whether the event names one of the lines, or replaces it."""
+    return any(one_line(line, own) is not None for line, own in product(lines, lines_of(event)))
 
 
 def with_accession_now(events: Sequence[OrderEvent]) -> list[OrderEvent]:

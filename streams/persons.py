@@ -104,7 +104,7 @@ class Persons:
         return any(other not in self._beside.get((one, other.assigner), (other,)) for one, other in pairs)
 
     def _merge(self, event: PatientMerged) -> None:
-        if any(self._kept_apart(one, other) for one, other in product(event.patients, event.prior)):
+        if self.are_apart(named_in(event)):
             return
         for one in event.patients:
             self._into.setdefault(one, one)

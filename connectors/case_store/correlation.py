@@ -6,13 +6,14 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Table, select
+from sqlalchemy import Column, Connection, Table, select
 
 from connectors.case_store import due_items, events
 from connectors.case_store.database import Transaction
 from connectors.case_store.tables import (
     order_changes,
     order_patients,
+    order_replaced,
     orders,
     patient_words,
     patients,
@@ -47,22 +48,27 @@ class SqlCorrelation:
     async def put_order(self, order: OrderEvent) -> None:
         row = events.order_row(order)
         changes = [{"digest": row["digest"]}] if isinstance(order, OrderChanged) else []
-        await self._put_once((orders, [row]), (order_changes, changes), (order_patients, events.order_patient_rows(order)))
+        await self._put_once(
+            (orders, [row]),
+            (order_changes, changes),
+            (order_replaced, events.order_replaced_rows(order)),
+            (order_patients, events.order_patient_rows(order)),
+        )
 
     async def orders_sharing(self, numbers: Collection[OrderNumber]) -> Sequence[OrderEvent]:
         def read(connection: Connection) -> Sequence[OrderEvent]:
             found: dict[int, OrderEvent] = {}
             for kind, column in _COLUMNS:
                 found |= events.orders_where(connection, column, _texts(n for n in numbers if isinstance(n, kind)))
+            digests = _digests(connection, order_replaced.c.number, map(events.kind_and_text_of, numbers))
+            found |= events.orders_where(connection, orders.c.digest, digests)
             return [found[arrival] for arrival in sorted(found)]
 
         return await self._transaction.run(read)
 
     async def orders_of_patients(self, patients: Collection[PatientIdentifier]) -> Sequence[OrderEvent]:
         def read(connection: Connection) -> Sequence[OrderEvent]:
-            digests: set[str] = set()
-            for some in events.in_turns(_texts(patients)):
-                digests |= set(connection.scalars(select(order_patients.c.digest).where(order_patients.c.patient.in_(some))))
+            digests = _digests(connection, order_patients.c.patient, _texts(patients))
             found = events.orders_where(connection, orders.c.digest, digests)
             return [found[arrival] for arrival in sorted(found)]
 
@@ -151,6 +157,14 @@ def _study(connection: Connection, study: str) -> StudyState | None:
         return StudyState(seen)
     because = None if row.event is None else UUID(row.event)
     return StudyState(seen, Told(row.identity, row.sequence, row.topic, row.value, because))
+
+
+def _digests(connection: Connection, column: Column[Any], keys: Iterable[str]) -> set[str]:
+    """Of the order events that a look-up table finds by the keys in `column`."""
+    found: set[str] = set()
+    for some in events.in_turns(keys):
+        found |= set(connection.scalars(select(column.table.c.digest).where(column.in_(some))))
+    return found
 
 
 def _texts(numbers: Iterable[OrderNumber | PatientIdentifier]) -> list[str]:

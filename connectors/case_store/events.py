@@ -65,6 +65,22 @@ def order_patient_rows(order: OrderEvent) -> list[dict[str, Any]]:
     return [{"patient": text_of(patient), "digest": digest} for patient in order.patients]
 
 
+def order_replaced_rows(order: OrderEvent) -> list[dict[str, Any]]:
+    digest = digest_of(value_of(order))
+    numbers = {
+        number
+        for one in order.replaces
+        for number in (one.placer_order_number, one.filler_order_number, one.accession_number)
+        if number is not None
+    }
+    return [{"number": number, "digest": digest} for number in sorted(map(kind_and_text_of, numbers))]
+
+
+def kind_and_text_of(number: OrderNumber) -> str:
+    """The text of a number where all kinds stand together."""
+    return f"{type(number).__name__} {text_of(number)}"
+
+
 def orders_where(connection: Connection, column: Column[Any], keys: Iterable[str]) -> dict[int, OrderEvent]:
     """The order events whose `column` holds any of the keys, by arrival."""
     found: dict[int, OrderEvent] = {}

@@ -33,6 +33,14 @@ orders = Table(
 #: those order events that changed an order (ORC-1 XO, SC ...): the bytes of an event do not say of which class it is
 order_changes = Table("order_changes", metadata, Column("digest", String(64), primary_key=True))
 
+#: by the numbers of which other orders an order event is found: of those that it replaces (ORC-1 RO)
+order_replaced = Table(
+    "order_replaced",
+    metadata,
+    Column("number", String, primary_key=True),
+    Column("digest", String(64), primary_key=True),
+)
+
 #: by which patients an order event is found
 order_patients = Table(
     "order_patients",

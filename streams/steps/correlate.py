@@ -32,7 +32,7 @@ from streams.case_state import Answer, Policy, answer, current, patients_of, tel
 from streams.concerned import orders_of_lines, persons_around
 from streams.emission import emit_value
 from streams.linking import linked_orders, reference_of
-from streams.order_lines import line_of, with_accession_now
+from streams.order_lines import accessions_named, lines_of, with_accession_now
 from streams.persons import Identifiers, Persons, named_in
 from streams.serialised import Keys, Work, cover, keys_of, serialised
 from streams.topics import ORDERS, PATIENTS, REQUESTS, REQUESTS_STAT, RESULTS, STUDIES
@@ -101,12 +101,10 @@ async def _order(order: OrderEvent, record: Record, cases: CaseStore, policy: Po
 
     async def work(rows: Correlation, locked: Keys) -> Sequence[_Word]:
         await rows.put_order(order)
-        events, numbers = await orders_of_lines(rows, [line_of(order)])
+        events, numbers = await orders_of_lines(rows, lines_of(order))
         cover(locked, own | keys_of(numbers))
-        # also the number that the order had: its studies lose it
-        accessions = {event.accession_number for event in (*events, order) if event.accession_number is not None}
         words: list[_Word] = []
-        for accession in sorted(accessions, key=str):
+        for accession in accessions_named((*events, order)):  # also one that the order had: its studies lose it
             for state in await rows.studies_of(accession):
                 if current(state).accession_number == accession:
                     words += await _told(rows, locked, state, _Trigger(order.time, order.time, record, order.id), policy)
@@ -155,10 +153,9 @@ async def _studies_of(rows: Correlation, patients: Identifiers) -> set[StudyInst
     """All studies that name one of the patients or that have an order which does; perhaps a few more."""
     uids = set(await rows.studies_of_patients(patients))
     orders = await rows.orders_of_patients(patients)
-    known, _ = await orders_of_lines(rows, map(line_of, orders)) if orders else ((), ())
-    for accession in {order.accession_number for order in (*orders, *known)}:
-        if accession is not None:
-            uids.update(current(state).study_instance_uid for state in await rows.studies_of(accession))
+    known, _ = await orders_of_lines(rows, [line for order in orders for line in lines_of(order)]) if orders else ((), ())
+    for accession in accessions_named((*orders, *known)):
+        uids.update(current(state).study_instance_uid for state in await rows.studies_of(accession))
     return uids
 
 

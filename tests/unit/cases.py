@@ -15,12 +15,15 @@ from schemas.events import (
     OrderEvent,
     OrderPlaced,
     OrderStatus,
+    PatientMerged,
+    PatientUnlinked,
+    PatientUpdated,
     Priority,
     Sender,
     StudyCompleted,
     revision_of,
 )
-from schemas.findings import Findings
+from schemas.findings import Findings, NotAnalysedReason, OrderReference
 from schemas.identifiers import (
     NAMESPACE,
     AccessionNumber,
@@ -31,15 +34,17 @@ from schemas.identifiers import (
     SOPInstanceUID,
     StudyInstanceUID,
 )
-from schemas.ports import CaseStore, Due, Outgoing, Place, Record
+from schemas.ports import CaseStore, Due, Outgoing, PatientEvent, Place, Record
 from streams.case_state import Policy
 from streams.emission import emit
 from streams.steps.correlate import correlate, order_wait_over
-from streams.topics import ORDERS, STUDIES
+from streams.topics import ORDERS, PATIENTS, STUDIES
 
 NOON = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 JANE = PatientIdentifier(value="4711", assigner="HOSPITAL")
 JOHN = PatientIdentifier(value="0815", assigner="HOSPITAL")
+
+CaseEvent = OrderEvent | PatientEvent | StudyCompleted
 
 
 def minutes(count: float) -> datetime:
@@ -57,22 +62,62 @@ def order(
     status: OrderStatus = OrderStatus.PLACED,
     priority: Priority = Priority.ROUTINE,
     sequence_number: int | None = None,
+    changed: bool = False,
+    replaces: tuple[OrderReference, ...] = (),
 ) -> OrderEvent:
-    """`at`: minutes after noon, both occurred and received."""
+    """`at`: minutes after noon, both occurred and received; `changed`: ORC-1 XO, as every other status than placed."""
     kind: type[OrderEvent] = {OrderStatus.PLACED: OrderPlaced, OrderStatus.CANCELLED: OrderCancelled}.get(status, OrderChanged)
-    told = f"{placer} {filler} {accession} {at} {sender} {status} {sequence_number}"
+    kind = OrderChanged if changed else kind
+    told = f"{placer} {filler} {accession} {at} {sender} {status} {sequence_number} {kind.TYPE}"
     return kind(
         id=uuid5(NAMESPACE, told),
         time=minutes(at),
-        sender=Sender(
-            application=sender, facility="F", message_control_id=told, occurred_at=minutes(at), sequence_number=sequence_number
-        ),
+        sender=_sender(sender, told, at, sequence_number),
         placer_order_number=PlacerOrderNumber(value=placer, assigner="HIS") if placer else None,
         filler_order_number=FillerOrderNumber(value=filler, assigner="RIS") if filler else None,
         accession_number=AccessionNumber(value=accession, assigner="RIS") if accession else None,
         patients=patients,
         status=status,
         priority=priority,
+        replaces=replaces,
+    )
+
+
+def person(number: str, assigner: str = "HOSPITAL") -> PatientIdentifier:
+    return PatientIdentifier(value=number, assigner=assigner)
+
+
+def update(*patients: PatientIdentifier, at: float = 0, sender: str = "HIS", msh13: int | None = None) -> PatientUpdated:
+    """A08."""
+    told = f"A08 {[one.value for one in patients]} {at} {sender} {msh13}"
+    return PatientUpdated(id=uuid5(NAMESPACE, told), time=minutes(at), sender=_sender(sender, told, at, msh13), patients=patients)
+
+
+def merge(*prior: PatientIdentifier, into: Sequence[PatientIdentifier], at: float = 0, sender: str = "HIS") -> PatientMerged:
+    """A40."""
+    told = f"A40 {[one.value for one in prior]} {[one.value for one in into]} {at} {sender}"
+    return PatientMerged(
+        id=uuid5(NAMESPACE, told), time=minutes(at), sender=_sender(sender, told, at), patients=tuple(into), prior=prior
+    )
+
+
+def unlink(
+    one: Sequence[PatientIdentifier], other: Sequence[PatientIdentifier], *, at: float = 0, sender: str = "HIS"
+) -> PatientUnlinked:
+    """A37."""
+    told = f"A37 {[each.value for each in one]} {[each.value for each in other]} {at} {sender}"
+    return PatientUnlinked(
+        id=uuid5(NAMESPACE, told), time=minutes(at), sender=_sender(sender, told, at), patients=tuple(one), prior=tuple(other)
+    )
+
+
+def _sender(application: str, message_control_id: str, at: float, sequence_number: int | None = None) -> Sender:
+    return Sender(
+        application=application,
+        facility="F",
+        message_control_id=message_control_id,
+        occurred_at=minutes(at),
+        sequence_number=sequence_number,
     )
 
 
@@ -106,9 +151,9 @@ def study(
     )
 
 
-def record_of(event: OrderEvent | StudyCompleted, offset: int = 0) -> Record:
+def record_of(event: CaseEvent, offset: int = 0) -> Record:
     """As it would stand on its topic."""
-    topic = STUDIES if isinstance(event, StudyCompleted) else ORDERS
+    topic = STUDIES if isinstance(event, StudyCompleted) else ORDERS if isinstance(event, OrderEvent) else PATIENTS
     out = emit(topic, "key", event, None)
     return Record(Place(out.topic, 0, offset), out.key, out.value, out.headers, event.time)
 
@@ -131,6 +176,11 @@ def numbers(value: AnalysisRequested | Findings) -> list[str]:
     ]
 
 
+def reason(value: AnalysisRequested | Findings) -> NotAnalysedReason | None:
+    """Why not."""
+    return value.not_analysed.reason if isinstance(value, Findings) and value.not_analysed else None
+
+
 @dataclass
 class Hospital:
     """What happens in a hospital, one record after the other."""
@@ -139,14 +189,14 @@ class Hospital:
     policy: Policy = field(default_factory=Policy)
     offset: int = 0
 
-    async def happens(self, event: OrderEvent | StudyCompleted) -> list[Outgoing]:
+    async def happens(self, event: CaseEvent) -> list[Outgoing]:
         self.offset += 1
         return list(await correlate(record_of(event, self.offset), cases=self.cases, policy=self.policy))
 
-    async def answers(self, event: OrderEvent | StudyCompleted) -> list[AnalysisRequested | Findings]:
+    async def answers(self, event: CaseEvent) -> list[AnalysisRequested | Findings]:
         return [said(out) for out in await self.happens(event)]
 
-    async def answer(self, event: OrderEvent | StudyCompleted) -> AnalysisRequested | Findings:
+    async def answer(self, event: CaseEvent) -> AnalysisRequested | Findings:
         (one,) = await self.answers(event)
         return one
 

@@ -12,11 +12,11 @@ import pytest
 from connectors.case_store import SqlCaseStore
 from schemas.errors import MalformedMessage, MissingIdentifier, UnsupportedMessage
 from schemas.events import AnalysisRequested, OrderStatus, Priority
-from schemas.findings import Findings, NotAnalysedReason
+from schemas.findings import NotAnalysedReason
 from schemas.identifiers import AccessionNumber, PatientIdentifier
 from streams.case_state import Policy
 from streams.steps.correlate import correlate, order_wait_over
-from tests.unit.cases import JANE, JOHN, Hospital, minutes, numbers, order, record_of, said, study
+from tests.unit.cases import JANE, JOHN, Hospital, minutes, numbers, order, reason, record_of, said, study
 
 
 @pytest.fixture
@@ -24,10 +24,6 @@ async def hospital(tmp_path: Path) -> AsyncIterator[Hospital]:
     store = SqlCaseStore(f"sqlite:///{tmp_path / 'cases.db'}")
     yield Hospital(store)
     await store.close()
-
-
-def reason(value: AnalysisRequested | Findings) -> NotAnalysedReason | None:
-    return value.not_analysed.reason if isinstance(value, Findings) and value.not_analysed else None
 
 
 # ------------------------------------------------------------------------------------------------------ order and study
