@@ -20,6 +20,7 @@ need orthanc program Orthanc
 need orthanc-dicomweb test -e /usr/share/orthanc/plugins/libOrthancDicomWeb.so
 need dcmtk program storescu
 need docker-compose program docker-compose
+need openssl program openssl
 
 [ ${#missing[@]} -eq 0 ] && exit 0
 

@@ -9,10 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
+import structlog
+
 from connectors.mllp.dialogue import Dialogue, Received
 from connectors.mllp.framing import Frame, FrameDecoder, Garbage
 from connectors.mllp.gathering import Gathering
 from schemas.ports import Clock
+
+log = structlog.get_logger()
 
 #: how long an end block waits for its carriage return
 _CARRIAGE_RETURN_WAIT_S = 0.5
@@ -21,12 +25,15 @@ _CARRIAGE_RETURN_WAIT_S = 0.5
 @dataclass(frozen=True, slots=True)
 class Limits:
     """`frame`: largest message in bytes. `waiting` messages or `waiting_bytes` unanswered on one connection stop its
-    reading. `storing_s`: seconds from receipt until AE."""
+    reading. `storing_s`: seconds from receipt until AE; `frame_s`: from the first byte of a frame to its last; `idle_s`: without
+    a byte until the connection is closed, None: never."""
 
     frame: int = 20 * 1024 * 1024
     waiting: int = 1000
     waiting_bytes: int = 32 * 1024 * 1024
     storing_s: float = 5.0
+    frame_s: float = 30.0
+    idle_s: float | None = None
 
 
 class Connection(asyncio.Protocol):
@@ -45,6 +52,8 @@ class Connection(asyncio.Protocol):
         self._waiting_bytes = 0
         self._under_way = False
         self._late_end: asyncio.TimerHandle | None = None
+        self._watch: asyncio.TimerHandle | None = None
+        self._holds = False
         self._reading = True
         self._writable = True
         self._unwritten: list[bytes] = []
@@ -59,12 +68,18 @@ class Connection(asyncio.Protocol):
         host, port, *_ = transport.get_extra_info("peername") or ("gone", 0)  # it may have left before we looked
         self.peer = f"{host}:{port}"
         self._connections.add(self)
+        self._since = self._loop.time()
+        self._look_at(self._since)
 
     def data_received(self, data: bytes) -> None:
         if self._late_end is not None:
             self._late_end.cancel()
             self._late_end = None
-        self._take(self._decoder.feed(data))
+        items = self._decoder.feed(data)
+        if items or not self._holds:
+            self._since = self._loop.time()
+        self._holds = self._decoder.waiting > 0
+        self._take(items)
         if self._decoder.awaits_carriage_return:
             self._late_end = self._loop.call_later(_CARRIAGE_RETURN_WAIT_S, self._end_frame)
 
@@ -72,7 +87,7 @@ class Connection(asyncio.Protocol):
         """The peer writes no more but may still read: keep the transport until everything is answered."""
         self._end_frame()
         self._end()
-        return True
+        return self._transport.get_extra_info("sslcontext") is None  # TLS is closed for both sides at once
 
     def connection_lost(self, exception: Exception | None) -> None:
         """What was received whole is stored all the same; the sender, without an answer, sends it again: harmless."""
@@ -124,6 +139,7 @@ class Connection(asyncio.Protocol):
 
     def _end_frame(self) -> None:
         self._late_end = None
+        self._holds = False
         self._take(self._decoder.close())
 
     def _take(self, items: Sequence[Frame | Garbage]) -> None:
@@ -134,9 +150,8 @@ class Connection(asyncio.Protocol):
             for one in self._dialogue.received(item, self.peer, at):
                 self._waiting.append((one, now))
                 self._waiting_bytes += len(one.content)
-        if self._full and self._reading and not self._transport.is_closing():
-            self._reading = False
-            self._transport.pause_reading()
+        if self._full:
+            self._read_no_more()
         self._announce()
 
     @property
@@ -151,6 +166,7 @@ class Connection(asyncio.Protocol):
         """A peer that does not read its answers is neither stored for nor read from."""
         if not (self._full or self._ending or self._reading or self._unwritten or self._transport.is_closing()):
             self._reading = True
+            self._since = self._loop.time()  # what stood still meanwhile was not the peer's fault
             self._transport.resume_reading()
         self._announce()
         self._end_when_done()
@@ -162,20 +178,60 @@ class Connection(asyncio.Protocol):
     def _end_when_done(self) -> None:
         if self._ending and not (self._waiting or self._unwritten):
             self._transport.close()
-            self._connections.discard(self)
+            self._gone()
             self._done.set()
+
+    def _gone(self) -> None:
+        self._connections.discard(self)
+        for timer in (self._late_end, self._watch):
+            if timer is not None:
+                timer.cancel()
+
+    # ------------------------------------------------------------------------------------------------------- time-outs
+
+    def _look_at(self, now: float) -> None:
+        """`_since`: when what is held began to come, else when the last byte came. Looked at once in `frame_s` at least, so
+        that nothing is to be done for each message, and no frame begins and lasts too long between two looks."""
+        limit = self._limits.frame_s if self._holds else self._limits.idle_s
+        at_rest = self._reading and (self._holds or not self._waiting)
+        left = self._since + limit - now if limit is not None and at_rest else self._limits.frame_s
+        if left > 0:
+            self._watch = self._loop.call_later(min(left, self._limits.frame_s), self._look)
+        else:
+            self._time_out()
+
+    def _look(self) -> None:
+        if not self._ending:
+            self._look_at(self._loop.time())
+
+    def _time_out(self) -> None:
+        held = self._decoder.close()
+        if self._holds and not held:  # blanks between two frames
+            self._holds = False
+            self._look()
+            return
+        if held:
+            log.warning("a frame did not end in time, the connection is closed", peer=self.peer, seconds=self._limits.frame_s)
+        else:
+            log.info("an idle connection is closed", peer=self.peer, seconds=self._limits.idle_s)
+        self._take(held)
+        self._read_no_more()
+        self._end()
+
+    def _read_no_more(self) -> None:
+        if self._reading and not self._transport.is_closing():
+            self._reading = False
+            self._transport.pause_reading()
 
     async def stop(self) -> None:
         """Answers what is here, then closes. A frame that is not whole is not answered, so its sender keeps it."""
         if self._late_end is not None:
             self._late_end.cancel()
         self._decoder = FrameDecoder(self._limits.frame)
-        if self._reading and not self._transport.is_closing():
-            self._reading = False
-            self._transport.pause_reading()
+        self._read_no_more()
         self._end()
         await self._done.wait()
 
     def abort(self) -> None:
         self._transport.abort()
-        self._connections.discard(self)
+        self._gone()

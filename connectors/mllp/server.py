@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import socket
+
+import structlog
 
 from connectors.mllp.connection import Connection, Limits
 from connectors.mllp.dialogue import Dialogue
+from connectors.mllp.door import Door
 from connectors.mllp.gathering import Gathering, Store
 from connectors.mllp.loopback import require_loopback
 from schemas.errors import SettingsInvalid
 from schemas.ports import Clock
+
+log = structlog.get_logger()
+
+_BACKLOG = 1024
+#: descriptors or memory are used up
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_EXHAUSTED_S = 1.0
 
 
 class MllpServer:
@@ -25,15 +37,18 @@ class MllpServer:
         allow_plaintext_beyond_loopback: bool = False,
         limits: Limits | None = None,
         dialogue: Dialogue | None = None,
+        door: Door | None = None,
     ) -> None:
-        """`port` 0: any free one, see `port` after `start`. Raises SettingsInvalid for a host beyond loopback, unless allowed
-        in as many words."""
-        if not allow_plaintext_beyond_loopback:
+        """`port` 0: any free one, see `port` after `start`. Raises SettingsInvalid for a host beyond loopback without TLS,
+        unless allowed in as many words."""
+        self.door = door or Door()
+        if not (allow_plaintext_beyond_loopback or self.door.tls):
             require_loopback(host, "MLLP listener")
         self._store = store
         self._host = host
         self._port = port
-        self._server: asyncio.Server | None = None
+        self._sockets: list[socket.socket] = []
+        self._accepting: list[asyncio.Task[None]] = []
         self._clock = clock
         self._dialogue = dialogue or Dialogue()
         self.limits = limits or Limits()
@@ -46,27 +61,50 @@ class MllpServer:
     async def start(self) -> None:
         """Raises SettingsInvalid when the address cannot be bound."""
         loop = asyncio.get_running_loop()
-        gathering = Gathering(self._store, self.limits.storing_s)
+        self._gathering = Gathering(self._store, self.limits.storing_s)
         try:
-            self._server = await loop.create_server(
-                lambda: Connection(self._dialogue, gathering, self._clock, self.limits, self.connections),
-                self._host,
-                self._port,
-                reuse_address=True,
-                backlog=1024,
-            )
+            for family, *_, address in await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM):
+                self._sockets.append(socket.create_server(address[:2], family=family, backlog=_BACKLOG))
         except OSError as error:
+            self._close()
             raise SettingsInvalid(
                 "listen", f"{self._host}:{self._port}", f"the address cannot be bound: {error.strerror}"
             ) from None
-        self._gathering = gathering
-        self._port = self._server.sockets[0].getsockname()[1]
+        self._port = self._sockets[0].getsockname()[1]
+        for listening in self._sockets:
+            listening.setblocking(False)
+            self._accepting.append(loop.create_task(self._accept(listening)))
+
+    async def _accept(self, listening: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                peer, address = await loop.sock_accept(listening)
+            except OSError as error:
+                if error.errno in _EXHAUSTED:
+                    log.error("no connection can be accepted at the moment", error=error.strerror)  # noqa: TRY400
+                    await asyncio.sleep(_EXHAUSTED_S)  # until others are closed, of which nobody tells
+            else:
+                self.door.open(peer, address, self._connection, self.connections)
+
+    def _connection(self) -> Connection:
+        return Connection(self._dialogue, self._gathering, self._clock, self.limits, self.connections)
+
+    def _close(self) -> None:
+        for accepting in self._accepting:
+            accepting.cancel()
+        for listening in self._sockets:
+            listening.close()
+        self._accepting, self._sockets = [], []
 
     async def stop(self, within_s: float = 8.0) -> None:
         """Accepts nothing more, answers what has been received, closes; after `within_s` without answers."""
-        if self._server is None:
+        if not self._sockets:
             return
-        self._server.close()
+        accepting = self._accepting
+        self._close()
+        self.door.close()
+        await asyncio.wait(accepting)
         connections = list(self.connections)
         if connections:
             stopping = [asyncio.create_task(connection.stop()) for connection in connections]
@@ -76,4 +114,3 @@ class MllpServer:
             for connection in list(self.connections):
                 connection.abort()
         self._gathering.abort()
-        self._server = None
