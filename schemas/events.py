@@ -243,6 +243,33 @@ BUNDLE_TYPE = "org.radstream.findings.fhir-r4-bundle.v1"
 RAW_MESSAGE_TYPE = "org.radstream.hl7v2.received.v1"
 
 
+#: of an application answer (ER7) on hl7.v2.acknowledgements
+ACKNOWLEDGEMENT_TYPE = "org.radstream.hl7v2.acknowledgement.v1"
+
+
+class ErrorCondition(BaseModel):
+    """One ERR segment (HL7 v2.5.1 2.15.5): ERR-3 `code` and `text` of table 0357, ERR-2 `location` as
+    segment^sequence^field^repetition^component ("" for the whole message), ERR-8 `message`: what to know or do."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    code: str
+    text: str
+    location: str = ""
+    message: str = ""
+
+
+class MessageRejected(Event):
+    """What the sender of a message on `hl7.v2.raw` would have been told over MLLP. `code` is MSA-1, `message_control_id` the
+    sender's MSH-10 ("" when none could be read), `place` topic/partition/offset of the message."""
+
+    TYPE: ClassVar[str] = "org.radstream.hl7v2.rejected.v1"
+    message_control_id: str
+    code: Literal["AE", "AR"]
+    conditions: tuple[ErrorCondition, ...]
+    place: str
+
+
 class DeliveryAcknowledged(Event):
     """What a destination now holds of a study."""
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from enum import StrEnum
 from typing import Protocol, TypeVar
 
 import structlog
 
 from schemas.errors import ModelFailed, NotYet, RadstreamError, Refused, Rejected, Unavailable
-from schemas.ports import Clock, Due, EventLog, Record, Step
+from schemas.ports import Clock, Due, EventLog, Outgoing, Record, Step
 from streams.dead_letter import dead_letter
 from streams.due import MAX_ATTEMPTS, PARKED_BY, attempts_of, park
 
@@ -54,10 +54,15 @@ def _ignore(state: str, reason: str = "") -> None:
     """Health of a guard that nobody watches."""
 
 
+def _tell_nobody(record: Record, error: Exception) -> Sequence[Outgoing]:
+    return []
+
+
 class Guard:
     """Callable on one record at a time or several at once; `stop` ends a pause.
 
     `health` is told "paused" with a reason when a dependency is down and "ready" when it is back (see streams.health).
+    `refusal` says what is written together with a dead letter: what the sender of the record is told.
     Pauses grow from `first_pause_s` to `longest_pause_s`, in seconds."""
 
     def __init__(
@@ -70,6 +75,7 @@ class Guard:
         stop: asyncio.Event,
         *,
         health: Callable[[str, str], None] = _ignore,
+        refusal: Callable[[Record, Exception], Sequence[Outgoing]] = _tell_nobody,
         first_pause_s: float = 0.2,
         longest_pause_s: float = 10.0,
     ) -> None:
@@ -80,6 +86,7 @@ class Guard:
         self._clock = clock
         self._stop = stop
         self._health = health
+        self._refusal = refusal
         self._first_pause_s = first_pause_s
         self._longest_pause_s = longest_pause_s
         self._unexpected = 0
@@ -129,7 +136,8 @@ class Guard:
 
     async def _dead_letter(self, record: Record, error: Exception, reason: str) -> Outcome:
         letter = dead_letter(record, self.name, error, attempts_of(record) + 1)
-        await self._available(record, lambda: self._log.append([letter]))
+        told = self._refusal(record, error)
+        await self._available(record, lambda: self._log.append([letter, *told]))
         logger.error("dead letter", step=self.name, place=str(record.place), error=type(error).__name__, reason=reason)
         return Outcome.DEAD_LETTER
 

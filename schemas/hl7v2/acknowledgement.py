@@ -30,12 +30,13 @@ class AcknowledgementCode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """What is wrong: table 0357, and where: ERR-2 as segment^sequence^field^repetition^component ("" for the whole message).
-    `text` is our own words, never the sender's."""
+    """What is wrong: `code` and `text` of table 0357, and where: ERR-2 as segment^sequence^field^repetition^component ("" for the
+    whole message). `message` tells a person more (ERR-8), in our own words, never the sender's."""
 
     code: str
     text: str
     location: str = ""
+    message: str = ""
 
 
 #: table 0357
@@ -83,7 +84,7 @@ def acknowledge(header: Header | None, code: AcknowledgementCode, at: datetime, 
     if conditions:
         segments += _errors(conditions, mark.field, component, mark.subcomponent) if modern else ()
         if not modern:  # ERR-1 is hard to read for many; MSA-3, deprecated by 2.4, is what older receivers show
-            segments[-1] += field + conditions[0].text
+            segments[-1] += field + _plain(conditions[0].message or conditions[0].text, field)
             segments += [_error_location(conditions, told)]
     text = "\r".join(segments) + "\r"
     if "\x1c\r" in text:  # an end block: a sender's field may end with its first byte
@@ -92,11 +93,20 @@ def acknowledge(header: Header | None, code: AcknowledgementCode, at: datetime, 
 
 
 def _errors(conditions: Sequence[Condition], field: str, component: str, subcomponent: str) -> list[str]:
-    """ERR, from 2.5 on (2.15.5): ERR-2 ERL, ERR-3 CWE of table 0357, ERR-4 severity."""
-    return [
-        field.join(("ERR", "", one.location.replace("^", component), component.join((one.code, one.text, "HL70357")), "E"))
-        for one in conditions
-    ]
+    """ERR, from 2.5 on (2.15.5): ERR-2 ERL, ERR-3 CWE of table 0357, ERR-4 severity, ERR-8 user message."""
+    told = []
+    for one in conditions:
+        coded = component.join((one.code, one.text, "HL70357"))
+        fields = ["ERR", "", one.location.replace("^", component), coded, "E"]
+        if one.message:
+            fields += ["", "", "", _plain(one.message, field + component + subcomponent)]
+        told.append(field.join(fields))
+    return told
+
+
+def _plain(text: str, marks: str) -> str:
+    """Our own words without what the sender uses as a separator, or what is no character of ASCII."""
+    return "".join(" " if one in marks or not " " <= one <= "~" else one for one in text)
 
 
 def _error_location(conditions: Sequence[Condition], header: Header) -> str:

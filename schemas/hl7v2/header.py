@@ -38,10 +38,14 @@ class Header:
         parts = first.split(self.separators.component or "\0")
         return parts[component - 1] if component <= len(parts) else ""
 
-    def sender_key(self, default_charset: str) -> str:
-        """MSH-3|MSH-4 in the message's own character set: the key of the sender on the log."""
+    def text(self, number: int, default_charset: str) -> str:
+        """A field, stripped, in the message's own character set (MSH-18)."""
         try:
             codec = codec_of(self.field(18), default_charset, self.separators.repetition or "~")
         except UnsupportedMessage:
-            codec = "latin-1"  # a key all the same: the normaliser refuses the message, with its bytes kept
-        return "|".join(decode(self.field(number).strip().encode("latin-1"), codec)[0] for number in (3, 4))
+            codec = "latin-1"  # a text all the same: the normaliser refuses the message, with its bytes kept
+        return decode(self.field(number).strip().encode("latin-1"), codec)[0]
+
+    def sender_key(self, default_charset: str) -> str:
+        """MSH-3|MSH-4 in the message's own character set: the key of the sender on the log."""
+        return f"{self.text(3, default_charset)}|{self.text(4, default_charset)}"

@@ -121,6 +121,21 @@ async def test_what_can_never_be_done_is_a_dead_letter(kind: type[RadstreamError
     assert await house.guard(record(1)) is Outcome.DONE
 
 
+async def test_what_the_sender_is_told_is_written_with_the_dead_letter_and_only_then() -> None:
+    for failure, outcome in ((error(MalformedMessage), Outcome.DEAD_LETTER), (ValueError(SECRET), Outcome.DEAD_LETTER)):
+        house, asked = House(failure), []
+
+        def refusal(refused: Record, why: Exception, asked: list[Exception] = asked) -> Sequence[Outgoing]:
+            asked.append(why)
+            return [Outgoing(OUT, refused.key, b"told")]
+
+        house.guard._refusal = refusal
+        assert await house.guard(record()) is outcome
+        assert (house.written(), len(house.letters()), asked) == ([b"told"], 1, [failure])
+        assert await house.guard(record(1)) is Outcome.DONE
+        assert asked == [failure]
+
+
 async def test_what_another_reader_parked_is_not_done_again() -> None:
     house = House()
     assert await house.guard(record(**{"parked-by": "another", "attempts": "14"})) is Outcome.DONE
