@@ -108,5 +108,6 @@ def _roles(settings: Settings) -> list[Examined]:
             rows.append(Examined(role, False, "does not run", f"see {settings.run_folder / role.replace(' ', '-')}.log"))
         else:
             state = f"{health.state} {health.reason}".strip()
-            rows.append(Examined(role, health.state == "ready", state, "it goes on by itself when that answers"))
+            advice = "it works, but a person must act" if health.state == "ready" else "it goes on by itself when that answers"
+            rows.append(Examined(role, health.state == "ready" and not health.reason, state, advice))
     return rows

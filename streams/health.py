@@ -12,7 +12,7 @@ from pathlib import Path
 
 from schemas.errors import SettingsInvalid
 
-#: starting -> ready <-> paused (a dependency is down; nothing is lost)
+#: starting -> ready <-> paused (a dependency is down; nothing is lost). Ready with a reason: it works, but a person must act
 STATES = ("starting", "ready", "paused")
 
 

@@ -5,18 +5,23 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
 from connectors.mllp.client import MllpClient
 from connectors.mllp.framing import frame
+from connectors.mllp.server import MllpServer
+from schemas.errors import SettingsInvalid
 from schemas.hl7v2.site import Site
 from streams.clock import SystemClock
-from streams.health import Health, read_health
-from streams.listen import listen, listener
-from streams.listener_settings import MllpSettings
+from streams.health import Health, RoleHealth, read_health
+from streams.listen import Wellbeing, listen, listener
+from streams.listener_settings import ListenerSettings, MllpSettings
 from streams.settings import SiteSettings
 from streams.topics import DEAD_LETTERS, HL7_RAW
 from tests.contract.fake_event_log import FakeEventLog
@@ -29,21 +34,25 @@ def event_log() -> FakeEventLog:
     return FakeEventLog(HL7_RAW.name, DEAD_LETTERS.name)
 
 
-async def send(event_log: FakeEventLog, *messages: bytes) -> list[str]:
+@asynccontextmanager
+async def listening(event_log: FakeEventLog, folder: Path, **settings: Any) -> AsyncIterator[MllpServer]:
     # port 0 is no setting: the listener of a test takes any free one
-    server = listener(
-        event_log, SystemClock(), MllpSettings.model_construct(**{**MllpSettings().model_dump(), "port": 0}), SiteSettings()
-    )
+    one = ListenerSettings.model_construct(**{**ListenerSettings().model_dump(), "port": 0, **settings})
+    server = listener(event_log, SystemClock(), one, SiteSettings(), Wellbeing(Health(folder, "listen")))
     await server.start()
     try:
-        async with MllpClient("127.0.0.1", server.port) as client:
-            return [(await client.send(message)).code for message in messages]
+        yield server
     finally:
         await server.stop()
 
 
-async def test_a_message_is_on_the_log_byte_for_byte(event_log: FakeEventLog) -> None:
-    assert await send(event_log, MESSAGE) == ["AA"]
+async def send(event_log: FakeEventLog, folder: Path, *messages: bytes, **settings: Any) -> list[str]:
+    async with listening(event_log, folder, **settings) as server, MllpClient("127.0.0.1", server.port) as client:
+        return [(await client.send(message)).code for message in messages]
+
+
+async def test_a_message_is_on_the_log_byte_for_byte(event_log: FakeEventLog, tmp_path: Path) -> None:
+    assert await send(event_log, tmp_path, MESSAGE) == ["AA"]
     [record] = event_log.records(HL7_RAW.name)
     assert record.value == MESSAGE
     assert record.key == b"RIS^1.2^ISO|H"
@@ -54,17 +63,17 @@ async def test_a_message_is_on_the_log_byte_for_byte(event_log: FakeEventLog) ->
     assert event_log.records(DEAD_LETTERS.name) == []
 
 
-async def test_a_resend_has_the_same_id_and_other_bytes_another(event_log: FakeEventLog) -> None:
-    assert await send(event_log, MESSAGE, MESSAGE, MESSAGE + b"ZZZ|1\n") == ["AA"] * 3
+async def test_a_resend_has_the_same_id_and_other_bytes_another(event_log: FakeEventLog, tmp_path: Path) -> None:
+    assert await send(event_log, tmp_path, MESSAGE, MESSAGE, MESSAGE + b"ZZZ|1\n") == ["AA"] * 3
     first, again, other = (record.header("ce_id") for record in event_log.records(HL7_RAW.name))
     assert first == again != other
 
 
-async def test_a_broker_that_is_away(event_log: FakeEventLog) -> None:
+async def test_a_broker_that_is_away(event_log: FakeEventLog, tmp_path: Path) -> None:
     event_log.away = True
-    assert await send(event_log, MESSAGE) == ["AE"]
+    assert await send(event_log, tmp_path, MESSAGE) == ["AE"]
     event_log.away = False
-    assert await send(event_log, MESSAGE) == ["AA"]
+    assert await send(event_log, tmp_path, MESSAGE) == ["AA"]
 
 
 def test_a_charset_that_nobody_reads_cannot_be_set() -> None:
@@ -72,17 +81,28 @@ def test_a_charset_that_nobody_reads_cannot_be_set() -> None:
         Site(default_assigner="HOSPITAL", default_charset="KLINGON")
 
 
-async def test_garbage_is_a_dead_letter(event_log: FakeEventLog) -> None:
-    server = listener(
-        event_log, SystemClock(), MllpSettings.model_construct(**{**MllpSettings().model_dump(), "port": 0}), SiteSettings()
-    )
-    await server.start()
-    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
-    writer.write(frame(b"\x00garbage\xff"))
-    answer = await reader.readuntil(b"\x1c\r")
-    assert b"\rMSA|AR|\r" in answer
-    writer.close()
-    await server.stop()
+async def test_a_listener_has_a_character_set_of_its_own(event_log: FakeEventLog, tmp_path: Path) -> None:
+    """For an empty MSH-18; the record says so, because the normaliser does not know the listener."""
+    message = "MSH|^~\\&|RIS|放射科|||20260101||ORM^O01|C1|P|2.5.1\r".encode("big5")
+    assert await send(event_log, tmp_path, message, default_charset="BIG-5") == ["AA"]
+    assert await send(event_log, tmp_path, message) == ["AA"]
+    own, site = event_log.records(HL7_RAW.name)
+    assert (own.key, own.header("charset")) == ("RIS|放射科".encode(), "BIG-5")
+    assert site.header("charset") is None
+
+
+async def test_a_message_over_the_limit_of_its_listener(event_log: FakeEventLog, tmp_path: Path) -> None:
+    assert await send(event_log, tmp_path, MESSAGE, size_limit=len(MESSAGE) - 1) == ["AR"]
+    assert await send(event_log, tmp_path, MESSAGE, size_limit=len(MESSAGE)) == ["AA"]
+
+
+async def test_garbage_is_a_dead_letter(event_log: FakeEventLog, tmp_path: Path) -> None:
+    async with listening(event_log, tmp_path) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(frame(b"\x00garbage\xff"))
+        answer = await reader.readuntil(b"\x1c\r")
+        assert b"\rMSA|AR|\r" in answer
+        writer.close()
     [letter] = event_log.records(DEAD_LETTERS.name)
     assert letter.value == b"\x00garbage\xff"
     told = {name: letter.header(name) for name in ("topic", "step", "error", "reason", "ce_type")}
@@ -96,30 +116,63 @@ async def test_garbage_is_a_dead_letter(event_log: FakeEventLog) -> None:
     assert event_log.records(HL7_RAW.name) == []
 
 
-async def test_the_role_is_ready_says_when_the_log_is_away_and_stops(
-    event_log: FakeEventLog, tmp_path: Path, unused_tcp_port: int
-) -> None:
-    def state() -> str | None:
-        found = read_health(tmp_path).get("listen")
-        return found.state if found else None
+async def until(folder: Path, state: str) -> RoleHealth:
+    async with asyncio.timeout(10):
+        while (found := read_health(folder).get("listen")) is None or found.state != state:
+            await asyncio.sleep(0.01)  # a file gives no event
+    return found
 
+
+async def test_the_role_is_ready_says_when_the_log_is_away_and_stops(
+    event_log: FakeEventLog, tmp_path: Path, unused_tcp_port_factory: Callable[[], int]
+) -> None:
+    first, second = unused_tcp_port_factory(), unused_tcp_port_factory()
+    settings = MllpSettings(port=first, listeners=(ListenerSettings(port=second),))
     stop, health = asyncio.Event(), Health(tmp_path, "listen")
-    settings = MllpSettings(port=unused_tcp_port)
     role = asyncio.create_task(listen(event_log, SystemClock(), settings, SiteSettings(), stop, health))
-    async with asyncio.timeout(5):
-        while state() != "ready":
-            await asyncio.sleep(0.01)
-    async with MllpClient("127.0.0.1", unused_tcp_port) as client:
+    await until(tmp_path, "ready")
+    async with MllpClient("127.0.0.1", first) as one, MllpClient("127.0.0.1", second) as other:
+        assert (await one.send(MESSAGE)).code == "AA"
         event_log.away = True
-        assert (await client.send(MESSAGE)).code == "AE"
-        assert state() == "paused"
+        assert (await other.send(MESSAGE)).code == "AE"
+        assert (await until(tmp_path, "paused")).reason.startswith(f"127.0.0.1:{second}: ")
         event_log.away = False
-        assert (await client.send(MESSAGE)).code == "AA"
-        assert state() == "ready"
+        assert (await other.send(MESSAGE)).code == "AA"
+        assert (await until(tmp_path, "ready")).reason == ""
     stop.set()
     await asyncio.wait_for(role, 5)
-    [record] = event_log.records(HL7_RAW.name)
-    assert record.value == MESSAGE
+    assert [record.value for record in event_log.records(HL7_RAW.name)] == [MESSAGE, MESSAGE]
+    for port in (first, second):
+        with pytest.raises(OSError):
+            await asyncio.open_connection("127.0.0.1", port)
+
+
+async def test_all_listen_or_none(event_log: FakeEventLog, tmp_path: Path, unused_tcp_port_factory: Callable[[], int]) -> None:
+    free, taken = unused_tcp_port_factory(), unused_tcp_port_factory()
+    settings = MllpSettings(port=free, listeners=(ListenerSettings(port=taken),))
+    occupied = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", taken)
+    async with occupied:
+        with pytest.raises(SettingsInvalid, match=f"127.0.0.1:{taken}: the address cannot be bound"):
+            await listen(event_log, SystemClock(), settings, SiteSettings(), asyncio.Event(), Health(tmp_path, "listen"))
+    with pytest.raises(OSError):
+        await asyncio.open_connection("127.0.0.1", free)
+
+
+def test_an_alarm_of_one_listener_is_told_while_all_go_on(tmp_path: Path) -> None:
+    wellbeing = Wellbeing(Health(tmp_path, "listen"))
+
+    def told() -> tuple[str, str]:
+        health = read_health(tmp_path)["listen"]
+        return health.state, health.reason
+
+    wellbeing.alarm("10.0.0.1:2576", "old certificate")
+    assert told() == ("ready", "10.0.0.1:2576: old certificate")
+    wellbeing.away("10.0.0.1:2577", "no broker")
+    assert told() == ("paused", "10.0.0.1:2577: no broker")
+    wellbeing.stored("10.0.0.1:2577")
+    assert told() == ("ready", "10.0.0.1:2576: old certificate")
+    wellbeing.alarm("10.0.0.1:2576", "")
+    assert told() == ("ready", "")
 
 
 def test_the_listener_is_light() -> None:
