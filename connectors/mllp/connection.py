@@ -11,7 +11,7 @@ from typing import cast
 
 import structlog
 
-from connectors.mllp.dialogue import Dialogue, Received
+from connectors.mllp.dialogue import Converse, Received
 from connectors.mllp.framing import Frame, FrameDecoder, Garbage
 from connectors.mllp.gathering import Gathering
 from schemas.ports import Clock
@@ -40,9 +40,9 @@ class Connection(asyncio.Protocol):
     """The connection is one of `connections` as long as it has anything to do."""
 
     def __init__(
-        self, dialogue: Dialogue, gathering: Gathering, clock: Clock, limits: Limits, connections: set[Connection]
+        self, converse: Converse, gathering: Gathering, clock: Clock, limits: Limits, connections: set[Connection]
     ) -> None:
-        self._dialogue = dialogue
+        self._converse = converse
         self._gathering = gathering
         self._clock = clock
         self._limits = limits
@@ -67,6 +67,7 @@ class Connection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         host, port, *_ = transport.get_extra_info("peername") or ("gone", 0)  # it may have left before we looked
         self.peer = f"{host}:{port}"
+        self._dialogue = self._converse(self.peer, self._write)
         self._connections.add(self)
         self._since = self._loop.time()
         self._look_at(self._since)
@@ -128,14 +129,18 @@ class Connection(asyncio.Protocol):
             one, _ = self._waiting.popleft()
             self._waiting_bytes -= len(one.content)
             answers.append(self._dialogue.answer(one, stored))
-        if not self._transport.is_closing():
-            if self._writable:
-                self._transport.write(b"".join(answers))
-            else:
-                self._unwritten += answers
+        self._write(b"".join(answers))
         self._go_on()
 
     # ----------------------------------------------------------------------------------------------------- our own part
+
+    def _write(self, answers: bytes) -> None:
+        if self._transport.is_closing() or not answers:
+            return
+        if self._writable:
+            self._transport.write(answers)
+        else:
+            self._unwritten.append(answers)
 
     def _end_frame(self) -> None:
         self._late_end = None
@@ -183,6 +188,7 @@ class Connection(asyncio.Protocol):
 
     def _gone(self) -> None:
         self._connections.discard(self)
+        self._dialogue.close()
         for timer in (self._late_end, self._watch):
             if timer is not None:
                 timer.cancel()

@@ -21,6 +21,8 @@ from schemas.hl7v2.header import Header
 
 log = structlog.get_logger()
 
+Write = Callable[[bytes], None]
+
 #: MLLP release 2 (HL7 Transport, 4.3): "this block is safe with me", "it is not"
 COMMIT, NO_COMMIT = b"\x06", b"\x15"
 
@@ -64,16 +66,11 @@ class Dialogue:
     """Takes frames and answers them in the same order. `write` sends an application answer that comes later; it finds its way
     here through `conversations`. To be closed with the connection."""
 
-    def __init__(
-        self,
-        terms: Terms | None = None,
-        conversations: Conversations | None = None,
-        write: Callable[[bytes], None] = lambda answer: None,
-    ) -> None:
-        self._terms = terms or Terms()
-        self._conversations = conversations or Conversations("nobody")
+    def __init__(self, terms: Terms, conversations: Conversations, write: Write) -> None:
+        self._terms = terms
+        self._conversations = conversations
         self._write = write
-        self._address = self._conversations.open(self._tell)
+        self._address = conversations.open(self._tell)
         self._taken = 0
         self._answered = 0
         self._early: dict[int, bytes] = {}
@@ -171,3 +168,7 @@ class Dialogue:
             self._write(frame(answer))
         elif number <= self._taken:
             self._early[number] = frame(answer)
+
+
+#: begins the dialogue of a connection: with whom (host:port), and how an answer that comes later is written to it
+Converse = Callable[[str, Write], Dialogue]

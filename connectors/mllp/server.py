@@ -9,7 +9,8 @@ import socket
 import structlog
 
 from connectors.mllp.connection import Connection, Limits
-from connectors.mllp.dialogue import Dialogue
+from connectors.mllp.conversations import Conversations
+from connectors.mllp.dialogue import Converse, Dialogue, Terms
 from connectors.mllp.door import Door
 from connectors.mllp.gathering import Gathering, Store
 from connectors.mllp.loopback import require_loopback
@@ -36,7 +37,7 @@ class MllpServer:
         port: int = 2575,
         allow_plaintext_beyond_loopback: bool = False,
         limits: Limits | None = None,
-        dialogue: Dialogue | None = None,
+        converse: Converse | None = None,
         door: Door | None = None,
     ) -> None:
         """`port` 0: any free one, see `port` after `start`. Raises SettingsInvalid for a host beyond loopback without TLS,
@@ -50,7 +51,7 @@ class MllpServer:
         self._sockets: list[socket.socket] = []
         self._accepting: list[asyncio.Task[None]] = []
         self._clock = clock
-        self._dialogue = dialogue or Dialogue()
+        self._converse = converse or (lambda peer, write: Dialogue(Terms(), Conversations("none"), write))
         self.limits = limits or Limits()
         self.connections: set[Connection] = set()
 
@@ -88,7 +89,7 @@ class MllpServer:
                 self.door.open(peer, address, self._connection, self.connections)
 
     def _connection(self) -> Connection:
-        return Connection(self._dialogue, self._gathering, self._clock, self.limits, self.connections)
+        return Connection(self._converse, self._gathering, self._clock, self.limits, self.connections)
 
     def _close(self) -> None:
         for accepting in self._accepting:
