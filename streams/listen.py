@@ -18,7 +18,7 @@ from schemas.errors import Unavailable
 from schemas.events import RAW_MESSAGE_TYPE
 from schemas.hl7v2.site import Site
 from schemas.identifiers import identity
-from schemas.ports import Clock, EventLog, Outgoing
+from schemas.ports import Clock, EventLog, Headers, Outgoing
 from streams.dead_letter import DEAD_LETTER_TYPE
 from streams.emission import HL7_ER7, headers
 from streams.health import Health
@@ -26,8 +26,6 @@ from streams.listener_settings import ListenerSettings, MllpSettings
 from streams.topics import DEAD_LETTERS, HL7_RAW
 
 log = structlog.get_logger()
-
-Headers = Sequence[tuple[str, bytes]]
 
 _KEY_LIMIT = 1024
 #: The log gives up by itself (KafkaLog.append_timeout_s); the listener's own limit is the net below it.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -16,9 +17,11 @@ from connectors.mllp.server import MllpServer
 from schemas.hl7v2.acknowledgement import Ack, read_acknowledgement
 from schemas.ports import Record
 from streams.clock import SystemClock
-from streams.listen import listener
+from streams.health import Health
+from streams.listen import Wellbeing, listener
+from streams.listener_settings import ListenerSettings
 from streams.services import LocalServices, ServicePorts, running_services
-from streams.settings import MllpSettings, SiteSettings
+from streams.settings import SiteSettings
 from streams.topics import DEAD_LETTERS, HL7_RAW, RECORD_LIMIT
 
 pytestmark = pytest.mark.service
@@ -41,9 +44,9 @@ async def log(kafka: LocalServices) -> AsyncIterator[KafkaLog]:
 
 
 @pytest.fixture
-async def server(log: KafkaLog) -> AsyncIterator[MllpServer]:
-    settings = MllpSettings.model_construct(**{**MllpSettings().model_dump(), "port": 0})
-    server = listener(log, SystemClock(), settings, SiteSettings())
+async def server(log: KafkaLog, tmp_path: Path) -> AsyncIterator[MllpServer]:
+    settings = ListenerSettings.model_construct(**{**ListenerSettings().model_dump(), "port": 0})
+    server = listener(log, SystemClock(), settings, SiteSettings(), Wellbeing(Health(tmp_path, "listen")))
     await server.start()
     yield server
     await server.stop()
