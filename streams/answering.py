@@ -4,7 +4,7 @@ for one, or a record on `hl7.v2.rejected` when it came past our listeners."""
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 
 from connectors.mllp.codes import STANDARD, Answer, Trouble, code_for
@@ -36,12 +36,14 @@ from streams.topics import HL7_ACKNOWLEDGEMENTS, HL7_REJECTED
 PEER = "peer"
 ANSWER_TO = "answer-to"
 ANSWER_CODES = "answer-codes"
+#: the listener's default character set, where it is another than the site's
+CHARSET = "charset"
 
 #: a place as the normaliser's errors name it: "ORC-1 of group 2", "PID-3.1", "group 2"
 _FIELD = re.compile(r"\b([A-Z][A-Z0-9]{2})(?:-(\d+)(?:\.(\d+))?)?(?: of group (\d+))?\b")
 
 
-def answer_headers(answer_to: str, codes: dict[Trouble, Answer]) -> Headers:
+def answer_headers(answer_to: str, codes: Mapping[Trouble, Answer]) -> Headers:
     """For the record of a message that asks for an application answer."""
     told: list[tuple[str, bytes]] = [(ANSWER_TO, answer_to.encode())]
     if codes:
@@ -75,14 +77,14 @@ class Answering:
         line."""
         header = self._header(record)
         trouble, condition = _told(error)
-        sender = header.sender_key(self._default_charset) if header else (record.key or b"").decode("utf-8", "replace")
+        sender = header.sender_key(self._charset(record)) if header else (record.key or b"").decode("utf-8", "replace")
         self._tally.rejected(sender, type(error).__name__)
         if record.header(PEER) is not None:
             return self._answer(record, header, code_for(trouble, _agreed(record)), condition) if header else []
         event = MessageRejected(
             id=identity("hl7v2-rejected", origin_of(record)),
             time=record.timestamp,
-            message_control_id=header.text(10, self._default_charset) if header else "",
+            message_control_id=header.text(10, self._charset(record)) if header else "",
             code="AR" if STANDARD[trouble] == "reject" else "AE",
             conditions=(ErrorCondition(**asdict(condition)),),
             place=str(record.place),
@@ -105,6 +107,9 @@ class Answering:
         )
         return [Outgoing(HL7_ACKNOWLEDGEMENTS.name, record.key, answer, (*told, (ANSWER_TO, to.encode())))]
 
+    def _charset(self, record: Record) -> str:
+        return record.header(CHARSET) or self._default_charset
+
     def _header(self, record: Record) -> Header | None:
         """None when there is none: the step says so in its own words."""
         try:
@@ -112,7 +117,7 @@ class Answering:
         except MalformedMessage:
             pass
         try:  # UTF-16 and UTF-32, which come from anywhere but MLLP
-            message = Message.parse(record.value, self._default_charset)
+            message = Message.parse(record.value, self._charset(record))
             return Header.read(message.header.line.encode("latin-1", "replace"))
         except (Rejected, IndexError):
             return None

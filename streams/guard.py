@@ -54,7 +54,11 @@ def _ignore(state: str, reason: str = "") -> None:
     """Health of a guard that nobody watches."""
 
 
-def _tell_nobody(record: Record, error: Exception) -> Sequence[Outgoing]:
+Refusal = Callable[[Record, Exception], Sequence[Outgoing]]
+
+
+def tell_nobody(record: Record, error: Exception) -> Sequence[Outgoing]:
+    """A Refusal for steps whose records have no sender who waits."""
     return []
 
 
@@ -75,7 +79,7 @@ class Guard:
         stop: asyncio.Event,
         *,
         health: Callable[[str, str], None] = _ignore,
-        refusal: Callable[[Record, Exception], Sequence[Outgoing]] = _tell_nobody,
+        refusal: Refusal = tell_nobody,
         first_pause_s: float = 0.2,
         longest_pause_s: float = 10.0,
     ) -> None:

@@ -1,80 +1,35 @@
-"""Role `listen`: MLLP in, untouched bytes onto `hl7.v2.raw`. What is no message goes, as bytes, to the dead letters."""
+"""Role `listen`: MLLP in, untouched bytes on the log, and then the answer."""
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Callable, Sequence
 from functools import partial
+from uuid import uuid4
 
 import structlog
 
 from connectors.mllp.connection import Limits
-from connectors.mllp.dialogue import Received
-from connectors.mllp.door import Door
+from connectors.mllp.conversations import Conversations
+from connectors.mllp.dialogue import Dialogue, Received, Terms, Write
+from connectors.mllp.door import Door, within
 from connectors.mllp.server import MllpServer
 from connectors.mllp.tls import CertificateFiles, ServerTls
 from schemas.errors import Unavailable
-from schemas.events import RAW_MESSAGE_TYPE
+from schemas.hl7v2.admission import Admission
 from schemas.hl7v2.site import Site
-from schemas.identifiers import identity
-from schemas.ports import Clock, EventLog, Headers, Outgoing
-from streams.dead_letter import DEAD_LETTER_TYPE
-from streams.emission import HL7_ER7, headers
+from schemas.ports import Clock, EventLog
+from streams.answering import CHARSET
 from streams.health import Health
+from streams.intake import Intake
+from streams.late_answers import LateAnswers
 from streams.listener_settings import ListenerSettings, MllpSettings
-from streams.topics import DEAD_LETTERS, HL7_RAW
+from streams.tally import Tally
 
 log = structlog.get_logger()
 
-_KEY_LIMIT = 1024
 #: The log gives up by itself (KafkaLog.append_timeout_s); the listener's own limit is the net below it.
 _NET = 1.2
-
-
-def raw_message(received: Received, default_charset: str, told: Headers = ()) -> Outgoing:
-    """The record of a message on `hl7.v2.raw`; the same bytes from the same sender give the same ce_id. `default_charset` is
-    the listener's, `told` what else the headers say."""
-    assert received.header is not None
-    sender = received.header.sender_key(default_charset)[:_KEY_LIMIT]
-    digest = hashlib.sha256(received.content).hexdigest()
-    message_id = identity("hl7v2-message", sender, received.header.component(10, 1).strip(), digest)
-    event = headers(id=str(message_id), type=RAW_MESSAGE_TYPE, time=received.received_at, cause=None, content_type=HL7_ER7)
-    return Outgoing(HL7_RAW.name, sender.encode("utf-8"), received.content, (*event, ("peer", received.peer.encode()), *told))
-
-
-def refused_bytes(received: Received) -> Outgoing:
-    """Their dead letter. There is no record they came from, so partition and offset are not told."""
-    digest = hashlib.sha256(received.content).hexdigest()
-    ours = {
-        "topic": "mllp",
-        "step": "listen",
-        "error": "MalformedMessage",
-        "reason": received.fault,
-        "attempts": "1",
-        "peer": received.peer,
-    }
-    told = headers(
-        id=str(identity("mllp-refused", received.peer, received.received_at.isoformat(), digest)),
-        type=DEAD_LETTER_TYPE,
-        time=received.received_at,
-        cause=None,
-        content_type="application/octet-stream",
-    )
-    return Outgoing(
-        DEAD_LETTERS.name,
-        None,
-        received.content,
-        (*((name, value.encode()) for name, value in ours.items()), *told),
-    )
-
-
-async def store(received: Sequence[Received], *, event_log: EventLog, default_charset: str, told: Headers = ()) -> None:
-    """Everything a peer sent is on the log, acknowledged by all in-sync replicas, when this returns. Raises BrokerUnavailable."""
-    await event_log.append([refused_bytes(one) if one.refused else raw_message(one, default_charset, told) for one in received])
-    for one in received:
-        if one.refused:
-            log.warning("refused bytes are a dead letter", peer=one.peer, reason=str(one.fault), bytes=len(one.content))
 
 
 class Wellbeing:
@@ -107,18 +62,36 @@ class Wellbeing:
         self.tell()
 
 
-def listener(event_log: EventLog, clock: Clock, one: ListenerSettings, site: Site, wellbeing: Wellbeing) -> MllpServer:
-    """`wellbeing` is told when the log is away and when it is back. Raises SettingsInvalid."""
+def listener(
+    event_log: EventLog,
+    clock: Clock,
+    one: ListenerSettings,
+    site: Site,
+    wellbeing: Wellbeing,
+    *,
+    admission: Admission | None = None,
+    late: LateAnswers | None = None,
+    tally: Tally | None = None,
+) -> MllpServer:
+    """`wellbeing` is told when the log is away and when it is back; `late` brings application answers back to its connections
+    (None: they go to return addresses alone). Raises SettingsInvalid."""
     default_charset = one.default_charset or site.default_charset
-    told = (("charset", default_charset.encode()),) if default_charset != site.default_charset else ()
+    told = ((CHARSET, default_charset.encode()),) if default_charset != site.default_charset else ()
+    intake = Intake(event_log, default_charset, told, tally)
+    conversations = late.conversations if late else Conversations("none")
 
     async def stored(received: Sequence[Received]) -> None:
+        if late is not None and any(got.answer_to and conversations.ours(got.answer_to) for got in received):
+            late.awaited()
         try:
-            await store(received, event_log=event_log, default_charset=default_charset, told=told)
+            await intake.store(received)
         except Unavailable as error:
             wellbeing.away(one.name, str(error))
             raise
         wellbeing.stored(one.name)
+
+    def converse(peer: str, write: Write) -> Dialogue:
+        return Dialogue(terms_with(peer.rpartition(":")[0], one, admission or Admission()), conversations, write)
 
     return MllpServer(
         stored,
@@ -133,6 +106,18 @@ def listener(event_log: EventLog, clock: Clock, one: ListenerSettings, site: Sit
             idle_s=one.idle_timeout_s,
         ),
         door=Door(one.allowed, one.connections, _tls(one, partial(wellbeing.alarm, one.name))),
+        converse=converse,
+    )
+
+
+def terms_with(host: str, one: ListenerSettings, admission: Admission) -> Terms:
+    """What the listener's settings say of the peer at `host`."""
+    peer = next((peer for peer in one.peers if within(host, [peer.address])), None)
+    return Terms(
+        admission=admission,
+        codes={**one.codes, **(peer.codes if peer else {})},
+        commit_bytes=one.commit_bytes,
+        return_address=(peer.return_address if peer else None) or one.return_address,
     )
 
 
@@ -142,10 +127,21 @@ def _tls(one: ListenerSettings, alarm: Callable[[str], None]) -> ServerTls | Non
     return ServerTls(CertificateFiles(one.tls_certificate, one.tls_key, one.tls_client_ca), alarm)
 
 
-async def listen(event_log: EventLog, clock: Clock, mllp: MllpSettings, site: Site, stop: asyncio.Event, health: Health) -> None:
+async def listen(
+    event_log: EventLog,
+    clock: Clock,
+    mllp: MllpSettings,
+    site: Site,
+    stop: asyncio.Event,
+    health: Health,
+    *,
+    admission: Admission | None = None,
+    tally: Tally | None = None,
+) -> None:
     """Until `stop`: then accepts nothing more and answers what it has. Raises SettingsInvalid, and then nobody listens."""
     wellbeing = Wellbeing(health)
-    servers = [listener(event_log, clock, one, site, wellbeing) for one in mllp.all]
+    late = LateAnswers(event_log, uuid4().hex)
+    servers = [listener(event_log, clock, one, site, wellbeing, admission=admission, late=late, tally=tally) for one in mllp.all]
     try:
         for one, server in zip(mllp.all, servers, strict=True):
             await server.start()
@@ -154,3 +150,4 @@ async def listen(event_log: EventLog, clock: Clock, mllp: MllpSettings, site: Si
         await stop.wait()
     finally:
         await asyncio.gather(*(server.stop() for server in servers))
+        await late.stop()

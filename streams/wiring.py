@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from schemas.findings import ModelIdentity
     from schemas.ports import Step
     from streams.case_state import Policy
+    from streams.guard import Refusal
     from streams.runner import Runner
 
 STEPS = ("normalise", "correlate", "analyse", "report", "project", "due")
@@ -148,11 +149,13 @@ async def _run_step(
     settings: Settings,
     stop: asyncio.Event,
     health: Health,
+    refusal: Refusal | None = None,
 ) -> None:
-    from streams.guard import Guard
+    from streams.guard import Guard, tell_nobody
 
     async with _log_and_cases(settings) as (log, cases):
-        guard = Guard(name, step(cases), log, cases, SystemClock(), stop, health=health.set)
+        refused = refusal or tell_nobody
+        guard = Guard(name, step(cases), log, cases, SystemClock(), stop, health=health.set, refusal=refused)
         health.set("ready")
         await runner.run([topic.name for topic in read], guard, stop)
 
@@ -177,10 +180,14 @@ def _window(name: str, settings: Settings) -> Runner:
 
 
 async def _normalise(settings: Settings, stop: asyncio.Event, health: Health) -> None:
+    from streams.answering import Answering
     from streams.steps.normalise import normalise
+    from streams.tally import Tally
 
-    step = partial(normalise, site=settings.site)
-    await _run_step("normalise", lambda _: step, [topics.HL7_RAW], _faust("normalise", settings), settings, stop, health)
+    tally = Tally(settings.run_folder, "work-normalise")
+    step = Answering(partial(normalise, site=settings.site), settings.admission, settings.site.default_charset, tally)
+    runner = _faust("normalise", settings)
+    await _run_step("normalise", lambda _: step, [topics.HL7_RAW], runner, settings, stop, health, step.refusal)
 
 
 def _policy(settings: Settings) -> Policy:
@@ -265,11 +272,14 @@ async def _due(settings: Settings, stop: asyncio.Event, health: Health) -> None:
 async def _listen(settings: Settings, stop: asyncio.Event, health: Health) -> None:
     from connectors.kafka import KafkaLog
     from streams.listen import listen
+    from streams.tally import Tally
 
+    tally = Tally(settings.run_folder, "listen")
     async with KafkaLog(
         settings.kafka.bootstrap, append_timeout_s=settings.kafka.append_timeout_s, record_limit=topics.LARGEST_RECORD
     ) as log:
-        await listen(log, SystemClock(), settings.mllp, settings.site, stop, health)
+        admission = settings.admission
+        await listen(log, SystemClock(), settings.mllp, settings.site, stop, health, admission=admission, tally=tally)
 
 
 async def _watch(settings: Settings, stop: asyncio.Event, health: Health) -> None:

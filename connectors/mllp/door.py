@@ -6,7 +6,7 @@ import asyncio
 import socket
 import ssl
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any
@@ -22,6 +22,17 @@ _HANDSHAKE_S = 10.0
 _KEEP_ALIVE_S, _KEEP_ALIVE_AGAIN_S, _KEEP_ALIVE_TIMES = 60, 20, 3
 #: one log line a minute for each host and reason, and memory for so many of them
 _TELL_S, _TOLD = 60.0, 1000
+
+
+def within(host: str, networks: Iterable[IPv4Network | IPv6Network]) -> bool:
+    """Whether an address, which may be IPv4 in the clothes of IPv6, is of one of the networks."""
+    try:
+        address: IPv4Address | IPv6Address = ip_address(host)
+    except ValueError:  # a peer that was gone before anybody asked where it was
+        return False
+    if isinstance(address, IPv6Address) and address.ipv4_mapped:
+        address = address.ipv4_mapped
+    return any(address in network for network in networks)
 
 
 class Door:
@@ -61,17 +72,11 @@ class Door:
 
     def objection(self, host: str, inside: int) -> str:
         """Why this host does not get in; "" when it does."""
-        if self._allowed and not self._is_allowed(host):
+        if self._allowed and not within(host, self._allowed):
             return "not among the allowed peers"
         if inside >= self._limit:
             return f"there are {self._limit} connections already"
         return ""
-
-    def _is_allowed(self, host: str) -> bool:
-        address: IPv4Address | IPv6Address = ip_address(host)
-        if isinstance(address, IPv6Address) and address.ipv4_mapped:
-            address = address.ipv4_mapped
-        return any(address in network for network in self._allowed)
 
     async def _enter(self, peer: socket.socket, host: str, port: int, connection: asyncio.Protocol) -> None:
         loop = asyncio.get_running_loop()

@@ -18,12 +18,13 @@ from connectors.mllp.framing import frame
 from connectors.mllp.server import MllpServer
 from schemas.errors import SettingsInvalid
 from schemas.hl7v2.site import Site
+from schemas.ports import Outgoing
 from streams.clock import SystemClock
 from streams.health import Health, RoleHealth, read_health
 from streams.listen import Wellbeing, listen, listener
 from streams.listener_settings import ListenerSettings, MllpSettings
 from streams.settings import SiteSettings
-from streams.topics import DEAD_LETTERS, HL7_RAW
+from streams.topics import DEAD_LETTERS, HL7_ACKNOWLEDGEMENTS, HL7_RAW
 from tests.contract.fake_event_log import FakeEventLog
 
 MESSAGE = b"\xef\xbb\xbfMSH|^~\\&|RIS^1.2^ISO|H|||20260101||ORM^O01|C1|P|2.5.1||||||8859/1\nNTE|1||M\xfcller\n"
@@ -114,6 +115,33 @@ async def test_garbage_is_a_dead_letter(event_log: FakeEventLog, tmp_path: Path)
         "ce_type": "org.radstream.dead-letter.v1",
     }
     assert event_log.records(HL7_RAW.name) == []
+
+
+async def test_an_answer_that_comes_later_reaches_the_connection_that_waits(
+    event_log: FakeEventLog, tmp_path: Path, unused_tcp_port: int
+) -> None:
+    event_log.create(HL7_ACKNOWLEDGEMENTS.name)
+    stop, health = asyncio.Event(), Health(tmp_path, "listen")
+    settings = MllpSettings(port=unused_tcp_port)
+    role = asyncio.create_task(listen(event_log, SystemClock(), settings, SiteSettings(), stop, health))
+    await until(tmp_path, "ready")
+    reader, writer = await asyncio.open_connection("127.0.0.1", unused_tcp_port)
+    writer.write(frame(MESSAGE.replace(b"|P|2.5.1|", b"|P|2.5.1|||AL|AL").replace(b"|||||8859/1", b"||8859/1")))
+    async with asyncio.timeout(20):
+        assert b"\rMSA|CA|C1\r" in await reader.readuntil(b"\x1c\r")
+        [record] = event_log.records(HL7_RAW.name)
+        to = record.header("answer-to") or ""
+        await event_log.append([Outgoing(HL7_ACKNOWLEDGEMENTS.name, record.key, b"MSH|answer", (("answer-to", to.encode()),))])
+        assert await reader.readuntil(b"\x1c\r") == frame(b"MSH|answer")
+    writer.close()
+    stop.set()
+    await asyncio.wait_for(role, 10)
+
+
+async def test_a_test_message_reaches_no_production_topic(event_log: FakeEventLog, tmp_path: Path) -> None:
+    assert await send(event_log, tmp_path, MESSAGE.replace(b"|P|", b"|T|")) == ["AR"]
+    assert event_log.records(HL7_RAW.name) == []
+    assert len(event_log.records(DEAD_LETTERS.name)) == 1
 
 
 async def until(folder: Path, state: str) -> RoleHealth:
