@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from connectors.kafka_admin import TopicSpec, ensure_topics
 from streams.services import LocalServices, ServicePorts, running_services
-from streams.topics import DEAD_LETTERS, HL7_RAW
+from streams.settings import KafkaSettings, Settings
+from streams.wiring import ensure_all_topics
 from tests.service.listener_process import ListenerProcess
 
 
@@ -18,8 +18,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServices]:
     """A Kafka that no other test uses; whoever stops it starts it again."""
     folder = tmp_path_factory.mktemp("broker")
     with running_services(folder, ServicePorts.free(), only=("kafka",), tell=lambda _: None) as services:
-        topics = [TopicSpec(topic.name, topic.partitions, topic.config) for topic in (HL7_RAW, DEAD_LETTERS)]
-        ensure_topics(services.kafka_bootstrap, topics)
+        ensure_all_topics(Settings(kafka=KafkaSettings(bootstrap=services.kafka_bootstrap)))
         yield services
 
 

@@ -29,7 +29,7 @@ class ListenerProcess:
         [self.port] = free_ports(1)
         self.folder = folder
         self.log = folder / "listen.log"
-        self._settings = Settings(run_folder=folder / "run", kafka={"bootstrap": bootstrap}, mllp={"port": self.port, **mllp})  # type: ignore[arg-type]
+        self._settings = Settings(run_folder=folder / "run", kafka={"bootstrap": bootstrap}, mllp={"port": self.port, **mllp})
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, within_s: float = 60) -> None:
