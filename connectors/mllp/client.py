@@ -1,15 +1,21 @@
-"""Sends HL7 messages over MLLP, one at a time, and waits for the acknowledgement that belongs to each."""
+"""Sends HL7 messages over MLLP to one receiver, and waits for the acknowledgement that belongs to each."""
 
 from __future__ import annotations
 
 import asyncio
+import ssl
 from typing import Self
 
-from connectors.mllp.framing import Frame, FrameDecoder, frame
+from connectors.mllp.exchange import Exchange
 from connectors.mllp.loopback import require_loopback
+from connectors.mllp.tls import reason_of
 from schemas.errors import MalformedMessage, Unavailable
-from schemas.hl7v2.acknowledgement import Ack, read_acknowledgement
+from schemas.hl7v2.acknowledgement import Ack
 from schemas.hl7v2.header import Header
+
+#: "not now": the receiver may take it later
+_AGAIN = ("AE", "CE")
+_LONGEST_WAIT_S = 30.0
 
 
 class MllpReceiverUnavailable(Unavailable):
@@ -17,18 +23,35 @@ class MllpReceiverUnavailable(Unavailable):
 
 
 class MllpClient:
-    """One connection to one receiver; connects when needed, order is kept. Use as an async context manager."""
+    """One connection to one receiver; connects when needed. Use as an async context manager.
 
-    def __init__(self, host: str, port: int, *, timeout_s: float = 10.0, allow_plaintext_beyond_loopback: bool = False) -> None:
-        """`timeout_s`: for connecting, and for each acknowledgement. Raises SettingsInvalid for a host beyond loopback."""
-        if not allow_plaintext_beyond_loopback:
+    Messages go out in the order of the calls. With `window` 1 each waits for the answer to the one before, which is what
+    MLLP promises; with more, so many may be unanswered at a time, and one that is sent again comes behind others."""
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        timeout_s: float = 10.0,
+        window: int = 1,
+        tls: ssl.SSLContext | None = None,
+        allow_plaintext_beyond_loopback: bool = False,
+    ) -> None:
+        """`timeout_s`: for connecting, and for each acknowledgement. Raises SettingsInvalid for a host beyond loopback without
+        TLS, unless allowed in as many words."""
+        if not (allow_plaintext_beyond_loopback or tls):
             require_loopback(host, "MLLP client")
         self._host = host
         self._port = port
         self._timeout_s = timeout_s
-        self._lock = asyncio.Lock()
-        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
-        self._decoder = FrameDecoder()
+        self._tls = tls
+        self._under_way = asyncio.Semaphore(window)
+        self._deliveries = asyncio.Semaphore(window)
+        self._order = asyncio.Lock()
+        self._exchange: Exchange | None = None
+        #: how many messages `deliver` has sent again
+        self.resent = 0
 
     async def __aenter__(self) -> Self:
         return self
@@ -36,54 +59,63 @@ class MllpClient:
     async def __aexit__(self, *exception: object) -> None:
         await self.close()
 
-    async def send(self, message: bytes) -> Ack:
-        """The acknowledgement whose MSA-2 is this message's MSH-10; others are passed over. AE and AR are returned, not raised.
+    async def send(self, message: bytes, *, application: bool = False) -> Ack:
+        """The acknowledgement whose MSA-2 is this message's MSH-10; others are passed over. AE and AR, CE and CR are returned,
+        not raised. In enhanced mode that is the commit answer, and the application answer that comes later is awaited only
+        with `application`.
 
         Raises MllpReceiverUnavailable (no connection, connection lost, no answer in time), MalformedMessage (what is to
         be sent has no MSH or no MSH-10 to tell its answer by)."""
         control_id = Header.read(message).field(10).strip()
         if not control_id:
             raise MalformedMessage("send", "MSH-10", "a message without control id cannot be acknowledged")
-        async with self._lock:
+        async with self._under_way:
             try:
                 async with asyncio.timeout(self._timeout_s):
-                    reader, writer = await self._connected()
-                    writer.write(frame(message))
-                    await writer.drain()
-                    return await self._answer(reader, control_id)
-            except (OSError, TimeoutError, EOFError) as error:
-                await self.close()
-                raise MllpReceiverUnavailable("send", f"{self._host}:{self._port}", type(error).__name__) from None
+                    async with self._order:
+                        exchange = await self._connected()
+                        await exchange.writable.wait()
+                        answer = exchange.write(message, control_id, application=application)
+                    return await answer
+            except (OSError, TimeoutError) as error:
+                self._drop()
+                raise MllpReceiverUnavailable("send", f"{self._host}:{self._port}", reason_of(error)) from None
             except asyncio.CancelledError:
-                await self.close()  # a late answer must not meet the next message
+                self._drop()  # a late answer must not meet the same message, sent again
                 raise
 
-    async def close(self) -> None:
-        if self._streams is None:
-            return
-        _, writer = self._streams
-        self._streams = None
-        writer.close()
-        try:
-            await writer.wait_closed()
-        except OSError:
-            return  # it was broken already
+    async def deliver(self, message: bytes, *, attempts: int = 5, wait_s: float = 0.5) -> Ack:
+        """As `send`, but AE, CE and no answer at all are tried again, up to so many `attempts`, `wait_s` seconds later, then
+        twice as many and so on. With `window` 1 no other delivery overtakes it meanwhile.
 
-    async def _connected(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        if self._streams is None:
-            self._streams = await asyncio.open_connection(self._host, self._port)
-            self._decoder = FrameDecoder()
-        return self._streams
-
-    async def _answer(self, reader: asyncio.StreamReader, control_id: str) -> Ack:
-        while data := await reader.read(64 * 1024):
-            for item in self._decoder.feed(data):
-                if not isinstance(item, Frame):
-                    continue
+        The answer is AA or CA, AR or CR (a person must look), or the AE or CE of the last attempt. Raises as `send`."""
+        async with self._deliveries:
+            while True:
+                attempts -= 1
                 try:
-                    ack = read_acknowledgement(item.content)
-                except MalformedMessage:
-                    continue  # no answer to anything
-                if ack.message_control_id.strip() == control_id:
-                    return ack
-        raise EOFError
+                    ack = await self.send(message)
+                    if ack.code not in _AGAIN or attempts <= 0:
+                        return ack
+                except MllpReceiverUnavailable:
+                    if attempts <= 0:
+                        raise
+                self.resent += 1
+                await asyncio.sleep(wait_s)  # nobody tells when the receiver is well again
+                wait_s = min(wait_s * 2, _LONGEST_WAIT_S)
+
+    async def close(self) -> None:
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            await exchange.close()
+
+    async def _connected(self) -> Exchange:
+        if self._exchange is None or not self._exchange.usable:
+            loop = asyncio.get_running_loop()
+            _, self._exchange = await loop.create_connection(Exchange, self._host, self._port, ssl=self._tls)
+        return self._exchange
+
+    def _drop(self) -> None:
+        """Whoever else waits for an answer on this connection gets none either."""
+        if self._exchange is not None:
+            self._exchange.abort()
+            self._exchange = None

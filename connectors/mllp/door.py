@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import ssl
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
@@ -13,7 +12,7 @@ from typing import Any
 
 import structlog
 
-from connectors.mllp.tls import ServerTls
+from connectors.mllp.tls import ServerTls, reason_of
 
 log = structlog.get_logger()
 
@@ -84,7 +83,7 @@ class Door:
         try:
             await loop.connect_accepted_socket(lambda: connection, peer, ssl=context, ssl_handshake_timeout=within_s)
         except OSError as error:  # ssl.SSLError is one
-            why = error.reason if isinstance(error, ssl.SSLError) and error.reason else type(error).__name__
+            why = reason_of(error)
             self._refuse(f"{host}:{port}", host, f"TLS handshake failed: {why}" if self.tls else f"lost at once: {why}")
         finally:
             del self._entering[connection]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -86,22 +87,27 @@ def _load(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
     try:
         context.load_cert_chain(certificate, key, password="")  # never asks the terminal for one
     except (OSError, ValueError) as error:
-        raise SettingsInvalid("tls", f"{certificate}, {key}", f"cannot be used as certificate and key: {_why(error)}") from None
+        raise SettingsInvalid(
+            "tls", f"{certificate}, {key}", f"cannot be used as certificate and key: {reason_of(error)}"
+        ) from None
 
 
 def _trust(context: ssl.SSLContext, ca: Path) -> None:
     try:
         context.load_verify_locations(ca)
     except (OSError, ValueError) as error:
-        raise SettingsInvalid("tls", str(ca), f"holds no certificates of an authority: {_why(error)}") from None
+        raise SettingsInvalid("tls", str(ca), f"holds no certificates of an authority: {reason_of(error)}") from None
 
 
-def _why(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
+    """Of a failed handshake, file or connection, in the words of OpenSSL or of the system."""
     match error:
+        case ssl.SSLCertVerificationError():
+            return error.verify_message
         case ssl.SSLError():
             return error.reason or "not PEM, or a password is needed"
-        case OSError():
-            return error.strerror or type(error).__name__
+        case OSError(errno=int(number)):
+            return os.strerror(number)
     return type(error).__name__
 
 
