@@ -27,6 +27,9 @@ topics_app = typer.Typer(help="The topics of the log.", no_args_is_help=True)
 app.add_typer(topics_app, name="topics")
 app.add_typer(services_app, name="services", help="Local Kafka, Orthanc and FHIR server, without containers.")
 
+hl7_app = typer.Typer(help="HL7 v2 messages.", no_args_is_help=True)
+app.add_typer(hl7_app, name="hl7")
+
 console = Console()
 AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 
@@ -117,6 +120,22 @@ def topics_list(as_json: AsJson = False) -> None:
     from streams.looking import list_topics_table
 
     list_topics_table(read_settings(), console, as_json)
+
+
+@hl7_app.command("check")
+def hl7_check(
+    files: Annotated[list[Path], typer.Argument(exists=True, dir_okay=False, readable=True, help="Of one or several messages.")],
+    reveal: Annotated[bool, typer.Option(help="Show the values too: they may be patient data.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Check HL7 v2 messages: where they depart from the standard, and what radstream will make of them.
+
+    Messages may stand alone, one after the other, in MLLP frames or in FHS/BHS batches, with any line ends.
+    """
+    from streams.hl7_check import check
+
+    if not check(read_settings(), files, console, as_json=as_json, reveal=reveal):
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -49,7 +49,8 @@ _BYTE_ORDER_MARKS = {
     codecs.BOM_UTF16_LE: "utf-16-le",
     codecs.BOM_UTF16_BE: "utf-16-be",
 }
-_WIDE = ("utf-32-le", "utf-32-be", "utf-16-le", "utf-16-be")
+#: which of the first four bytes are NUL when the first character is one of ASCII
+_NUL_PATTERNS = {(1, 2, 3): "utf-32-le", (0, 1, 2): "utf-32-be", (1, 3): "utf-16-le", (0, 2): "utf-16-be"}
 #: ISO 2022 designation of KS X 1001 to G1 (DICOM "ISO 2022 IR 149"): says nothing that MSH-18 did not say
 _KOREAN_DESIGNATION = "\x1b$)C"
 #: stands for what did not decode
@@ -90,15 +91,11 @@ def _codec(separator: str, names: tuple[str, ...], place: str) -> str:
 
 def wide_codec_of(data: bytes) -> tuple[str, int]:
     """The codec of a UTF-16 or UTF-32 message ("" for any other) and the length of the byte order mark of any; without one, by
-    how its first three letters MSH stand in the bytes."""
+    how its first characters, of ASCII both, stand in the bytes."""
     for mark, codec in _BYTE_ORDER_MARKS.items():
         if data.startswith(mark):
             return codec, len(mark)
-    if b"\0" in data[:4]:
-        for codec in _WIDE:
-            if data.startswith("MSH".encode(codec)):
-                return codec, 0
-    return "", 0
+    return _NUL_PATTERNS.get(tuple(at for at, byte in enumerate(data[:4]) if not byte), ""), 0
 
 
 def _length(error: UnicodeDecodeError) -> int:

@@ -4,6 +4,7 @@ trailing fields); it never changes a byte of what it was given.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +14,7 @@ from schemas.hl7v2.charset import SUBSTITUTE, codec_of, decode, offsets, wide_co
 from schemas.hl7v2.escapes import Separators, unescape
 
 _BOM = b"\xef\xbb\xbf"
+_LINE_END = re.compile("\r\n|\r|\n")
 #: what the standard sends for "delete the stored value" (2.5.3): for a reader, no value
 _NULL = '""'
 
@@ -157,6 +159,11 @@ class Message:
         """In order; CR, LF and CRLF end a segment; empty lines are none."""
         lines = self._text.replace("\n", "\r").split("\r")
         return [Segment(line, self.separators, self.codec) for line in lines if line]
+
+    @cached_property
+    def lines(self) -> list[int]:
+        """For each of `segments` the line of the received text on which it stands, from 1; CR, LF and CRLF end a line."""
+        return [number for number, line in enumerate(_LINE_END.split(self._text), 1) if line]
 
     def undecodable_in(self, segment: Segment, field: int) -> int | None:
         """The offset in `raw` of the first byte of this field that did not decode; None when all did: then a U+FFFD in it was

@@ -38,14 +38,20 @@ async def normalise(record: Record, *, site: Site) -> Sequence[Outgoing]:
     has another default than the site. Raises MalformedMessage, UnsupportedMessage, MissingIdentifier: the whole message is then
     a dead letter, for the sum of its groups is what the sender meant."""
     message = Message.parse(record.value, record.header("charset") or site.default_charset)
-    if SUBSTITUTE in "".join(message.type):
-        raise MalformedMessage("normalise", "MSH-9", f"holds a byte that is not {message.codec}")
-    read = _READERS.get(message.type)
-    if read is None:
+    events = events_of(message, site, _received_at(record))
+    if events is None:
         kind = type_of(Header(message.separators, tuple(message.header.fields)))
         log.info("not used", type=kind, place=str(record.place))
         return []
-    return [_emitted(event, record) for event in read(Reception(message, site, _received_at(record)))]
+    return [_emitted(event, record) for event in events]
+
+
+def events_of(message: Message, site: Site, received_at: datetime) -> Sequence[Event] | None:
+    """What a message says; None for a type that nothing here reads. Raises as `normalise`."""
+    if SUBSTITUTE in "".join(message.type):
+        raise MalformedMessage("normalise", "MSH-9", f"holds a byte that is not {message.codec}")
+    read = _READERS.get(message.type)
+    return None if read is None else read(Reception(message, site, received_at))
 
 
 def _received_at(record: Record) -> datetime:
