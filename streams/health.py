@@ -71,6 +71,35 @@ class Health:
         self._last = health
 
 
+class Shared:
+    """Health of a role that does several things at a time: ready when all its parts are, paused while any of them is."""
+
+    def __init__(self, health: Health) -> None:
+        self._health = health
+        self._states: dict[str, tuple[str, str]] = {}
+
+    def part(self, name: str) -> Part:
+        self._states[name] = ("starting", "")
+        return Part(self, name)
+
+    def tell(self, name: str, state: str, reason: str) -> None:
+        self._states[name] = (state, reason)
+        states = {one for one, _ in self._states.values()}
+        whole = next(one for one in ("paused", "starting", "ready") if one in states)
+        self._health.set(whole, "; ".join(f"{part}: {why}" for part, (_, why) in self._states.items() if why))
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One thing that a role does, to be told like a Health."""
+
+    shared: Shared
+    name: str
+
+    def set(self, state: str, reason: str = "") -> None:
+        self.shared.tell(self.name, state, reason)
+
+
 def read_health(folder: Path) -> dict[str, RoleHealth]:
     """The last word of every role, dead or alive."""
     found = {}

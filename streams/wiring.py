@@ -8,12 +8,13 @@ from __future__ import annotations
 import asyncio
 import platform
 import re
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from streams import topics
 from streams.clock import SystemClock
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from schemas.ports import Step
     from streams.case_state import Policy
     from streams.guard import Refusal
+    from streams.health import Part
+    from streams.listener_settings import ListenerSettings, MllpSettings
     from streams.runner import Runner
 
 STEPS = ("normalise", "correlate", "analyse", "report", "project", "due")
@@ -148,7 +151,7 @@ async def _run_step(
     runner: Runner,
     settings: Settings,
     stop: asyncio.Event,
-    health: Health,
+    health: Health | Part,
     refusal: Refusal | None = None,
 ) -> None:
     from streams.guard import Guard, tell_nobody
@@ -235,6 +238,8 @@ async def _report(settings: Settings, stop: asyncio.Event, health: Health) -> No
 
 
 async def _deliver(settings: Settings, stop: asyncio.Event, health: Health) -> None:
+    """Each destination is a consumer group of its own: one that is down delays no other (rule 9)."""
+    from streams.health import Shared
     from streams.steps.deliver import deliver
 
     name = f"deliver.{FHIR_DESTINATION}"
@@ -242,7 +247,55 @@ async def _deliver(settings: Settings, stop: asyncio.Event, health: Health) -> N
     def step(cases: SqlCaseStore) -> Step:
         return partial(deliver, destination=FHIR_DESTINATION, store=fhir_server_for(settings), cases=cases)
 
-    await _run_step(name, step, [topics.FINDINGS], _window(name, settings), settings, stop, health)
+    shared = Shared(health)
+    runs = [_run_step(name, step, [topics.FINDINGS], _window(name, settings), settings, stop, shared.part(FHIR_DESTINATION))]
+    for address, listener in return_addresses(settings.mllp).items():
+        runs.append(_answer(address, listener, settings, stop, shared.part(address)))
+    await _together(stop, *runs)
+
+
+def return_addresses(mllp: MllpSettings) -> dict[str, ListenerSettings]:
+    """Every HOST:PORT that application answers go to, with the first listener that says so."""
+    found: dict[str, ListenerSettings] = {}
+    for listener in mllp.all:
+        for address in (listener.return_address, *(peer.return_address for peer in listener.peers)):
+            if address:
+                found.setdefault(address, listener)
+    return found
+
+
+async def _answer(address: str, listener: ListenerSettings, settings: Settings, stop: asyncio.Event, health: Part) -> None:
+    from connectors.mllp.client import MllpClient
+    from connectors.mllp.tls import client_context
+    from streams.runner_window import WindowRunner
+    from streams.steps.answer import AnswerTo
+
+    parts = urlsplit(f"//{address}")
+    assert parts.hostname and parts.port  # the settings saw to it
+    tls = client_context(listener.return_tls_ca, listener.tls_certificate, listener.tls_key) if listener.return_tls_ca else None
+    client = MllpClient(
+        parts.hostname, parts.port, tls=tls, allow_plaintext_beyond_loopback=listener.allow_plaintext_beyond_loopback
+    )
+    name = f"answer.{address}"
+    drain_s = settings.runner.kill_after_s / 2
+    runner = WindowRunner(settings.kafka.bootstrap, name, size=1, instance=_instance(name), drain_s=drain_s)
+    async with client:
+        step = AnswerTo(address, client.send)
+        await _run_step(name, lambda _: step, [topics.HL7_ACKNOWLEDGEMENTS], runner, settings, stop, health)
+
+
+async def _together(stop: asyncio.Event, *runs: Coroutine[Any, Any, None]) -> None:
+    """All of them, until the first ends: then the others are stopped too, and the supervisor starts the role again."""
+
+    async def one(run: Coroutine[Any, Any, None]) -> None:
+        try:
+            await run
+        finally:
+            stop.set()
+
+    for ended in await asyncio.gather(*map(one, runs), return_exceptions=True):
+        if isinstance(ended, BaseException):
+            raise ended
 
 
 async def _project(settings: Settings, stop: asyncio.Event, health: Health) -> None:
