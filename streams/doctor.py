@@ -8,26 +8,32 @@ from dataclasses import asdict, dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from rich.markup import escape
+
 from connectors.kafka_admin import topic_sizes
 from schemas.errors import RadstreamError, SettingsInvalid
 from streams import topics
 from streams.health import read_health
 from streams.settings import Settings
+from streams.tally import GARBAGE, REJECTED, read_tallies
 from streams.wiring import ROLES, archive_for, case_store_for, database_is_there, fhir_server_for, model_identity
 
 
 @dataclass(frozen=True, slots=True)
 class Examined:
-    """One thing looked at; `advice` is what to do when it is not well."""
+    """One thing looked at; `advice` is what to do when it is not well, or when it is a `warning`: the engine is well, a sender
+    is not."""
 
     what: str
     well: bool
     found: str
     advice: str = ""
+    warning: bool = False
 
     def line(self) -> str:
-        mark = "[green]well[/green]" if self.well else "[red]wrong[/red]"
-        return f"{mark:22} {self.what:16} {self.found}" + (f"\n{'':15}{'':8}-> {self.advice}" if not self.well else "")
+        mark = "[yellow]look[/yellow]" if self.warning else "[green]well[/green]" if self.well else "[red]wrong[/red]"
+        advised = self.warning or not self.well
+        return f"{mark:22} {escape(self.what):16} {escape(self.found)}" + (f"\n{'':15}{'':8}-> {self.advice}" if advised else "")
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -50,7 +56,19 @@ async def examine(settings: Settings) -> list[Examined]:
             return Examined(what, False, error.reason, advice)
 
     examined = await asyncio.gather(*(one(what, check, advice) for what, (check, advice) in checks.items()))
-    return [*examined, *_roles(settings)]
+    return [*examined, *_roles(settings), *_senders(settings)]
+
+
+def _senders(settings: Settings) -> list[Examined]:
+    """One warning for each sender or host of which something was refused since the role started."""
+    rows = []
+    for role, counts in read_tallies(settings.run_folder).items():
+        for kind, who in ((REJECTED, "sender"), (GARBAGE, "host")):
+            for name, reasons in counts.get(kind, {}).items():
+                told = ", ".join(f"{reason} {times}" for reason, times in reasons.items())
+                found = f"{sum(reasons.values())} refused by {role} since its start: {told}"
+                rows.append(Examined(f"{who} {name}", True, found, f"radstream tail {topics.DEAD_LETTERS.name}", warning=True))
+    return rows
 
 
 def _where(service: str, setting: str, now: str) -> str:
