@@ -128,13 +128,14 @@ class Dialogue:
             return one(None, "a frame that holds no HL7 message", NOT_HL7, trouble=Trouble.UNREADABLE)
         if holds_second_message(content):
             return one(header, "two messages in one, and no batch", NOT_HL7, trouble=Trouble.UNREADABLE)
-        # an acknowledgement is never acknowledged: two engines would go on for ever
-        answered = header.component(9, 1) != "ACK"
+        # an acknowledgement is not acknowledged, or two engines would go on for ever; but for a commit answer it may ask
+        an_answer = header.component(9, 1) == "ACK"
+        answered = not an_answer or enhanced(header)
         found = objection(header, self._terms.admission)
         if found is not None:
             fault = f"{found.field}: {found.reason}"
             return one(header, fault, found.condition, answered=answered, trouble=Trouble.UNSUPPORTED)
-        if answered and enhanced(header) and (application_wanted(header, True) or application_wanted(header, False)):
+        if not an_answer and enhanced(header) and (application_wanted(header, True) or application_wanted(header, False)):
             to = self._terms.return_address or f"{self._address}/{self._taken}"
             return one(header, answer_to=to, codes=self._terms.codes)
         return one(header, answered=answered)

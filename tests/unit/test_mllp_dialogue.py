@@ -93,11 +93,20 @@ def test_err_names_what_and_where() -> None:
     assert read_acknowledgement(answer).message_control_id == "C1"
 
 
-def test_an_acknowledgement_is_kept_and_never_acknowledged() -> None:
+def test_an_acknowledgement_is_kept_and_not_acknowledged() -> None:
     ack = acknowledge(Header.read(message()), AcknowledgementCode.ACCEPT, AT)
     [got] = Peer().receive(ack)
     assert not got.refused
     assert Peer().say(ack) == Peer().say(ack, stored=False) == []
+
+
+def test_but_for_a_commit_answer_it_may_ask_and_that_is_the_end() -> None:
+    ack = acknowledge(Header.read(message()), AcknowledgementCode.ACCEPT, AT, accept="AL")
+    [committed] = Peer().say(ack)
+    assert code_of(committed) == "CA"
+    assert Peer().say(committed) == []
+    [got] = Peer().receive(message(kind="ACK", commit="AL", application="AL"))
+    assert got.answer_to == ""
 
 
 def test_stray_bytes_are_kept_and_nobody_waits_for_an_answer() -> None:
