@@ -103,6 +103,14 @@ class MllpClient:
                 await asyncio.sleep(wait_s)  # nobody tells when the receiver is well again
                 wait_s = min(wait_s * 2, _LONGEST_WAIT_S)
 
+    async def connect(self) -> None:
+        """What `send` does when it must: for those who want to know before. Raises MllpReceiverUnavailable."""
+        try:
+            async with asyncio.timeout(self._timeout_s), self._order:
+                await self._connected()
+        except (OSError, TimeoutError) as error:
+            raise MllpReceiverUnavailable("connect", f"{self._host}:{self._port}", reason_of(error)) from None
+
     async def close(self) -> None:
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
