@@ -2,44 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from schemas.events import OrderEvent
 from schemas.identifiers import AccessionNumber, PatientIdentifier
 from schemas.ports import Correlation, OrderNumber
-from streams.order_lines import Line, lines_known, lines_of, names_accession, speaks_of
+from streams.order_lines import Line, around
 from streams.persons import Identifiers, Persons
 
 
-async def orders_of_lines(
-    rows: Correlation, lines: Iterable[Line], accession: AccessionNumber | None = None
+async def orders_around(
+    rows: Correlation, lines: Iterable[Line] = (), accessions: Collection[AccessionNumber] = ()
 ) -> tuple[Sequence[OrderEvent], frozenset[OrderNumber]]:
-    """All order events that name one of the lines, or a line that any event puts under the accession number, over any number
-    of steps and of replacements, in order of arrival; and the numbers they were found by."""
+    """All order events that name one of the lines, or a line that any event puts under one of the accession numbers, over any
+    number of steps and of replacements, in order of arrival; and the numbers they were found by."""
     known = frozenset(lines)
-    numbers = _numbers(known, accession)
-    while True:
-        events = await rows.orders_sharing(numbers)
-        under = [event for event in events if accession is not None and names_accession(event, accession)]
-        known = lines_known(known.union(*map(lines_of, under)), events)
-        more = _numbers(known, accession)
+    numbers: frozenset[OrderNumber] = _numbers(known).union(accessions)
+    while numbers:
+        events, known = around(await rows.orders_sharing(numbers), known, accessions)
+        more = _numbers(known)
         if more <= numbers:
-            return [event for event in events if event in under or speaks_of(event, known)], numbers
+            return events, numbers
         numbers |= more
+    return (), numbers
 
 
 async def persons_around(rows: Correlation, identifiers: Iterable[PatientIdentifier]) -> tuple[Persons, Identifiers]:
     """What is known of the persons who have these identifiers; and all identifiers it was found by: these, and those joined
     with them."""
     reached = frozenset(identifiers)
-    while True:
+    while reached:
         persons = Persons(await rows.patient_events(reached))
         more = reached.union(*(persons.person(one) for one in reached))
         if more == reached:
             return persons, reached
         reached = more
+    return Persons(), reached
 
 
-def _numbers(lines: Iterable[Line], accession: AccessionNumber | None) -> frozenset[OrderNumber]:
-    of_lines = frozenset(number for line in lines for number in line if number is not None)
-    return of_lines if accession is None else of_lines | {accession}
+def _numbers(lines: Iterable[Line]) -> frozenset[OrderNumber]:
+    return frozenset(number for line in lines for number in line if number is not None)

@@ -11,7 +11,7 @@ corrects itself.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 
@@ -33,17 +33,11 @@ def lines_of(event: OrderEvent) -> tuple[Line, ...]:
     return tuple(line for line in (line_of(event), *replaced) if line != (None, None))
 
 
-def names_accession(event: OrderEvent, accession: AccessionNumber) -> bool:
-    """Whether the event says that its order, or one that it replaces, has this accession number."""
-    return accession in (event.accession_number, *(one.accession_number for one in event.replaces))
-
-
-def accessions_named(events: Iterable[OrderEvent]) -> Sequence[AccessionNumber]:
-    """All accession numbers of their orders, and of those that these replace; sorted."""
-    named: set[AccessionNumber | None] = set()
-    for event in events:
-        named.update((event.accession_number, *(one.accession_number for one in event.replaces)))
-    return sorted((accession for accession in named if accession is not None), key=str)
+def accessions_of(*events: OrderEvent) -> frozenset[AccessionNumber]:
+    """The accession numbers of their orders, and of those that these replace, as the events say."""
+    own = [event.accession_number for event in events]
+    replaced = [one.accession_number for event in events for one in event.replaces]
+    return frozenset(accession for accession in (*own, *replaced) if accession is not None)
 
 
 def one_line(one: Line, other: Line) -> Line | None:
@@ -77,9 +71,20 @@ def lines_known(start: Iterable[Line], events: Sequence[OrderEvent]) -> frozense
     return frozenset(known)
 
 
-def speaks_of(event: OrderEvent, lines: Iterable[Line]) -> bool:
-    """Whether the event names one of the lines, or replaces it."""
-    return any(one_line(line, own) is not None for line, own in product(lines, lines_of(event)))
+def around(
+    events: Sequence[OrderEvent], lines: Iterable[Line], accessions: Collection[AccessionNumber]
+) -> tuple[Sequence[OrderEvent], frozenset[Line]]:
+    """Of the events, those that name one of the lines or replace it, or that name one of the accession numbers, over any number
+    of steps; and all lines these are known to speak of."""
+    under = [not accessions_of(event).isdisjoint(accessions) for event in events]
+    start = {line for event, is_under in zip(events, under, strict=True) if is_under for line in lines_of(event)}
+    known = lines_known(start.union(lines), events)
+    speaking = [
+        event
+        for event, is_under in zip(events, under, strict=True)
+        if is_under or any(one_line(line, own) is not None for line, own in product(known, lines_of(event)))
+    ]
+    return speaking, known
 
 
 def with_accession_now(events: Sequence[OrderEvent]) -> list[OrderEvent]:

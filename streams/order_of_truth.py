@@ -3,7 +3,7 @@ no times are compared, there arrival decides. All functions take words in order 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from datetime import datetime
 from typing import Protocol, TypeVar
 
@@ -38,14 +38,15 @@ def last_words(words: Sequence[_W]) -> list[_W]:
     return [word for rank, word in sorted(newest, key=lambda item: item[0][2])]
 
 
-def newest_first(words: Sequence[_W]) -> list[_W]:
-    """All words of all senders in one line. A late, older word of a sender stands where it should have come: just before
-    the sender's next one that had arrived by then."""
+def newest_first(words: Sequence[_W], about: Callable[[_W], Collection[Hashable]]) -> list[_W]:
+    """All words of all senders in one line. A late, older word stands where it should have come: just before what its sender
+    had said since, and that had arrived, about any of the same things."""
     placed: list[tuple[int, Rank, _W]] = []
     for said in by_sender(words).values():
-        arrived = len(words)
+        earliest: dict[Hashable, int] = {}
         for rank, word in reversed(said):
-            arrived = min(arrived, rank[2])
+            arrived = min(rank[2], *(earliest.get(thing, rank[2]) for thing in about(word)))
+            earliest.update(dict.fromkeys(about(word), arrived))
             placed.append((arrived, rank, word))
     placed.sort(key=lambda item: (item[0], item[1]), reverse=True)
     return [word for _, _, word in placed]

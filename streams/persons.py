@@ -38,7 +38,7 @@ class Persons:
         self._apart: set[tuple[PatientIdentifier, PatientIdentifier]] = set()
         #: with which identifiers of an assigner the newest PID-3 names an identifier
         self._beside: dict[tuple[PatientIdentifier, str], Identifiers] = {}
-        for event in newest_first(events):
+        for event in newest_first(events, named_in):
             self._read(event)
 
     def person(self, identifier: PatientIdentifier) -> Identifiers:

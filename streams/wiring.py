@@ -313,7 +313,8 @@ async def _project(settings: Settings, stop: asyncio.Event, health: Health) -> N
 
 async def _due(settings: Settings, stop: asyncio.Event, health: Health) -> None:
     from streams.due import run_sweeper
-    from streams.steps.correlate import ORDER_AWAITED, order_wait_over
+    from streams.steps.correlate import order_wait_over
+    from streams.telling import ORDER_AWAITED
 
     async with _log_and_cases(settings) as (log, cases):
         timers = {ORDER_AWAITED: partial(order_wait_over, cases=cases, policy=_policy(settings))}
