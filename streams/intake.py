@@ -37,7 +37,9 @@ def raw_message(received: Received, default_charset: str, told: Headers = ()) ->
     digest = hashlib.sha256(received.content).hexdigest()
     message_id = identity("hl7v2-message", sender, received.header.component(10, 1).strip(), digest)
     event = headers(id=str(message_id), type=RAW_MESSAGE_TYPE, time=received.received_at, cause=None, content_type=HL7_ER7)
-    event += ((PEER, received.peer.encode()), *told, *_batch(received))
+    event += ((PEER, received.peer.encode()), *told)
+    if received.before or received.behind:
+        event += _batch(received)
     if received.answer_to:
         event += answer_headers(received.answer_to, received.codes)
     return Outgoing(HL7_RAW.name, sender.encode("utf-8"), received.content, event)

@@ -151,6 +151,7 @@ class Connection(asyncio.Protocol):
         if not items:
             return
         at, now = self._clock.now(), self._loop.time()
+        at = at.replace(microsecond=at.microsecond // 1000 * 1000)  # under load many messages share it, and what is made of it
         for item in items:
             for one in self._dialogue.received(item, self.peer, at):
                 self._waiting.append((one, now))

@@ -64,7 +64,8 @@ class Inadmissible(UnsupportedMessage):
 
 def objection(header: Header, admission: Admission) -> Objection | None:
     """The first of what is wrong with it; None when it is welcome."""
-    told = [header.field(number) for number in (5, 6, 9, 11, 12)]
+    fields = header.fields
+    told = fields[5:7] + fields[9:10] + fields[11:13] if len(fields) > 12 else tuple(map(header.field, (5, 6, 9, 11, 12)))
     judge = _objection if sum(map(len, told)) < 250 else _objection.__wrapped__
     return judge(admission, header.separators, *told)
 
