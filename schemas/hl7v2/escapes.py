@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from dataclasses import field as attribute
 from functools import lru_cache
 from re import Match
 
@@ -19,6 +20,12 @@ class Separators:
     repetition: str = "~"
     escape: str = "\\"
     subcomponent: str = "&"
+    #: none is a letter or a digit: what consists of these holds no separator
+    all_marks: bool = attribute(init=False, compare=False, default=True)
+
+    def __post_init__(self) -> None:
+        used = (self.component, self.repetition, self.escape, self.subcomponent)
+        object.__setattr__(self, "all_marks", not any(separator.isalnum() for separator in used))
 
     @classmethod
     def of(cls, header: str) -> Separators:
@@ -29,6 +36,9 @@ class Separators:
 @lru_cache(maxsize=64)
 def _separators(field: str, declared: str) -> Separators:
     return Separators(field, *(declared[i : i + 1] for i in range(4)))
+
+
+_MEANT = {"F": "field", "S": "component", "T": "subcomponent", "R": "repetition", "E": "escape"}
 
 
 @lru_cache(maxsize=64)
@@ -46,20 +56,15 @@ def unescape(text: str, separators: Separators, codec: str) -> str:
         return text
 
     def decoded(match: Match[str]) -> str:
-        if match["hex"]:
-            digits = re.sub(rf"{re.escape(escape)}X?", "", match["hex"])
-            return decode(bytes.fromhex(digits), codec)[0]
         name = match["name"]
+        if name is None:
+            return decode(bytes.fromhex(re.sub(rf"{re.escape(escape)}X?", "", match["hex"])), codec)[0]
+        attribute_of = _MEANT.get(name)
+        if attribute_of is not None:
+            meant: str = getattr(separators, attribute_of)
+            return meant
         if name.startswith("."):
             return "\n" * max(1, int(name[3:].lstrip("+") or 1)) if name.startswith(".sp") else "\n"
-        return {
-            "F": separators.field,
-            "S": separators.component,
-            "T": separators.subcomponent,
-            "R": separators.repetition,
-            "E": escape,
-            "H": "",
-            "N": "",
-        }[name]
+        return ""  # H, N
 
     return _pattern(escape).sub(decoded, text)

@@ -116,6 +116,8 @@ class Segment:
         if not raw:
             return ""
         separators = self.separators
+        if separators.all_marks and raw.isalnum():  # most values: no part of anything
+            return raw if component == 1 == subcomponent else ""
         if separators.repetition and separators.repetition in raw:
             raw = raw.split(separators.repetition, 1)[0]
         return _part(raw, component, subcomponent, separators, self.codec)
