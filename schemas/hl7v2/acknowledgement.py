@@ -13,6 +13,7 @@ from enum import StrEnum
 from functools import lru_cache
 
 from schemas.errors import MalformedMessage
+from schemas.hl7v2.escapes import Separators
 from schemas.hl7v2.header import Header
 
 
@@ -66,6 +67,8 @@ def acknowledge(header: Header | None, code: AcknowledgementCode, at: datetime, 
     application answer of enhanced mode ("AL": it must be answered by a commit answer, "NE": it must not)."""
     told = header or _UNREADABLE
     mark = told.separators
+    if not mark.all_marks:  # MSH-2 was left out, or is none: with a letter as separator no code could be told
+        mark = Separators(mark.field)
     field, component = mark.field, mark.component
     moment, exact = _stamps(at)
     own = hashlib.sha256("\0".join((*told.fields, exact, code)).encode()).hexdigest()[:20].upper()
@@ -85,7 +88,7 @@ def acknowledge(header: Header | None, code: AcknowledgementCode, at: datetime, 
         segments += _errors(conditions, mark.field, component, mark.subcomponent) if modern else ()
         if not modern:  # ERR-1 is hard to read for many; MSA-3, deprecated by 2.4, is what older receivers show
             segments[-1] += field + _plain(conditions[0].message or conditions[0].text, field)
-            segments += [_error_location(conditions, told)]
+            segments += [_error_location(conditions, mark)]
     text = "\r".join(segments) + "\r"
     if "\x1c\r" in text:  # an end block: a sender's field may end with its first byte
         text = text.replace("\x1c\r", f"\x1c{field}\r")
@@ -109,9 +112,8 @@ def _plain(text: str, marks: str) -> str:
     return "".join(" " if one in marks or not " " <= one <= "~" else one for one in text)
 
 
-def _error_location(conditions: Sequence[Condition], header: Header) -> str:
+def _error_location(conditions: Sequence[Condition], mark: Separators) -> str:
     """ERR-1, before 2.5: ELD, segment^sequence^field^code, the code's own components as subcomponents; repeating."""
-    mark = header.separators
     told = []
     for one in conditions:
         place = (*one.location.split("^"), "", "", "")[:3]

@@ -171,3 +171,11 @@ def test_read_as_our_own_reader_reads_any_message() -> None:
     message = Message.parse(answer(MESSAGE, AcknowledgementCode.REJECT, TYPE))
     assert (message.type, message.message_control_id) == (("ACK", "O01"), Header.read(message.raw).field(10))
     assert [segment.name for segment in message.segments] == ["MSH", "MSA", "ERR"]
+
+
+@pytest.mark.parametrize("version", ["2.3", "2.5.1"])
+def test_a_sender_without_encoding_characters_can_read_its_answer(version: str) -> None:
+    """What stands in MSH-2's place has the letters of AR in it (found by fuzzing)."""
+    header = Header.read(f"MSH|RIS2|H|E|||2026||ORM^O01|C1|P|{version}".encode())
+    read = read_acknowledgement(acknowledge(header, AcknowledgementCode.REJECT, AT, NOT_HL7))
+    assert (read.code, read.message_control_id, read.condition) == ("AR", "C1", "100")
