@@ -10,7 +10,7 @@ import time
 from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import asdict, dataclass, field
 from itertools import count
 from pathlib import Path
@@ -177,7 +177,9 @@ async def send(letters: Sequence[Letter], plan: Plan, tally: Tally, stop: asynci
                 begun = loop.time()
                 if plan.rate:
                     begun = start + number / plan.rate
-                    await asyncio.sleep(begun - loop.time())
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout_at(begun):
+                            await stop.wait()
                 if stop.is_set() or in_a_row >= _GONE:
                     return
                 try:

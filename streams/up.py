@@ -97,7 +97,8 @@ async def start_up(settings: Settings) -> str:
 
 
 def _where(settings: Settings) -> str:
-    return f"the engine is up: MLLP on {settings.mllp.host}:{settings.mllp.port}, logs in {settings.run_folder}"
+    listeners = ", ".join(one.name for one in settings.mllp.all)
+    return f"the engine is up: MLLP on {listeners}, logs in {settings.run_folder}"
 
 
 def stop_up(settings: Settings) -> str:

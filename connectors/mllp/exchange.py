@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 from connectors.mllp.framing import Frame, FrameDecoder, Garbage, frame
@@ -14,6 +16,7 @@ from schemas.hl7v2.acknowledgement import Ack, read_acknowledgement
 
 #: how long an end block waits for its carriage return
 _CARRIAGE_RETURN_WAIT_S = 0.5
+_RESET = partial(ConnectionResetError, errno.ECONNRESET, "")
 
 
 @dataclass(slots=True)
@@ -41,10 +44,10 @@ class Exchange(asyncio.Protocol):
 
     def write(self, message: bytes, control_id: str, *, application: bool = False) -> asyncio.Future[Ack]:
         """The answer to come: the commit answer or, when there is none, the application answer; with `application` the latter
-        after a positive commit answer. Fails with ConnectionError when the connection ends before."""
+        after a positive commit answer. Fails with OSError when the connection ends before."""
         answer: asyncio.Future[Ack] = self._loop.create_future()
         if not self.usable:
-            answer.set_exception(ConnectionResetError())
+            answer.set_exception(_RESET())
             return answer
         self._awaited.setdefault(control_id, deque()).append(_Awaited(answer, application))
         self._transport.write(frame(message))
@@ -76,8 +79,8 @@ class Exchange(asyncio.Protocol):
             self._late_end.cancel()
         self._take(self._decoder.close())
         for awaited in (one for queue in self._awaited.values() for one in queue):
-            if not awaited.answer.done():
-                awaited.answer.set_exception(ConnectionResetError())
+            if not awaited.answer.done():  # an alert of TLS says why
+                awaited.answer.set_exception(exception if isinstance(exception, OSError) else _RESET())
         self._awaited.clear()
         self.writable.set()
         self._closed.set()

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -55,6 +56,15 @@ async def test_case_tells_the_whole_walk(hospital: Hospital) -> None:
                 break
     assert [entry["at"] for entry in entries] == sorted(entry["at"] for entry in entries)
     assert PATIENT not in json.dumps(entries)
+
+
+async def test_a_file_is_sent_and_is_on_the_log_byte_for_byte(hospital: Hospital, shared_data: Path) -> None:
+    report = shared_data / "hl7" / "radiology-oru" / "19950402_0.hl7"
+    outcome = await as_json(hospital, "send", str(report))
+    assert outcome["answers"] == {"AA": 1}
+    await hospital.until(
+        "the report on the log", lambda _: any(record.value == report.read_bytes() for record in hospital.of(topics.HL7_RAW))
+    )
 
 
 async def test_an_unknown_case_says_so(hospital: Hospital) -> None:

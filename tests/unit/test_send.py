@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -168,10 +169,28 @@ async def test_the_command(tmp_path: Path) -> None:
         assert (code, json.loads(out)["answers"], err) == (0, {"AA": 1}, "")
     code, out, err = await radstream_send(str(file), "--to", f"127.0.0.1:{receiver.port}")
     assert (code, out) == (1, "")
-    code, _, err = await radstream_send(str(tmp_path / "absent.hl7"))
-    assert (code, "there is no file" in err) == (2, True)
-    code, _, err = await radstream_send(str(file), "--to", f"127.0.0.1:{receiver.port}")
     assert err == f"connect: 127.0.0.1:{receiver.port}: Connection refused\n"
+
+
+async def test_ctrl_c_ends_it_with_the_outcome_so_far(tmp_path: Path) -> None:
+    came = asyncio.Event()
+
+    async def answer(control_id: str, write: Write) -> None:
+        write(ack("AA", control_id))
+        came.set()
+
+    file = tmp_path / "orders.hl7"
+    file.write_bytes(message(1))
+    async with receiving(answer) as receiver:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "streams", "send", str(file), "--to", f"127.0.0.1:{receiver.port}",
+            "--rate", "0.05", "--repeat", "9", stdout=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        await asyncio.wait_for(came.wait(), 30)
+        process.send_signal(signal.SIGINT)
+        out, _ = await asyncio.wait_for(process.communicate(), 10)
+    assert process.returncode == 1
+    assert b": 1 of 9 in " in out
 
 
 async def test_plain_text_beyond_loopback_is_a_usage_error(tmp_path: Path) -> None:
