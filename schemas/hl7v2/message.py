@@ -23,7 +23,7 @@ def header_line(data: bytes) -> bytes:
     """The MSH segment without its line end. Raises MalformedMessage when the bytes do not begin with one."""
     start = data[:64].removeprefix(_BOM).lstrip(b"\r\n")
     skipped = len(data[:64]) - len(start)
-    if not start.startswith(b"MSH") or len(start) < 8 or start[3:4].isalnum():
+    if not start.startswith(b"MSH") or len(start) < 8 or start[3:4].isalnum() or start[3:4] in b"\r\n":
         raise MalformedMessage("read", "MSH", "the bytes do not begin with an MSH segment")
     ends = [end for end in (data.find(b"\r", skipped), data.find(b"\n", skipped)) if end >= 0]
     return data[skipped : min(ends, default=len(data))]

@@ -111,7 +111,17 @@ def test_what_is_escaped_is_read_back(text: str) -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"MSH", b"MSH|^~", b"PID|||1\rMSH|^~\\&|", b"GET / HTTP/1.1\r\n", b"MSHELLO|||||", "PID|^~\\&|A|B".encode("utf-16")],
+    [
+        b"",
+        b"MSH",
+        b"MSH|^~",
+        b"MSH\rPID|1|2",
+        b"MSH\n\n\n\n\n",
+        b"PID|||1\rMSH|^~\\&|",
+        b"GET / HTTP/1.1\r\n",
+        b"MSHELLO|||||",
+        "PID|^~\\&|A|B".encode("utf-16"),
+    ],
 )
 def test_no_header(data: bytes) -> None:
     with pytest.raises(MalformedMessage):
