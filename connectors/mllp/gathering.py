@@ -1,7 +1,8 @@
 """What waits on all connections is stored in one go: under load a few large appends cost the broker and us far less than many
 small ones, and a lone message waits for nobody.
 
-Of one connection at most one lot is under way, so its messages are stored and answered in order.
+One go at a time: what comes while the broker confirms it makes the next one larger, and of one connection everything is
+stored and answered in order.
 """
 
 from __future__ import annotations
@@ -24,8 +25,6 @@ Store = Callable[[Sequence[Received]], Awaitable[None]]
 #: Messages and bytes of one go.
 _GO = 500
 _GO_BYTES = 4 * 1024 * 1024
-#: Goes under way at a time: while the broker confirms one, the next is prepared.
-_UNDER_WAY = 2
 
 
 class Waiting(Protocol):
@@ -58,7 +57,7 @@ class Gathering:
         self._store = store
         self._storing_s = storing_s
         self._ready: dict[Waiting, None] = {}
-        self._under_way: set[asyncio.Task[None]] = set()
+        self._under_way: asyncio.Task[None] | None = None
         self._scheduled = False
         self._loop = asyncio.get_running_loop()
 
@@ -70,11 +69,11 @@ class Gathering:
     def abort(self) -> None:
         """What is under way is given up, what waits forgotten: nobody is answered."""
         self._ready.clear()
-        for task in self._under_way:
-            task.cancel()
+        if self._under_way is not None:
+            self._under_way.cancel()
 
     def _schedule(self) -> None:
-        if self._ready and not self._scheduled and len(self._under_way) < _UNDER_WAY:
+        if self._ready and not self._scheduled and self._under_way is None:
             self._scheduled = True
             self._loop.call_soon(self._go)
 
@@ -91,12 +90,11 @@ class Gathering:
             size += sum(len(one.content) for one in lot)
             lots.append((waiting, lot))
         if lots:
-            task = self._loop.create_task(self._stored(lots))
-            self._under_way.add(task)
-            task.add_done_callback(self._gone)
+            self._under_way = self._loop.create_task(self._stored(lots))
+            self._under_way.add_done_callback(self._gone)
 
-    def _gone(self, task: asyncio.Task[None]) -> None:
-        self._under_way.discard(task)
+    def _gone(self, _: asyncio.Task[None]) -> None:
+        self._under_way = None
         self._schedule()
 
     async def _stored(self, lots: Sequence[tuple[Waiting, Sequence[Received]]]) -> None:
