@@ -278,6 +278,11 @@ class Correlation(Protocol):
     Orders, patients and studies are kept as the set of their events, each once however often it is put: what is known of a case
     is a function of that set and of the order of first arrival, so that repeating a record changes nothing."""
 
+    @property
+    def locks_everything(self) -> bool:
+        """Whether the transaction is alone in the database anyway, whichever cases it was opened for."""
+        ...
+
     async def put_order(self, order: OrderEvent) -> None: ...
 
     async def orders_sharing(self, numbers: Collection[OrderNumber]) -> Sequence[OrderEvent]:

@@ -86,7 +86,7 @@ async def tell_states(
     known = [_Case(state, study, _orders_of(study, events)) for state, study in zip(states, studies, strict=True)]
     patients = frozenset(patient for case in known for patient in patients_of(case.study, case.orders))
     persons, reached = await persons_around(rows, patients)
-    cover(locked, keys_of(numbers, reached).union(*map(keys_of_study, states)))
+    cover(rows, locked, keys_of(numbers, reached).union(*map(keys_of_study, states)))
     words = [await _word(rows, case, persons, trigger, policy, again) for case in known]
     return [word for word in words if word is not None]
 

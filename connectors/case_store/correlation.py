@@ -45,6 +45,10 @@ class SqlCorrelation:
     def __init__(self, transaction: Transaction) -> None:
         self._transaction = transaction
 
+    @property
+    def locks_everything(self) -> bool:
+        return self._transaction.database.has_one_writer
+
     async def put_order(self, order: OrderEvent) -> None:
         row = events.order_row(order)
         changes = [{"digest": row["digest"]}] if isinstance(order, OrderChanged) else []

@@ -84,6 +84,11 @@ class Database:
         await self.in_thread(self._engine.dispose)
         self._threads.shutdown(wait=False)
 
+    @property
+    def has_one_writer(self) -> bool:
+        """SQLite: BEGIN IMMEDIATE holds the whole file."""
+        return self._is_sqlite
+
     def lock(self, connection: Connection, keys: list[str]) -> None:
         """Rule 3. SQLite: BEGIN IMMEDIATE already holds the whole file. PostgreSQL: one row per case; the upsert inserts
         it when absent and locks it in either case, in the order of the (sorted) keys, so nobody can deadlock."""

@@ -71,7 +71,7 @@ async def _order(order: OrderEvent, record: Record, cases: CaseStore, policy: Po
     async def work(rows: Correlation, locked: Keys) -> Sequence[Word]:
         await rows.put_order(order)
         events, numbers = await orders_around(rows, lines_of(order))
-        cover(locked, own | keys_of(numbers))
+        cover(rows, locked, own | keys_of(numbers))
         states = [
             state
             # also one that the order had: its studies lose it
@@ -105,7 +105,7 @@ async def _patient(event: PatientEvent, record: Record, cases: CaseStore, policy
         before, reached = await persons_around(rows, named)
         await rows.put_patient(event)
         after, reached = await persons_around(rows, reached)
-        cover(locked, keys_of(reached))
+        cover(rows, locked, keys_of(reached))
         again = await rows.told_because(event.id)
         changed = () if before.view(reached) == after.view(reached) else await _studies_of(rows, reached)
         states = [await rows.study(uid) for uid in sorted({*again, *changed})]

@@ -14,16 +14,19 @@ import pytest
 
 from connectors.case_store import SqlCaseStore
 from schemas.events import (
+    AnalysisRequested,
     OrderChanged,
     OrderEvent,
     OrderPlaced,
     PatientMerged,
     PatientUnlinked,
     PatientUpdated,
+    Priority,
     Sender,
     StudyCompleted,
     revision_of,
 )
+from schemas.findings import Findings
 from schemas.identifiers import (
     NAMESPACE,
     AccessionNumber,
@@ -33,6 +36,8 @@ from schemas.identifiers import (
     StudyInstanceUID,
 )
 from schemas.ports import CaseStore, Delivery, Due, PatientEvent, Place, Record, TimelineEntry, Told
+from streams.serialised import keys_of
+from tests.unit.cases import CaseEvent, Hospital, merge, numbers, order, person, reason, said, study, unlink
 
 NOON = datetime(2026, 11, 24, 12, 0, 0, 123456, tzinfo=UTC)
 ACCESSION = AccessionNumber(value="A1", assigner="RIS")
@@ -104,6 +109,17 @@ def an_entry(offset: int, *, study: str | None = None, accession: str | None = N
 
 def names(events: Sequence[OrderEvent | PatientEvent]) -> list[str]:
     return [event.sender.message_control_id for event in events]
+
+
+async def at_the_same_moment(stores: Sequence[CaseStore], events: Sequence[CaseEvent]) -> list[AnalysisRequested | Findings]:
+    """Each event in a program of its own; then what was said last of each study, when no order is awaited any more."""
+    hospitals = [Hospital(store) for store in stores]
+    answers = await asyncio.gather(*(hospital.happens(event) for hospital, event in zip(hospitals, events, strict=True)))
+    answers.append(await hospitals[0].time_passes(1000))
+    last: dict[str, AnalysisRequested | Findings] = {}
+    for value in sorted((said(out) for outputs in answers for out in outputs), key=lambda value: value.subject.sequence):
+        last[value.subject.study_instance_uid] = value
+    return [last[uid] for uid in sorted(last)]
 
 
 def first_use(url: str, barrier: multiprocessing.synchronize.Barrier, name: str) -> None:
@@ -369,6 +385,52 @@ class CaseStoreContract:
                 await asyncio.sleep(0)
                 await rows.put_due(a_timer("holder"))
         assert len(await store.due_before(NOON)) == 21
+
+    async def test_order_study_merge_and_unlink_at_the_same_moment(self, url: str) -> None:
+        """Whoever comes last sees what the others wrote, though none knows at first whom it concerns."""
+        stores = [SqlCaseStore(url) for _ in range(5)]
+        for number in range(25):
+            old, new, wrong = (person(f"{name}{number}") for name in ("old", "new", "wrong"))
+            events = (
+                order(placer=f"P{number}", accession=f"A{number}", patients=(new,)),
+                study(f"1.2.{number + 1}", accession=f"A{number}", patient=old),
+                merge(old, into=[new], at=2),
+                unlink([old], [wrong], at=1),
+                merge(wrong, into=[old], at=0),
+            )
+            (last,) = await at_the_same_moment(stores, events)
+            assert (reason(last), last.subject.patient) == (None, new)
+        for store in stores:
+            await store.close()
+
+    async def test_an_order_waits_for_a_merge_of_its_patient_that_is_not_yet_committed(
+        self, store: CaseStore, other: CaseStore
+    ) -> None:
+        """Only the order says whom the study is about."""
+        old, new = person("old"), person("new")
+        hospital = Hospital(other)
+        await hospital.happens(study(patient=None))
+        async with store.correlation(*keys_of([old, new])) as rows:
+            await rows.put_patient(merge(old, into=[new]))
+            told = asyncio.create_task(hospital.answer(order(placer="P1", accession="A1", patients=(old,))))
+            await asyncio.wait([told], timeout=0.5)  # time to go wrong
+        assert (await told).subject.patient == new
+
+    async def test_a_moved_order_and_its_studies_at_the_same_moment(self, url: str) -> None:
+        stores = [SqlCaseStore(url) for _ in range(4)]
+        for number in range(25):
+            events = (
+                order(placer=f"P{number}", accession=f"A{number}", priority=Priority.STAT),
+                order(placer=f"P{number}", accession=f"B{number}", at=1, changed=True),
+                study(f"1.2.1.{number + 1}", accession=f"A{number}"),
+                study(f"1.2.2.{number + 1}", accession=f"B{number}"),
+            )
+            left, moved = await at_the_same_moment(stores, events)
+            assert (numbers(left), numbers(moved)) == ([], [f"P{number} - B{number}"])
+            assert isinstance(moved, AnalysisRequested)
+            assert moved.priority is Priority.STAT
+        for store in stores:
+            await store.close()
 
     async def test_due_comes_when_its_time_has_come_the_longest_due_first(self, store: CaseStore) -> None:
         late, early = a_timer("late", NOON), a_timer("early", NOON - timedelta(microseconds=1))

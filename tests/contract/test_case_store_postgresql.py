@@ -63,6 +63,13 @@ async def test_other_cases_go_on_while_one_is_locked(url: str) -> None:
     await other.close()
 
 
+async def test_whether_a_transaction_is_alone(url: str) -> None:
+    store = SqlCaseStore(url)
+    async with store.correlation("a") as rows:
+        assert rows.locks_everything is False
+    await store.close()
+
+
 async def test_a_lock_that_is_never_released_is_a_store_that_does_not_answer(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database, "LOCK_WAIT_S", 1)
     store, other = SqlCaseStore(url), SqlCaseStore(url)

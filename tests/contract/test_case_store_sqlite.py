@@ -18,6 +18,13 @@ class TestSqlite(CaseStoreContract):
         return f"sqlite:///{tmp_path / 'new folder' / 'cases.db'}"
 
 
+async def test_whether_a_transaction_is_alone(tmp_path: Path) -> None:
+    store = SqlCaseStore(f"sqlite:///{tmp_path / 'cases.db'}")
+    async with store.correlation("a") as rows:
+        assert rows.locks_everything is True
+    await store.close()
+
+
 async def test_a_lock_that_is_never_released_is_a_store_that_does_not_answer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
