@@ -129,7 +129,7 @@ class Dialogue:
         if holds_second_message(content):
             return one(header, "two messages in one, and no batch", NOT_HL7, trouble=Trouble.UNREADABLE)
         # an acknowledgement is not acknowledged, or two engines would go on for ever; but for a commit answer it may ask
-        an_answer = header.component(9, 1) == "ACK"
+        an_answer = header.field(9).startswith("ACK") and header.component(9, 1) == "ACK"
         answered = not an_answer or enhanced(header)
         found = objection(header, self._terms.admission)
         if found is not None:
