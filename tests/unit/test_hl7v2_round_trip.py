@@ -94,7 +94,7 @@ def fields(draw: st.DrawFn, sender: Sender) -> Field:
     return draw(st.lists(components, min_size=1, max_size=most[0]))
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=60)
 @given(data=st.data(), sender=senders())
 def test_any_text_in_any_field_is_read_back(data: st.DataObject, sender: Sender) -> None:
     segments = data.draw(st.lists(st.lists(fields(sender), min_size=1, max_size=4), min_size=1, max_size=3))
