@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import resource
+import socket
 import ssl
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -129,6 +132,33 @@ async def test_so_many_connections_and_no_more() -> None:
                 await asyncio.sleep(0.01)  # the server hears of it when it hears of it
         assert b"MSA|AA|C1" in await exchange(server)
         inside[1][1].close()
+
+
+async def test_when_descriptors_are_used_up_the_listener_waits_for_some() -> None:
+    async with listening(Door()) as server:
+        peer = socket.socket()
+        peer.setblocking(False)
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (peer.fileno() + 20, hard))
+        taken = []
+        try:
+            with suppress(OSError):
+                while True:
+                    taken.append(os.dup(peer.fileno()))
+            peer.connect_ex(("127.0.0.1", server.port))  # the kernel accepts, we cannot
+            await asyncio.sleep(0.1)
+            assert not server.connections
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            for descriptor in taken:
+                os.close(descriptor)
+        reader, writer = await asyncio.open_connection(sock=peer)
+        writer.write(frame(MESSAGE))
+        assert b"MSA|AA" in await asyncio.wait_for(reader.readuntil(b"\x1c\r"), 10)
+        [connection] = server.connections
+        own = connection._transport.get_extra_info("socket")
+        assert own.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE), "a peer without power is found out"
+        writer.close()
 
 
 # ------------------------------------------------------------------------------------------------------------ time-outs
