@@ -15,6 +15,7 @@ from schemas.hl7v2.acknowledgement import (
     INTERNAL,
     NOT_HL7,
     REQUIRED_FIELD_MISSING,
+    SEQUENCE_ERROR,
     VALUE_NOT_FOUND,
     AcknowledgementCode,
     Condition,
@@ -138,16 +139,23 @@ def _told(error: Exception) -> tuple[Trouble, Condition]:
     match error:
         case Inadmissible():
             return Trouble.UNSUPPORTED, replace(error.condition, message=error.reason)
-        case MissingIdentifier():
-            return Trouble.CONTENT, _located(REQUIRED_FIELD_MISSING, error)
-        case UnsupportedMessage():
-            trouble = Trouble.UNSUPPORTED if error.reference.startswith("MSH") else Trouble.CONTENT
-            return trouble, _located(VALUE_NOT_FOUND, error)
         case MalformedMessage(reference="MSH"):
             return Trouble.UNREADABLE, NOT_HL7
         case Rejected():
-            return Trouble.CONTENT, _located(DATA_TYPE_ERROR, error)
+            trouble = Trouble.UNSUPPORTED if error.reference.startswith("MSH-") else Trouble.CONTENT
+            return trouble, _located(_condition(error), error)
     return Trouble.INTERNAL, INTERNAL
+
+
+def _condition(error: Rejected) -> Condition:
+    match error:
+        case MissingIdentifier():
+            return REQUIRED_FIELD_MISSING
+        case UnsupportedMessage():
+            return VALUE_NOT_FOUND
+        case MalformedMessage() if len(error.reference) == 3:  # a segment is not there, or not where it must be
+            return SEQUENCE_ERROR
+    return DATA_TYPE_ERROR
 
 
 def _located(condition: Condition, error: Rejected) -> Condition:
