@@ -14,6 +14,7 @@ import pytest
 from pydantic import ValidationError
 
 from connectors.mllp.client import MllpClient
+from connectors.mllp.codes import Trouble
 from connectors.mllp.framing import frame
 from connectors.mllp.server import MllpServer
 from schemas.errors import SettingsInvalid
@@ -136,6 +137,19 @@ async def test_an_answer_that_comes_later_reaches_the_connection_that_waits(
     writer.close()
     stop.set()
     await asyncio.wait_for(role, 10)
+
+
+async def test_commit_bytes_and_codes_are_the_listeners(event_log: FakeEventLog, tmp_path: Path) -> None:
+    async with listening(event_log, tmp_path, commit_bytes=True, codes={Trouble.UNREADABLE: "error"}) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(frame(MESSAGE) + frame(b"\x06") + frame(b"garbage"))
+        async with asyncio.timeout(20):
+            answers = [await reader.readuntil(b"\x1c\r") for _ in range(4)]
+        writer.close()
+    assert (answers[0], answers[2]) == (b"\x0b\x06\x1c\r", b"\x0b\x15\x1c\r")
+    assert b"\rMSA|AA|C1\r" in answers[1]
+    assert b"\rMSA|AE|\r" in answers[3]
+    assert [record.value for record in event_log.records(DEAD_LETTERS.name)] == [b"garbage"]
 
 
 async def test_a_test_message_reaches_no_production_topic(event_log: FakeEventLog, tmp_path: Path) -> None:
