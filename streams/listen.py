@@ -147,7 +147,7 @@ async def listen(
             await server.start()
             log.info("listening", host=one.host, port=server.port, tls=bool(one.tls_certificate), mutual=bool(one.tls_client_ca))
         wellbeing.tell()
-        await stop.wait()
+        await asyncio.gather(*(server.run(stop) for server in servers))
     finally:
         await asyncio.gather(*(server.stop() for server in servers))
         await late.stop()

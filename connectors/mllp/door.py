@@ -60,8 +60,13 @@ class Door:
             self._refuse(f"{host}:{port}", host, why)
             peer.close()
             return
+        try:
+            _keep_alive(peer)
+        except OSError as error:
+            self._refuse(f"{host}:{port}", host, f"lost at once: {reason_of(error)}")
+            peer.close()
+            return
         connection = make()
-        _keep_alive(peer)
         self._entering[connection] = asyncio.get_running_loop().create_task(self._enter(peer, host, port, connection))
 
     def close(self) -> None:

@@ -67,7 +67,7 @@ class MllpServer:
             for family, *_, address in await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM):
                 self._sockets.append(socket.create_server(address[:2], family=family, backlog=_BACKLOG))
         except OSError as error:
-            self._close()
+            await self._close()
             raise SettingsInvalid(
                 "listen", f"{self._host}:{self._port}", f"the address cannot be bound: {error.strerror}"
             ) from None
@@ -75,6 +75,17 @@ class MllpServer:
         for listening in self._sockets:
             listening.setblocking(False)
             self._accepting.append(loop.create_task(self._accept(listening)))
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until `stop`. Raises whatever else ended the accepting: a listener that hears nobody must not look well."""
+        stopped = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait([stopped, *self._accepting], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopped.cancel()
+        for accepting in self._accepting:
+            if accepting.done():
+                accepting.result()
 
     async def _accept(self, listening: socket.socket) -> None:
         loop = asyncio.get_running_loop()
@@ -91,9 +102,11 @@ class MllpServer:
     def _connection(self) -> Connection:
         return Connection(self._converse, self._gathering, self._clock, self.limits, self.connections)
 
-    def _close(self) -> None:
+    async def _close(self) -> None:
         for accepting in self._accepting:
             accepting.cancel()
+        if self._accepting:
+            await asyncio.wait(self._accepting)  # before the socket that they wait for is closed
         for listening in self._sockets:
             listening.close()
         self._accepting, self._sockets = [], []
@@ -102,10 +115,8 @@ class MllpServer:
         """Accepts nothing more, answers what has been received, closes; after `within_s` without answers."""
         if not self._sockets:
             return
-        accepting = self._accepting
-        self._close()
+        await self._close()
         self.door.close()
-        await asyncio.wait(accepting)
         connections = list(self.connections)
         if connections:
             stopping = [asyncio.create_task(connection.stop()) for connection in connections]

@@ -161,6 +161,19 @@ async def test_when_descriptors_are_used_up_the_listener_waits_for_some() -> Non
         writer.close()
 
 
+async def test_a_listener_that_hears_nobody_any_more_does_not_look_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    def bug(*arguments: object) -> None:
+        raise ZeroDivisionError
+
+    async with listening(Door()) as server:
+        monkeypatch.setattr(server.door, "open", bug)
+        running = asyncio.create_task(server.run(asyncio.Event()))
+        _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        with pytest.raises(ZeroDivisionError):
+            await asyncio.wait_for(running, 10)
+        writer.close()
+
+
 # ------------------------------------------------------------------------------------------------------------ time-outs
 
 
