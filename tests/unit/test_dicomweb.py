@@ -7,7 +7,7 @@ import json
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from typing import Any
 
 import pytest
@@ -24,7 +24,9 @@ from schemas.errors import (
     StudyIncomplete,
 )
 from schemas.events import ImageReference
-from schemas.identifiers import SeriesInstanceUID
+from schemas.identifiers import PatientIdentifier, SeriesInstanceUID
+from streams.settings import Settings
+from streams.wiring import archive_for
 from tests.contract.example_images import part10, radiograph, study_of, uid_of
 from tests.unit.http_peer import Handler, http_peer
 
@@ -82,6 +84,19 @@ async def test_a_good_answer_is_described_and_fetched() -> None:
             described = await archive.describe(STUDY)
             assert [image.sop_instance_uid for image in described.images] == [uid_of(IMAGE)]
             assert await archive.instance(STUDY, REFERENCE) == part10(IMAGE)
+
+
+@pytest.mark.parametrize(("archives", "owner"), [(None, "HOSPITAL"), ("OLD-PACS", "OLD-PACS")])
+async def test_patient_ids_without_issuer_are_the_archives(archives: str | None, owner: str) -> None:
+    """Rule 8: DICOM often keeps the old number. The setting goes through the wiring."""
+    with http_peer(_good) as url:
+        sections = {
+            "archive": {"dicomweb_url": url, "default_patient_assigner": archives},
+            "site": {"default_assigner": "HOSPITAL"},
+        }
+        with closing(archive_for(Settings.model_validate(sections))) as archive:
+            described = await archive.describe(STUDY)
+    assert described.patient == PatientIdentifier(value="SECRET-ID", assigner=owner)
 
 
 def _status(status: int) -> Callable[[Handler], None]:
