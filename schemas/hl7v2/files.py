@@ -31,7 +31,12 @@ def pieces_of(data: bytes) -> Iterator[Piece]:
     envelope."""
     codec, mark = wide_codec_of(data)
     if codec:  # split as UTF-8, whose every byte of these line ends and names is one
-        for piece in _pieces(data[mark:].decode(codec, "replace").encode("utf-8")):
+        try:
+            text = data[mark:].decode(codec)
+        except UnicodeDecodeError:
+            yield Piece(1, data)  # in one: its reader says at which byte it breaks
+            return
+        for piece in _pieces(text.encode("utf-8")):
             yield Piece(piece.line, piece.content.decode("utf-8").encode(codec), piece.is_message)
     else:
         yield from _pieces(data)

@@ -197,6 +197,13 @@ def test_files_of_several_messages(tmp_path: Path, end: str, encoding: str) -> N
         assert [(report.line, report.right, report.outcome) for report in found] == [(at, True, "1 OrderPlaced") for at in begins]
 
 
+def test_half_a_character_at_the_end_of_a_utf_16_file(tmp_path: Path) -> None:
+    [report] = reports(tmp_path, RIGHT.encode("utf-16-le") + b"x")
+    assert [(one.place, one.expected, one.error) for one in report.findings if one.place == "message"] == [
+        ("message", "characters of utf-16-le", False)
+    ]
+
+
 def test_lines_are_those_of_the_file(tmp_path: Path) -> None:
     broken = RIGHT.replace("|19700101|", "|1.1.70|")
     first, second = reports(tmp_path, ("\r\n" + broken + "\n" + broken).encode())
