@@ -15,21 +15,26 @@ from typing import Any
 
 import pytest
 
+from streams.listener_settings import MllpSettings
 from streams.services import LocalServices, process
 from streams.services.probes import LOOPBACK, free_ports
-from streams.settings import Settings, as_environment
+from streams.settings import KafkaSettings, Settings, as_environment
 
 ROOT = Path(__file__).parents[2]
 
 
 class ListenerProcess:
-    """One port, kept over restarts. `mllp`: settings of the section of that name."""
+    """One port, kept over restarts. `append_timeout_s`: how long Kafka may take; `mllp`: settings of the section of that name."""
 
-    def __init__(self, bootstrap: str, folder: Path, **mllp: Any) -> None:
+    def __init__(self, bootstrap: str, folder: Path, append_timeout_s: float = 5.0, **mllp: Any) -> None:
         [self.port] = free_ports(1)
         self.folder = folder
         self.log = folder / "listen.log"
-        self._settings = Settings(run_folder=folder / "run", kafka={"bootstrap": bootstrap}, mllp={"port": self.port, **mllp})
+        self._settings = Settings(
+            run_folder=folder / "run",
+            kafka=KafkaSettings(bootstrap=bootstrap, append_timeout_s=append_timeout_s),
+            mllp=MllpSettings(port=self.port, storing_timeout_s=append_timeout_s, **mllp),
+        )
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, within_s: float = 60) -> None:

@@ -8,7 +8,7 @@ from random import Random
 from connectors.mllp.framing import frame
 
 #: of the listener under test; some messages are made larger
-SIZE_LIMIT = 64 * 1024
+SIZE_LIMIT = 16 * 1024
 
 _CHARSETS = (
     ("", "ascii", "Miller^Anna"),
