@@ -305,8 +305,8 @@ async def _project(settings: Settings, stop: asyncio.Event, health: Health) -> N
         return partial(project, cases=cases)
 
     read = [
-        topics.ORDERS, topics.STUDIES, topics.REQUESTS, topics.REQUESTS_STAT, topics.RESULTS, topics.FINDINGS,
-        topics.DELIVERIES, topics.DEAD_LETTERS,
+        topics.ORDERS, topics.REPORTS, topics.STUDIES, topics.REQUESTS, topics.REQUESTS_STAT, topics.RESULTS,
+        topics.FINDINGS, topics.DELIVERIES, topics.DEAD_LETTERS,
     ]  # fmt: skip
     await _run_step("project", step, read, _faust("project", settings), settings, stop, health)
 

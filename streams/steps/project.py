@@ -8,11 +8,21 @@ from typing import NamedTuple
 from pydantic import ValidationError
 
 from schemas.errors import MalformedMessage, UnsupportedMessage
-from schemas.events import AnalysisRequested, DeliveryAcknowledged, OrderEvent, Priority, StudyCompleted
+from schemas.events import (
+    AnalysisRequested,
+    DeliveryAcknowledged,
+    OrderEvent,
+    Priority,
+    ReportAmended,
+    ReportDrafted,
+    ReportEvent,
+    ReportSigned,
+    StudyCompleted,
+)
 from schemas.findings import Findings
 from schemas.identifiers import AccessionNumber, StudyInstanceUID
 from schemas.ports import CaseStore, Outgoing, Record, TimelineEntry
-from streams.topics import DEAD_LETTERS, DELIVERIES, FINDINGS, ORDERS, REQUESTS, REQUESTS_STAT, RESULTS, STUDIES
+from streams.topics import DEAD_LETTERS, DELIVERIES, FINDINGS, ORDERS, REPORTS, REQUESTS, REQUESTS_STAT, RESULTS, STUDIES
 
 
 class _Line(NamedTuple):
@@ -47,6 +57,14 @@ def _order(record: Record) -> _Line:
     order = OrderEvent.model_validate_json(record.value)
     urgent = ", STAT" if order.priority is Priority.STAT else ""
     return _Line(f"order {order.status}{urgent}", order.study_instance_uid, order.accession_number)
+
+
+def _report(record: Record) -> _Line:
+    report = ReportEvent.model_validate_json(record.value)
+    said = _REPORTS.get(record.header("ce_type") or "")
+    if said is None:
+        raise UnsupportedMessage("project", str(record.place), "no report of a version known here")
+    return _Line(f"radiologist's report {said}", accession=report.accession_number)
 
 
 def _study(record: Record) -> _Line:
@@ -91,13 +109,16 @@ def _dead_letter(record: Record) -> _Line:
         record.header(name) or "?" for name in ("topic", "partition", "offset", "step", "error")
     )
     what = f"dead letter of {topic}/{partition}/{offset}: {error} in {step}"
-    if topic == ORDERS.name:  # keyed by accession number, or by another number: then nobody looks for it by this
+    if topic in (ORDERS.name, REPORTS.name):  # keyed by accession number, or by another number: then nobody looks for it by this
         return _Line(what, accession=(record.key or b"").decode("utf-8", "replace") or None)
     return _Line(what, _study_key(record))
 
 
+_REPORTS = {ReportDrafted.TYPE: "drafted", ReportSigned.TYPE: "signed", ReportAmended.TYPE: "amended"}
+
 _WORDS: dict[str, Callable[[Record], _Line]] = {
     ORDERS.name: _order,
+    REPORTS.name: _report,
     STUDIES.name: _study,
     REQUESTS.name: _request,
     REQUESTS_STAT.name: _request,

@@ -135,6 +135,13 @@ async def test_a_study_without_an_order_goes_by_the_surviving_number(hospital: H
     assert await hospital.due(99) == []
 
 
+async def test_a_study_that_names_nobody_goes_by_its_order(hospital: Hospital) -> None:
+    await hospital.happens(order(placer="P1", patients=(OLD,)))
+    await hospital.happens(order(placer="P1", filler="F1", accession="A1", patients=(), at=1, sender="RIS"))
+    assert (await hospital.answer(study(patient=None))).subject.patient == OLD
+    assert (await hospital.answer(merge(OLD, into=[JANE], at=2))).subject.patient == JANE
+
+
 async def test_only_studies_whose_state_changes_are_told(hospital: Hospital) -> None:
     for number, patient in enumerate((JANE, JANE, OLD, JOHN), 3):
         await hospital.happens(order(placer=f"P{number}", accession=f"A{number}", patients=(patient,)))

@@ -10,12 +10,12 @@ import pytest
 
 from connectors.case_store import SqlCaseStore
 from schemas.errors import MalformedMessage, UnsupportedMessage
-from schemas.events import DeliveryAcknowledged, OrderStatus, Priority
+from schemas.events import DeliveryAcknowledged, OrderStatus, Priority, ReportAmended, ReportDrafted, ReportEvent, ReportSigned
 from schemas.identifiers import NAMESPACE, StudyInstanceUID
 from schemas.ports import Outgoing, Place, Record
 from streams.emission import emit
 from streams.steps.project import TOPICS, project
-from streams.topics import DELIVERIES
+from streams.topics import DELIVERIES, REPORTS
 from tests.unit.cases import Hospital, minutes, order, record_of, study
 
 
@@ -28,6 +28,18 @@ async def store(tmp_path: Path) -> AsyncIterator[SqlCaseStore]:
 
 def written(out: Outgoing, offset: int, at: float) -> Record:
     return Record(Place(out.topic, 0, offset), out.key, out.value, out.headers, minutes(at))
+
+
+def report(kind: type[ReportEvent]) -> ReportEvent:
+    placed = order(placer="P1", accession="A1")
+    return kind(
+        id=uuid5(NAMESPACE, kind.TYPE),
+        time=minutes(6),
+        sender=placed.sender,
+        accession_number=placed.accession_number,
+        patients=placed.patients,
+        text="DOE^JANE 4711: no nodule",
+    )
 
 
 async def test_the_walk_of_a_case(store: SqlCaseStore) -> None:
@@ -59,6 +71,7 @@ async def test_the_walk_of_a_case(store: SqlCaseStore) -> None:
         written(refused, 1, 4),
         Record(Place("ai.findings", 0, 1), b"1.2.3", b"{}", (), minutes(4.5)),
         written(emit(DELIVERIES, "fhir|1.2.3", delivery, None), 1, 5),
+        written(emit(REPORTS, "A1^RIS", report(ReportSigned), None), 1, 6),
     ]
     for record in [*records, *records]:
         assert await project(record, cases=store) == ()
@@ -71,17 +84,34 @@ async def test_the_walk_of_a_case(store: SqlCaseStore) -> None:
         (records[4].place, "result, state 2, not analysed: order-cancelled"),
         (records[5].place, "report rendered as FHIR"),
         (records[6].place, "stored at fhir, state 2, DiagnosticReport/x/_history/1"),
+        (records[7].place, "radiologist's report signed"),
     ]
     assert [entry.at for entry in entries] == [record.timestamp for record in records]
     assert not any("4711" in entry.what for entry in entries)
     assert {record.place.topic for record in records} == set(TOPICS) - {"ai.requests"}
 
 
-async def test_a_dead_order_is_shown_under_its_accession_number(store: SqlCaseStore) -> None:
-    letter = Record(Place("radstream.dead-letters", 0, 1), b"A1^RIS", b"", (("topic", b"imaging.orders"),), minutes(0))
+async def test_reports_without_their_text(store: SqlCaseStore) -> None:
+    kinds = (ReportDrafted, ReportSigned, ReportAmended)
+    for offset, kind in enumerate(kinds):
+        await project(written(emit(REPORTS, "A1^RIS", report(kind), None), offset, offset), cases=store)
+    said = [entry.what for entry in await store.timeline("A1")]
+    assert said == [f"radiologist's report {what}" for what in ("drafted", "signed", "amended")]
+
+
+async def test_a_report_of_an_unknown_version(store: SqlCaseStore) -> None:
+    out = emit(REPORTS, "A1^RIS", report(ReportSigned), None)
+    newer = tuple((name, b"org.radstream.report.signed.v9" if name == "ce_type" else value) for name, value in out.headers)
+    with pytest.raises(UnsupportedMessage):
+        await project(Record(Place(out.topic, 0, 1), out.key, out.value, newer, minutes(0)), cases=store)
+
+
+@pytest.mark.parametrize("topic", ["imaging.orders", "imaging.reports"])
+async def test_a_dead_order_is_shown_under_its_accession_number(store: SqlCaseStore, topic: str) -> None:
+    letter = Record(Place("radstream.dead-letters", 0, 1), b"A1^RIS", b"", (("topic", topic.encode()),), minutes(0))
     await project(letter, cases=store)
     (entry,) = await store.timeline("A1")
-    assert entry.what == "dead letter of imaging.orders/?/?: ? in ?"
+    assert entry.what == f"dead letter of {topic}/?/?: ? in ?"
 
 
 @pytest.mark.parametrize("topic", sorted(set(TOPICS) - {"ai.findings", "radstream.dead-letters"}))
