@@ -97,6 +97,8 @@ async def _study(completed: StudyCompleted, record: Record, cases: CaseStore, po
 async def _patient(event: PatientEvent, record: Record, cases: CaseStore, policy: Policy) -> Sequence[Outgoing]:
     """Only the studies whose state this event changes are told: patients are updated often, and each has old studies. And
     again those that this very event changed before, should it have been lost between commit and log (rule 2)."""
+    if not event.patients or (not isinstance(event, PatientUpdated) and not event.prior):
+        raise MissingIdentifier("correlate", str(record.place), "a patient event that names nobody")
     named = named_in(event)
     if len(named) == 1:
         return ()  # one identifier alone joins nothing

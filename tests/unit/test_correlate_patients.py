@@ -9,11 +9,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from connectors.case_store import SqlCaseStore
-from schemas.errors import MalformedMessage, UnsupportedMessage
+from schemas.errors import MalformedMessage, MissingIdentifier, UnsupportedMessage
 from schemas.events import AnalysisRequested, OrderPlaced, OrderStatus, PatientMerged
 from schemas.findings import NotAnalysedReason, OrderReference
 from schemas.identifiers import PlacerOrderNumber
-from schemas.ports import Outgoing, Place, Record
+from schemas.ports import Outgoing, PatientEvent, Place, Record
 from streams.case_state import Policy
 from streams.emission import emit
 from streams.steps.correlate import correlate
@@ -258,6 +258,12 @@ async def test_bad_records(hospital: Hospital, kind: str, value: bytes, error: t
     with pytest.raises(error) as caught:
         await correlate(record, cases=hospital.cases, policy=hospital.policy)
     assert "DOE" not in str(caught.value)
+
+
+@pytest.mark.parametrize("event", [update(), merge(into=[JANE, OLD]), unlink([], [JANE, OLD])])
+async def test_an_event_that_names_nobody(hospital: Hospital, event: PatientEvent) -> None:
+    with pytest.raises(MissingIdentifier):
+        await hospital.happens(event)
 
 
 def test_the_three_kinds_stand_on_their_topic() -> None:
