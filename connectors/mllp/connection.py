@@ -104,7 +104,7 @@ class Connection(asyncio.Protocol):
         if self._unwritten:
             self._transport.write(b"".join(self._unwritten))
             self._unwritten.clear()
-        self._go_on()
+        self.go_on()
 
     # ----------------------------------------------------------------------------------------- what the gathering asks
 
@@ -124,13 +124,12 @@ class Connection(asyncio.Protocol):
 
     def settled(self, count: int, stored: bool) -> None:
         self._under_way = False
-        answers = []
-        for _ in range(count):
-            one, _ = self._waiting.popleft()
-            self._waiting_bytes -= len(one.content)
-            answers.append(self._dialogue.answer(one, stored))
-        self._write(b"".join(answers))
-        self._go_on()
+        lot = [self._waiting.popleft()[0] for _ in range(count)]
+        size = sum(len(one.content) for one in lot)
+        self._waiting_bytes -= size
+        self._gathering.release(count, size)
+        self._write(b"".join([self._dialogue.answer(one, stored) for one in lot]))
+        self.go_on()
 
     # ----------------------------------------------------------------------------------------------------- our own part
 
@@ -152,11 +151,13 @@ class Connection(asyncio.Protocol):
             return
         at, now = self._clock.now(), self._loop.time()
         at = at.replace(microsecond=at.microsecond // 1000 * 1000)  # under load many messages share it, and what is made of it
+        count, size = len(self._waiting), self._waiting_bytes
         for item in items:
             for one in self._dialogue.received(item, self.peer, at):
                 self._waiting.append((one, now))
                 self._waiting_bytes += len(one.content)
-        if self._full:
+        self._gathering.hold(len(self._waiting) - count, self._waiting_bytes - size)
+        if self._full or self._gathering.full:
             self._read_no_more()
         self._announce()
 
@@ -168,12 +169,15 @@ class Connection(asyncio.Protocol):
         if self._waiting and not self._under_way and not self._unwritten:
             self._gathering.announce(self)
 
-    def _go_on(self) -> None:
+    def go_on(self) -> None:
         """A peer that does not read its answers is neither stored for nor read from."""
         if not (self._full or self._ending or self._reading or self._unwritten or self._transport.is_closing()):
-            self._reading = True
-            self._since = self._loop.time()  # what stood still meanwhile was not the peer's fault
-            self._transport.resume_reading()
+            if self._gathering.full:
+                self._gathering.stopped(self)
+            else:
+                self._reading = True
+                self._since = self._loop.time()  # what stood still meanwhile was not the peer's fault
+                self._transport.resume_reading()
         self._announce()
         self._end_when_done()
 
@@ -188,6 +192,7 @@ class Connection(asyncio.Protocol):
             self._done.set()
 
     def _gone(self) -> None:
+        self._gathering.forget(self)
         self._connections.discard(self)
         self._dialogue.close()
         for timer in (self._late_end, self._watch):
@@ -242,3 +247,4 @@ class Connection(asyncio.Protocol):
     def abort(self) -> None:
         self._transport.abort()
         self._gone()
+        self._announce()  # what was received whole is stored all the same

@@ -27,6 +27,11 @@ _GO = 500
 _GO_BYTES = 4 * 1024 * 1024
 
 
+#: What waits on all connections together, in bytes, before all reading stops; and what one message costs beside its bytes.
+_HELD = 64 * 1024 * 1024
+_EACH = 2048
+
+
 class Waiting(Protocol):
     """A connection that has something to be stored."""
 
@@ -45,13 +50,17 @@ class Waiting(Protocol):
         """The lot of so many messages is safe, or not; what else waits is announced anew."""
         ...
 
+    def go_on(self) -> None:
+        """There is room again for what its peer sends."""
+        ...
+
     def abort(self) -> None:
         """It cannot go on: the peer, without an answer, sends again."""
         ...
 
 
 class Gathering:
-    """One for all listeners of a process. `storing_s`: seconds from receipt until a message is said not to be stored."""
+    """One for each listener. `storing_s`: seconds from receipt until a message is said not to be stored."""
 
     def __init__(self, store: Store, storing_s: float) -> None:
         self._store = store
@@ -59,7 +68,34 @@ class Gathering:
         self._ready: dict[Waiting, None] = {}
         self._under_way: asyncio.Task[None] | None = None
         self._scheduled = False
+        self._held = 0
+        self._stopped: dict[Waiting, None] = {}
         self._loop = asyncio.get_running_loop()
+
+    @property
+    def full(self) -> bool:
+        """So much waits that nobody may read on: a slow broker or a flood of senders must not eat the memory."""
+        return self._held >= _HELD
+
+    def hold(self, messages: int, size: int) -> None:
+        """So many messages more wait, with so many bytes."""
+        self._held += messages * _EACH + size
+
+    def release(self, messages: int, size: int) -> None:
+        """They are settled, or given up with their connection."""
+        self._held -= messages * _EACH + size
+        if self._stopped and not self.full:
+            stopped, self._stopped = list(self._stopped), {}
+            for waiting in stopped:
+                self._loop.call_soon(waiting.go_on)
+
+    def stopped(self, waiting: Waiting) -> None:
+        """It would read if there were room: told by `go_on`."""
+        self._stopped[waiting] = None
+
+    def forget(self, waiting: Waiting) -> None:
+        """Its connection is gone."""
+        self._stopped.pop(waiting, None)
 
     def announce(self, waiting: Waiting) -> None:
         """It has something that waits, and nothing under way. Whatever the other sockets hold at this moment goes along."""

@@ -227,6 +227,28 @@ async def test_reading_stops_while_too_much_waits() -> None:
         await writing
 
 
+async def test_reading_stops_on_all_connections_while_too_much_waits_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many connections there are; each of them keeps its own limit. All go on when there is room."""
+    monkeypatch.setattr("connectors.mllp.gathering._HELD", 1_000_000)
+    store = Store()
+    big = frame(message(1, "x" * 100_000))
+    async with listening(store, opened=False) as (server, _):
+        peers = [Peer(*await asyncio.open_connection("127.0.0.1", server.port)) for _ in range(10)]
+        writing = [asyncio.create_task(write_all(peer, big, 200)) for peer in peers]
+        await store.called.wait()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.5):
+                await asyncio.gather(*map(asyncio.shield, writing))
+        # each connection may have read once more than there was room for
+        assert sum(connection._waiting_bytes for connection in server.connections) < 1_000_000 + 10 * 300_000
+        store.open.set()
+        assert {code for peer in peers for code, _ in await peer.codes(200)} == {"AA"}
+        await asyncio.gather(*writing)
+        for peer in peers:
+            peer.writer.close()
+    assert len(store.contents) == 2000
+
+
 async def write_all(peer: Peer, data: bytes, times: int) -> None:
     for _ in range(times):
         peer.writer.write(data)
