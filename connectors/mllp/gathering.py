@@ -28,7 +28,7 @@ _GO_BYTES = 4 * 1024 * 1024
 
 
 #: What waits on all connections together, in bytes, before all reading stops; and what one message costs beside its bytes.
-_HELD = 64 * 1024 * 1024
+HELD = 64 * 1024 * 1024
 _EACH = 2048
 
 
@@ -75,7 +75,7 @@ class Gathering:
     @property
     def full(self) -> bool:
         """So much waits that nobody may read on: a slow broker or a flood of senders must not eat the memory."""
-        return self._held >= _HELD
+        return self._held >= HELD
 
     def hold(self, messages: int, size: int) -> None:
         """So many messages more wait, with so many bytes."""

@@ -229,7 +229,7 @@ async def test_reading_stops_while_too_much_waits() -> None:
 
 async def test_reading_stops_on_all_connections_while_too_much_waits_together(monkeypatch: pytest.MonkeyPatch) -> None:
     """However many connections there are; each of them keeps its own limit. All go on when there is room."""
-    monkeypatch.setattr("connectors.mllp.gathering._HELD", 1_000_000)
+    monkeypatch.setattr("connectors.mllp.gathering.HELD", 1_000_000)
     store = Store()
     big = frame(message(1, "x" * 100_000))
     async with listening(store, opened=False) as (server, _):
