@@ -18,6 +18,9 @@ _BEGINNINGS = (b"MSH", b"FHS", b"BHS")
 _BLANK = b"\r\n \t"
 #: stray bytes are handed out in pieces of this size at most, so that a peer who never sends a start block costs no memory
 _STRAY_LIMIT = 64 * 1024
+#: how far a frame's end is looked for before its beginnings are: else a peer that sends beginnings alone has all that it sent
+#: searched again for each of them
+_STEP = 4 * 1024
 
 
 def frame(content: bytes) -> bytes:
@@ -109,8 +112,9 @@ class FrameDecoder:
 
     def _content(self, found: list[Frame | Garbage]) -> bool:
         """Up to the end of this frame, or to the beginning of another one. True when there is more to do."""
-        end = self._buffer.find(_END, self._searched)
-        begin = self._next_beginning(end if end >= 0 else len(self._buffer))
+        stop = min(self._searched + _STEP, len(self._buffer))
+        end = self._buffer.find(_END, self._searched, stop)
+        begin = self._next_beginning(end if end >= 0 else stop)
         if begin >= 0:
             if self._buffer[begin - 1 : begin] == END_BLOCK:  # its carriage return was left out
                 found += self._end(self._pieces(found, begin - 1), mark=1)
@@ -121,8 +125,9 @@ class FrameDecoder:
             found += self._end(self._pieces(found, end), mark=2)
             return True
         # the last three bytes may be the beginning of an end, or a start block whose letters are not all here
-        self._searched = self._pieces(found, max(0, len(self._buffer) - 3))
-        return False
+        more = stop < len(self._buffer)
+        self._searched = self._pieces(found, max(0, stop - 3))
+        return more
 
     def _next_beginning(self, before: int) -> int:
         at = self._searched - 1

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from itertools import pairwise
+from unittest import mock
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from connectors.mllp import framing
 from connectors.mllp.framing import Fault, Frame, FrameDecoder, Garbage, frame
 
 MESSAGE = b"MSH|^~\\&|RIS|H\rPID|1\r"
@@ -44,6 +47,24 @@ def test_any_split_of_any_bytes_gives_the_same(data: bytes, cuts: list[int], lim
     whole = decode([data], limit)
     assert decode(split(data, cuts), limit) == whole
     assert decode([data[i : i + 1] for i in range(len(data))], limit) == whole
+
+
+@given(_bytes, st.integers(1, 40), st.integers(4, 12))
+def test_how_far_is_looked_at_a_time_changes_nothing(data: bytes, limit: int, step: int) -> None:
+    whole = decode([data], limit)
+    with mock.patch.object(framing, "_STEP", step):
+        assert decode([data], limit) == whole
+
+
+def test_beginnings_without_ends_take_the_time_of_as_many_frames() -> None:
+    """A quarter of a megabyte of them held every connection up for 11 s."""
+
+    def seconds(unit: bytes) -> float:
+        begun = time.perf_counter()
+        assert len(decode([unit * 64_000])) == 64_000
+        return time.perf_counter() - begun
+
+    assert seconds(b"\x0bMSH") < 10 * seconds(b"\x0b\x1c\r")
 
 
 @given(_bytes, st.integers(1, 40))
