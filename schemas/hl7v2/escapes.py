@@ -44,8 +44,11 @@ _MEANT = {"F": "field", "S": "component", "T": "subcomponent", "R": "repetition"
 @lru_cache(maxsize=64)
 def _pattern(escape: str) -> re.Pattern[str]:
     mark = re.escape(escape)
+    # a hundred line ends and more are no layout: a message of a few bytes would fill the memory
     # consecutive \Xdd..\ are one run of bytes: a character may be spread over them
-    return re.compile(rf"(?P<hex>(?:{mark}X(?:[0-9A-Fa-f]{{2}})+{mark})+)|{mark}(?P<name>[FSTREHN]|\.br|\.sp[+]?\d*){mark}")
+    return re.compile(
+        rf"(?P<hex>(?:{mark}X(?:[0-9A-Fa-f]{{2}})+{mark})+)|{mark}(?P<name>[FSTREHN]|\.br|\.sp[+]?\d{{0,2}}){mark}", re.ASCII
+    )
 
 
 def unescape(text: str, separators: Separators, codec: str) -> str:

@@ -98,6 +98,13 @@ def test_escapes(sent: str, meant: str) -> None:
     assert unescape(sent, Separators(), "utf-8") == meant
 
 
+@pytest.mark.parametrize("lines", ["100", "9999999999", "9" * 5000, "\N{ARABIC-INDIC DIGIT NINE}"])
+def test_an_escape_sequence_makes_no_more_lines_than_a_page_has(lines: str) -> None:
+    """Twenty bytes must not become gigabytes."""
+    sent = f"one\\.sp{lines}\\two"
+    assert unescape(sent, Separators(), "utf-8") == sent
+
+
 def test_hex_escapes_are_bytes_of_the_messages_character_set() -> None:
     assert parse(rb"NTE|\XC7\\XC3\O", b"8859/1").segments[1].value(1) == "ÇÃO"
 
