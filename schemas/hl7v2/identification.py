@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,6 +29,9 @@ from schemas.identifiers import (
     StudyInstanceUID,
     identity,
 )
+
+#: MSH-13, NM of 15 digits
+_SEQUENCE_NUMBER = re.compile(r"[0-9]{1,15}\Z")
 
 _Number = TypeVar("_Number", AccessionNumber, FillerOrderNumber, PatientIdentifier, PlacerOrderNumber)
 Numbers = tuple[PlacerOrderNumber | None, FillerOrderNumber | None, AccessionNumber | None]
@@ -67,7 +71,7 @@ class Reception:
             facility=header.field(4).strip(),
             message_control_id=self.message.message_control_id,
             occurred_at=next((time for time in candidates if time), self.received_at),
-            sequence_number=int(sequence) if sequence.isascii() and sequence.isdigit() else None,
+            sequence_number=int(sequence) if _SEQUENCE_NUMBER.match(sequence) else None,
         )
 
     def code(self, segment: Segment, field: int, component: int = 1, subcomponent: int = 1) -> str:

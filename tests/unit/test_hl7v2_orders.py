@@ -167,6 +167,15 @@ def test_numbers_without_assigner_get_the_sites_and_universal_ids_are_taken() ->
     assert order.sender.sequence_number == 7
 
 
+@pytest.mark.parametrize(
+    ("msh_13", "expected"), [("42", 42), ("9" * 15, 10**15 - 1), ("9" * 16, None), ("9" * 5000, None), ("-1", None)]
+)
+def test_sequence_number(msh_13: str, expected: int | None) -> None:
+    """A number that neither Python nor a database would take is none: it must not look like a fault of ours."""
+    [order] = read(NEW.replace("|2.5.1|7", f"|2.5.1|{msh_13}"))
+    assert order.sender.sequence_number == expected
+
+
 def test_several_groups_in_one_message() -> None:
     found = read(
         f"{MSH}\r{PID}\rORC|NW|PL1\rOBR|1|||||||||||||||||ACC1\rORC|NW|PL2\rTQ1|||||||||S^Stat\rOBR|2|||||||||||||||||ACC2\rZDS|1.2.3^^Application^DICOM\r"
