@@ -12,15 +12,15 @@ from schemas.hl7v2.paths import Place
 @dataclass(slots=True)
 class Group:
     """An ORC, its OBR and what follows; either may be absent. `pid` is the PID that stands before it: an ORU^R01 may hold
-    several patients. `shares_orc`: a further OBR under one ORC. `shared`: what stands before the first group and is meant for
-    all of them."""
+    several patients. `shares_orc`: a further OBR under one ORC. `shared`: the first segment of each name before the
+    first group, of the message and of this patient."""
 
     pid: Segment | None
     orc: Segment | None = None
     obr: Segment | None = None
     shares_orc: bool = False
     following: list[Segment] = field(default_factory=list)
-    shared: list[Segment] = field(default_factory=list)
+    shared: Sequence[dict[str, Segment]] = ()
 
     def segment(self, name: str) -> Segment | None:
         """The first of this name that speaks of this group."""
@@ -30,11 +30,10 @@ class Group:
             return self.obr
         if name == "PID":
             return self.pid
-        for segments in (self.following, self.shared):
-            for segment in segments:
-                if segment.name == name:
-                    return segment
-        return None
+        for segment in self.following:
+            if segment.name == name:
+                return segment
+        return next((segments[name] for segments in self.shared if name in segments), None)
 
     def in_order(self, places: Sequence[Place]) -> Sequence[Place]:
         """Under a shared ORC the OBR knows better."""
@@ -47,22 +46,22 @@ def groups_of(segments: Sequence[Segment]) -> list[Group]:
     between a PID and its first group by those of that patient, one ZDS at the end by all (IHE RAD TF-2 4.4.4.1.2.6)."""
     groups: list[Group] = []
     pid: Segment | None = None
-    shared = of_message = list[Segment]()
+    of_message: dict[str, Segment] = {}
+    of_patient: dict[str, Segment] = {}
     current: Group | None = None
     for segment in segments:
         name = segment.name
         if name == "PID":
-            of_message = shared if pid is None else of_message
-            pid, current, shared = segment, None, list(of_message)
+            pid, current, of_patient = segment, None, {}
         elif name == "ORC":
-            current = Group(pid, orc=segment, shared=shared)
+            current = Group(pid, orc=segment, shared=(of_message, of_patient))
             groups.append(current)
         elif name == "OBR" and (current is None or current.obr is not None):
             orc = current.orc if current else None
-            current = Group(pid, orc=orc, obr=segment, shares_orc=current is not None, shared=shared)
+            current = Group(pid, orc=orc, obr=segment, shares_orc=current is not None, shared=(of_message, of_patient))
             groups.append(current)
         elif current is None:
-            shared.append(segment)
+            (of_patient if pid else of_message).setdefault(name, segment)
         elif name == "OBR":
             current.obr = segment
         else:
@@ -70,5 +69,5 @@ def groups_of(segments: Sequence[Segment]) -> list[Group]:
     zds = [segment for segment in segments if segment.name == "ZDS"]
     if len(groups) > 1 and len(zds) == 1:
         for group in groups:
-            group.shared = [*group.shared, zds[0]]
+            group.shared = (*group.shared, {"ZDS": zds[0]})
     return groups

@@ -186,8 +186,12 @@ class Message:
     def all(self, name: str) -> Iterator[Segment]:
         return (segment for segment in self.segments if segment.name == name)
 
+    @cached_property
+    def _firsts(self) -> dict[str, Segment]:
+        return {segment.name: segment for segment in reversed(self.segments)}
+
     def first(self, name: str) -> Segment | None:
-        return next(self.all(name), None)
+        return self._firsts.get(name)
 
     @property
     def type(self) -> tuple[str, str]:

@@ -40,9 +40,11 @@ def orders(reception: Reception) -> Sequence[OrderEvent]:
     if not groups or any(group.orc is None for group in groups):
         raise MalformedMessage("normalise", "ORC", "an order message without an ORC segment before its OBR")
     codes = [reception.code(group.orc, 1).upper() for group in groups if group.orc]
-    replaced = _replaced(codes) if "RO" in codes else [()] * len(codes)
+    replacing = "RO" in codes
+    replaced = _replaced(codes) if replacing else [()] * len(codes)
+    numbers = {one: reception.numbers(groups[one]) for one in {one for ones in replaced for one in ones}}
     found = (
-        _order(reception, ordinal, group, code, [groups[one] for one in ones], replacing="RO" in codes)
+        _order(reception, ordinal, group, code, [numbers[one] for one in ones], replacing=replacing)
         for ordinal, (group, code, ones) in enumerate(zip(groups, codes, replaced, strict=True), 1)
     )
     return [order for order in found if order is not None]
@@ -64,7 +66,7 @@ def _replaced(codes: Sequence[str]) -> list[Sequence[int]]:
 
 
 def _order(
-    reception: Reception, ordinal: int, group: Group, code: str, replaced: Sequence[Group], *, replacing: bool
+    reception: Reception, ordinal: int, group: Group, code: str, replaced: Sequence[Numbers], *, replacing: bool
 ) -> OrderEvent | None:
     orc, obr = group.orc, group.obr
     assert orc is not None
@@ -89,7 +91,7 @@ def _order(
         service_coding_system=(obr and reception.code(obr, 4, 3)) or None,
         priority=_priority(reception, group),
         status=OrderStatus.CANCELLED if kind is OrderCancelled else status,
-        replaces=tuple(_reference(reception.numbers(one)) for one in replaced if reception.numbers(one) != numbers),
+        replaces=tuple(_reference(one) for one in replaced if one != numbers),
     )
 
 

@@ -60,9 +60,9 @@ def test_beginnings_without_ends_take_the_time_of_as_many_frames() -> None:
     """A quarter of a megabyte of them held every connection up for 11 s."""
 
     def seconds(unit: bytes) -> float:
-        begun = time.perf_counter()
+        begun = time.process_time()
         assert len(decode([unit * 64_000])) == 64_000
-        return time.perf_counter() - begun
+        return time.process_time() - begun
 
     assert seconds(b"\x0bMSH") < 10 * seconds(b"\x0b\x1c\r")
 
