@@ -120,7 +120,9 @@ class KafkaLog:
                 lots = await self._lots(producer, records)
                 for lot in lots:
                     sent.append(await producer.send_batch(lot.builder, lot.topic, partition=lot.partition))
-                if sent:
+                if len(sent) == 1:
+                    await sent[0]  # no detour for what happens most
+                elif sent:
                     await asyncio.wait(sent)
             for lot, future in zip(lots, sent, strict=True):
                 first = future.result().offset
