@@ -64,7 +64,7 @@ class Answering:
     async def __call__(self, record: Record) -> Sequence[Outgoing]:
         """Raises Inadmissible for what the site does not take, and what the step raises."""
         header = self._header(record)
-        if header is not None and (found := objection(header, self._admission)) is not None:
+        if header is not None and (found := objection(header, self._admission, self._charset(record))) is not None:
             raise Inadmissible("normalise", found.field, found.reason, found.condition)
         outputs = await self._step(record)
         if header is None:
@@ -114,7 +114,7 @@ class Answering:
     def _header(self, record: Record) -> Header | None:
         """None when there is none: the step says so in its own words."""
         try:
-            return Header.read(record.value)
+            return Header.read(record.value, self._charset(record))
         except MalformedMessage:
             pass
         try:  # UTF-16 and UTF-32, which come from anywhere but MLLP

@@ -91,7 +91,7 @@ def listener(
         wellbeing.stored(one.name)
 
     def converse(peer: str, write: Write) -> Dialogue:
-        return Dialogue(terms_with(peer.rpartition(":")[0], one, admission or Admission()), conversations, write)
+        return Dialogue(terms_with(peer.rpartition(":")[0], one, admission or Admission(), default_charset), conversations, write)
 
     return MllpServer(
         stored,
@@ -110,11 +110,12 @@ def listener(
     )
 
 
-def terms_with(host: str, one: ListenerSettings, admission: Admission) -> Terms:
+def terms_with(host: str, one: ListenerSettings, admission: Admission, default_charset: str) -> Terms:
     """What the listener's settings say of the peer at `host`."""
     peer = next((peer for peer in one.peers if within(host, [peer.address])), None)
     return Terms(
         admission=admission,
+        default_charset=default_charset,
         codes={**one.codes, **(peer.codes if peer else {})},
         commit_bytes=one.commit_bytes,
         return_address=(peer.return_address if peer else None) or one.return_address,

@@ -30,12 +30,14 @@ COMMIT, NO_COMMIT = b"\x06", b"\x15"
 @dataclass(frozen=True, slots=True)
 class Terms:
     """What is agreed with a peer. `codes`: where its answers differ from the standard's; `commit_bytes`: MLLP release 2;
-    `return_address`: HOST:PORT for application answers, None: this connection."""
+    `return_address`: HOST:PORT for application answers, None: this connection; `default_charset` (table 0211) is for an empty
+    MSH-18."""
 
     admission: Admission = field(default_factory=Admission)
     codes: Mapping[Trouble, Answer] = field(default_factory=dict)
     commit_bytes: bool = False
     return_address: str | None = None
+    default_charset: str = "UNICODE UTF-8"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +125,7 @@ class Dialogue:
         self._taken += 1
         one = partial(Received, content, peer, at, before=before, behind=behind)
         try:
-            header = Header.read(content)
+            header = Header.read(content, self._terms.default_charset)
         except MalformedMessage:
             return one(None, "a frame that holds no HL7 message", NOT_HL7, trouble=Trouble.UNREADABLE)
         if holds_second_message(content):
@@ -131,7 +133,7 @@ class Dialogue:
         # an acknowledgement is not acknowledged, or two engines would go on for ever; but for a commit answer it may ask
         an_answer = header.field(9).startswith("ACK") and header.component(9, 1) == "ACK"
         answered = not an_answer or enhanced(header)
-        found = objection(header, self._terms.admission)
+        found = objection(header, self._terms.admission, self._terms.default_charset)
         if found is not None:
             fault = f"{found.field}: {found.reason}"
             return one(header, fault, found.condition, answered=answered, trouble=Trouble.UNSUPPORTED)
@@ -156,7 +158,7 @@ class Dialogue:
             return Received(item.content, peer, at, None, item.fault, answered=False, trouble=Trouble.UNREADABLE)
         header: Header | None
         try:
-            header = Header.read(item.content)
+            header = Header.read(item.content, self._terms.default_charset)
         except MalformedMessage:
             header = header_of(item.content) if is_batch(item.content) else None
         return Received(item.content, peer, at, header, item.fault, TOO_LARGE, trouble=Trouble.UNREADABLE)

@@ -62,10 +62,9 @@ class Inadmissible(UnsupportedMessage):
         self.condition = condition
 
 
-def objection(header: Header, admission: Admission) -> Objection | None:
-    """The first of what is wrong with it; None when it is welcome."""
-    fields = header.fields
-    told = fields[5:7] + fields[9:10] + fields[11:13] if len(fields) > 12 else tuple(map(header.field, (5, 6, 9, 11, 12)))
+def objection(header: Header, admission: Admission, default_charset: str) -> Objection | None:
+    """The first of what is wrong with it; None when it is welcome. `default_charset` (table 0211) is for an empty MSH-18."""
+    told = *(header.text(number, default_charset) for number in (5, 6)), *map(header.field, (9, 11, 12))
     judge = _objection if sum(map(len, told)) < 250 else _objection.__wrapped__
     return judge(admission, header.separators, *told)
 
@@ -83,7 +82,7 @@ def type_of(header: Header) -> str:
 
 @lru_cache(maxsize=1024)  # the headers of a sender differ in time and control id alone, and senders are few
 def _objection(admission: Admission, separators: Separators, *told: str) -> Objection | None:
-    """`told`: MSH-5, MSH-6, MSH-9, MSH-11, MSH-12 as sent."""
+    """`told`: MSH-5, MSH-6 decoded, MSH-9, MSH-11, MSH-12 as sent."""
     header = Header(separators, ("",) * 5 + told[:2] + ("",) * 2 + told[2:3] + ("",) + told[3:])
     application, facility, kind, processing_id, version = (header.component(number, 1).strip() for number in (5, 6, 9, 11, 12))
     event = header.component(9, 2).strip()

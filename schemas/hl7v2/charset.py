@@ -89,6 +89,23 @@ def _codec(separator: str, names: tuple[str, ...], place: str) -> str:
     return found or "ascii"
 
 
+#: characters of several bytes, one of which may look like a separator
+_HIDING = {
+    "cp950": re.compile("[\x81-\xfe][\x40-\x7e\xa1-\xfe]"),
+    "gb18030": re.compile("[\x81-\xfe](?:[\x40-\x7e\x80-\xfe]|[0-9][\x81-\xfe][0-9])"),
+    # between a designation and the next one, or the shifts out and in
+    "iso2022_jp_ext": re.compile(r"\x1b\$\(?[@ABD](?:[!-~]{2})*(?=\x1b)"),
+    cns11643.NAME: re.compile(r"\x0e(?:[!-~]{2})*\x0f"),
+}
+
+
+def hide(text: str, codec: str) -> str:
+    """`text` is bytes read as Latin-1, one character a byte. As long as before, but of its separators only those are left that
+    are no part of a character."""
+    hiding = _HIDING.get(codec)
+    return text if hiding is None else hiding.sub(lambda character: "\x80" * len(character[0]), text)
+
+
 def wide_codec_of(data: bytes) -> tuple[str, int]:
     """The codec of a UTF-16 or UTF-32 message ("" for any other) and the length of the byte order mark of any; without one, by
     how its first characters, of ASCII both, stand in the bytes."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from schemas.errors import MalformedMessage, UnsupportedMessage
 from schemas.hl7v2.charset import codec_of, decode
 from schemas.hl7v2.escapes import Separators
-from schemas.hl7v2.message import header_line
+from schemas.hl7v2.message import header_fields, header_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,13 +19,14 @@ class Header:
     fields: tuple[str, ...]
 
     @classmethod
-    def read(cls, data: bytes) -> Header:
-        """Raises MalformedMessage when the bytes do not begin with an MSH segment."""
+    def read(cls, data: bytes, default_charset: str = "ASCII") -> Header:
+        """`default_charset` (table 0211) is for an empty MSH-18. Raises MalformedMessage when the bytes do not begin with an MSH
+        segment."""
         line = header_line(data).decode("latin-1")
         if line[3:4] < " ":  # none, or a start or end block: no answer could be written with it
             raise MalformedMessage("read", "MSH-1", "a control character is no field separator")
         separators = Separators.of(line)
-        name, *rest = line.split(separators.field)
+        name, *rest = header_fields(line, separators, default_charset)
         return cls(separators, (name, separators.field, *rest))
 
     def field(self, number: int) -> str:
@@ -40,11 +41,14 @@ class Header:
 
     def text(self, number: int, default_charset: str) -> str:
         """A field, stripped, in the message's own character set (MSH-18)."""
+        field = self.field(number).strip()
+        if field.isascii() and "\x1b" not in field:
+            return field
         try:
             codec = codec_of(self.field(18), default_charset, self.separators.repetition or "~")
         except UnsupportedMessage:
             codec = "latin-1"  # a text all the same: the normaliser refuses the message, with its bytes kept
-        return decode(self.field(number).strip().encode("latin-1"), codec)[0]
+        return decode(field.encode("latin-1"), codec)[0]
 
     def sender_key(self, default_charset: str) -> str:
         """MSH-3|MSH-4 in the message's own character set: the key of the sender on the log."""

@@ -8,12 +8,15 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 
-from schemas.errors import MalformedMessage
-from schemas.hl7v2.charset import SUBSTITUTE, codec_of, decode, offsets, wide_codec_of
+from schemas.errors import MalformedMessage, UnsupportedMessage
+from schemas.hl7v2.charset import SUBSTITUTE, codec_of, decode, hide, offsets, wide_codec_of
 from schemas.hl7v2.escapes import Separators, unescape
 
 _BOM = b"\xef\xbb\xbf"
+#: MSH has 25 (v2.9), and nobody looks behind them
+_HEADER_FIELDS = 32
 _LINE_END = re.compile("\r\n|\r|\n")
 #: what the standard sends for "delete the stored value" (2.5.3): for a reader, no value
 _NULL = '""'
@@ -27,6 +30,25 @@ def header_line(data: bytes) -> bytes:
         raise MalformedMessage("read", "MSH", "the bytes do not begin with an MSH segment")
     ends = [end for end in (data.find(b"\r", skipped), data.find(b"\n", skipped)) if end >= 0]
     return data[skipped : min(ends, default=len(data))]
+
+
+def header_fields(line: str, separators: Separators, default_charset: str) -> list[str]:
+    """Of an MSH line read as Latin-1, one character a byte; the first is its name. In Big5 the second byte of the last character
+    of "hospital" (MSH-4) is a field separator, and what says that it is none is MSH-18, behind it: of the sets that are named
+    there the one is right under which it is MSH-18 that names it."""
+    fields = line.split(separators.field, _HEADER_FIELDS)
+    if line.isascii() and "\x1b" not in line:
+        return fields
+    for charset in (*filter(str.strip, fields[17:]), ""):
+        try:
+            codec = codec_of(charset, default_charset, separators.repetition or "~")
+        except UnsupportedMessage:
+            continue
+        hidden = hide(line, codec).split(separators.field, _HEADER_FIELDS)
+        if "".join(hidden[17:18]).strip() == charset.strip():
+            ends = list(accumulate(len(field) + 1 for field in hidden))
+            return [line[end - 1 - len(field) : end - 1] for field, end in zip(hidden, ends, strict=True)]
+    return fields
 
 
 def _part(raw: str, component: int, subcomponent: int, separators: Separators, codec: str) -> str:
@@ -153,7 +175,7 @@ class Message:
         """The codec that MSH-18 names."""
         header = header_line(data).decode("latin-1")
         separators = Separators.of(header)
-        fields = header.split(separators.field, 18)
+        fields = header_fields(header, separators, default_charset)
         return codec_of(fields[17] if len(fields) > 17 else "", default_charset, separators.repetition or "~")
 
     @cached_property

@@ -18,7 +18,7 @@ def header(kind: str = "ORM^O01", processing_id: str = "P", version: str = "2.5.
 
 
 def code(told: Header, admission: Admission = TAKES_ALL) -> tuple[str, str] | None:
-    found = objection(told, admission)
+    found = objection(told, admission, "ASCII")
     return (found.condition.code, found.condition.location) if found else None
 
 
@@ -41,6 +41,17 @@ def test_a_test_system_takes_tests_alone() -> None:
 @pytest.mark.parametrize("version", ["2.1", "2.3", "2.3.1", "2.5.1", "2.9", "2.5.1^DEU", "2", ""])
 def test_versions_2_are_taken(version: str) -> None:
     assert code(header(version=version)) is None
+
+
+@pytest.mark.parametrize(
+    ("charset", "default", "codec"), [("8859/1", "ASCII", "latin-1"), ("", "UNICODE UTF-8", "utf-8"), ("BIG-5", "ASCII", "big5")]
+)
+def test_a_receivers_name_is_read_in_the_character_set_of_the_message(charset: str, default: str, codec: str) -> None:
+    name = "醫院" if codec == "big5" else "Universitätsklinikum"
+    line = f"MSH|^~\\&|RIS|H1|E|{name}^X|20260101||ORM^O01|C1|P|2.5.1||||||{charset}\r".encode(codec)
+    us, others = Admission(receiving_facilities=(name,)), Admission(receiving_facilities=("Klinik",))
+    assert objection(Header.read(line, default), us, default) is None
+    assert objection(Header.read(line, default), others, default) is not None
 
 
 @pytest.mark.parametrize("version", ["3.0", "V2", "2.", "2.5.1.1", "20", "1.0"])

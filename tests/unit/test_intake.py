@@ -130,14 +130,14 @@ def test_the_terms_of_a_peer_are_the_listeners_but_where_its_own_say_otherwise()
         }
     )
     admission = Settings().admission
-    assert terms_with("10.0.0.1", one, admission) == Terms(
-        admission, {Trouble.CONTENT: "error", Trouble.STORAGE: "reject"}, True, "127.0.0.1:2"
+    assert terms_with("10.0.0.1", one, admission, "BIG-5") == Terms(
+        admission, {Trouble.CONTENT: "error", Trouble.STORAGE: "reject"}, True, "127.0.0.1:2", "BIG-5"
     )
     for host in ("192.168.0.1", "gone", "::1"):
-        assert terms_with(host, one, admission) == Terms(
-            admission, {Trouble.CONTENT: "reject", Trouble.STORAGE: "reject"}, True, "127.0.0.1:1"
+        assert terms_with(host, one, admission, "BIG-5") == Terms(
+            admission, {Trouble.CONTENT: "reject", Trouble.STORAGE: "reject"}, True, "127.0.0.1:1", "BIG-5"
         )
-    assert terms_with("::ffff:10.1.2.3", one, admission).return_address == "127.0.0.1:2"
+    assert terms_with("::ffff:10.1.2.3", one, admission, "BIG-5").return_address == "127.0.0.1:2"
 
 
 class Ear:

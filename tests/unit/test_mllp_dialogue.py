@@ -15,6 +15,7 @@ from connectors.mllp.framing import Fault, Frame, FrameDecoder, Garbage
 from schemas.hl7v2.acknowledgement import AcknowledgementCode, acknowledge, read_acknowledgement
 from schemas.hl7v2.admission import Admission
 from schemas.hl7v2.header import Header
+from schemas.hl7v2.message import Message
 
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -53,6 +54,31 @@ def frames(data: bytes) -> list[bytes]:
 
 def code_of(content: bytes) -> str:
     return {b"\x06": "commit", b"\x15": "no commit"}.get(content) or read_acknowledgement(content).code
+
+
+@pytest.mark.parametrize(
+    ("charset", "default", "codec", "facility"),
+    [
+        ("BIG-5", "UNICODE UTF-8", "big5", "台大醫院"),
+        ("", "BIG-5", "big5", "台大醫院"),
+        ("GB 18030-2000", "UNICODE UTF-8", "gb18030", "\N{CJK UNIFIED IDEOGRAPH-4E02}亅"),
+        ("~ISO IR87", "UNICODE UTF-8", "iso2022_jp", "日本病院"),
+        ("8859/1", "BIG-5", "latin-1", "Hôpital é"),
+        ("", "UNICODE UTF-8", "utf-8", "台大醫院"),
+        ("nonsense", "BIG-5", "utf-8", "台大醫院"),
+    ],
+)
+def test_the_answer_names_the_message_whatever_the_bytes_of_its_senders_name(
+    charset: str, default: str, codec: str, facility: str
+) -> None:
+    """The last character of "hospital" ends with the byte of a field separator in Big5; so does half of JIS X 0208."""
+    sent = f"MSH|^~\\&|HIS|{facility}|||20260101||ORM^O01|C1|P|2.5.1||||||{charset}|X\rPID|SECRET\r".encode(codec)
+    [content] = Peer(Terms(default_charset=default)).say(sent)
+    ack = read_acknowledgement(content)
+    assert (ack.code, ack.message_control_id) == ("AA", "C1")
+    assert facility.encode(codec) in content
+    if charset != "nonsense":
+        assert Message.parse(sent, default).header.value(4) == facility
 
 
 # ------------------------------------------------------------------------------------------------------------- modes
