@@ -32,7 +32,7 @@ from streams.demo.orders import order_for
 from streams.demo.radiographs import CHEST, copy_of, study_uid_of
 from streams.local_engine import LocalEngine, local_engine, settings_for
 from streams.services import LocalServices, ServicePorts
-from streams.wiring import archive_for, decoder_for, fhir_server_for, model_for
+from streams.wiring.clients import archive_for, decoder_for, fhir_server_for, model_for
 
 STATIONS = (topics.STUDIES, topics.REQUESTS, topics.RESULTS, topics.FINDINGS, topics.DELIVERIES)
 STEPS = ("correlate", "analyse", "report", "deliver")

@@ -108,7 +108,7 @@ def deliver() -> None:
 @topics_app.command("ensure")
 def topics_ensure() -> None:
     """Create the topics that are missing. Existing ones are left as they are."""
-    from streams.wiring import ensure_all_topics
+    from streams.wiring.clients import ensure_all_topics
 
     created = ensure_all_topics(read_settings())
     console.print(f"created: {', '.join(created)}" if created else "all topics are there")

@@ -16,7 +16,8 @@ from streams import topics
 from streams.health import read_health
 from streams.settings import Settings
 from streams.tally import GARBAGE, REJECTED, read_tallies
-from streams.wiring import ROLES, archive_for, case_store_for, database_is_there, fhir_server_for, model_identity
+from streams.wiring import ROLES
+from streams.wiring.clients import archive_for, case_store_for, database_is_there, fhir_server_for, model_identity
 
 
 @dataclass(frozen=True, slots=True)

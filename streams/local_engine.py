@@ -13,7 +13,8 @@ from streams.services import LocalServices
 from streams.services.probes import free_ports
 from streams.settings import Settings, as_environment
 from streams.supervisor import Supervisor
-from streams.wiring import ROLES, ensure_all_topics
+from streams.wiring import ROLES
+from streams.wiring.clients import ensure_all_topics
 
 
 def settings_for(services: LocalServices, folder: Path, **sections: dict[str, Any]) -> Settings:

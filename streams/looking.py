@@ -16,7 +16,7 @@ from schemas.errors import SettingsInvalid
 from schemas.ports import Record
 from streams import topics
 from streams.settings import Settings
-from streams.wiring import case_store_for, database_is_there
+from streams.wiring.clients import case_store_for, database_is_there
 
 #: their keys are patient identifiers
 _PATIENT_KEYS = {topics.PATIENTS.name}

@@ -19,7 +19,8 @@ from streams.services.build import last_lines
 from streams.services.process import RunningProcess
 from streams.settings import Settings
 from streams.supervisor import Supervisor
-from streams.wiring import ROLES, ensure_all_topics
+from streams.wiring import ROLES
+from streams.wiring.clients import ensure_all_topics
 
 _READY_S = 120.0
 

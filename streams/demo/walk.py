@@ -27,7 +27,7 @@ from streams.demo.radiographs import CHEST, EXTREMITY, copy_of, study_uid_of
 from streams.local_engine import LocalEngine, local_engine, settings_for
 from streams.services import LocalServices, ServicePorts
 from streams.settings import Settings
-from streams.wiring import archive_for, decoder_for, fhir_server_for
+from streams.wiring.clients import archive_for, decoder_for, fhir_server_for
 
 Tell = Callable[[str], None]
 

@@ -24,7 +24,7 @@ from streams import topics
 from streams.demo.orders import order_for
 from streams.local_engine import LocalEngine, local_engine, settings_for
 from streams.services import LocalServices
-from streams.wiring import archive_for, fhir_server_for
+from streams.wiring.clients import archive_for, fhir_server_for
 from tests.service.fault_proxy import Fault, FaultProxy, fault_proxy
 
 ORDER_WAIT_S = 4.0

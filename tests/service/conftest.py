@@ -9,7 +9,7 @@ import pytest
 
 from streams.services import LocalServices, ServicePorts, running_services
 from streams.settings import KafkaSettings, Settings
-from streams.wiring import ensure_all_topics
+from streams.wiring.clients import ensure_all_topics
 from tests.service.listener_process import ListenerProcess
 
 

@@ -29,7 +29,7 @@ from streams.services.probes import LOOPBACK, free_ports
 from streams.settings import DatabaseSettings, KafkaSettings, MllpSettings, Settings, as_environment
 from streams.tally import read_tallies
 from streams.topics import HL7_RAW, HL7_REJECTED
-from streams.wiring import ensure_all_topics
+from streams.wiring.clients import ensure_all_topics
 
 pytestmark = [pytest.mark.service, pytest.mark.timeout(600)]
 

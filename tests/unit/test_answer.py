@@ -15,7 +15,7 @@ from streams.health import Health, Shared, read_health
 from streams.listener_settings import MllpSettings
 from streams.steps.answer import TRIES, AnswerTo
 from streams.topics import HL7_ACKNOWLEDGEMENTS
-from streams.wiring import return_addresses
+from streams.wiring.edges import return_addresses
 
 AT = datetime(2026, 1, 2, tzinfo=UTC)
 
@@ -100,7 +100,7 @@ def test_a_role_of_several_parts_is_ready_when_all_are(tmp_path: Path) -> None:
 
 
 async def test_when_one_part_ends_all_do() -> None:
-    from streams.wiring import _together
+    from streams.wiring.running import together
 
     stop, ended = asyncio.Event(), []
 
@@ -112,5 +112,5 @@ async def test_when_one_part_ends_all_do() -> None:
         ended.append(True)
 
     with pytest.raises(Unavailable):
-        await asyncio.wait_for(_together(stop, runs(), fails()), 10)
+        await asyncio.wait_for(together(stop, runs(), fails()), 10)
     assert ended == [True]

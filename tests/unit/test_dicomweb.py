@@ -26,7 +26,7 @@ from schemas.errors import (
 from schemas.events import ImageReference
 from schemas.identifiers import PatientIdentifier, SeriesInstanceUID
 from streams.settings import Settings
-from streams.wiring import archive_for
+from streams.wiring.clients import archive_for
 from tests.contract.example_images import part10, radiograph, study_of, uid_of
 from tests.unit.http_peer import Handler, http_peer
 

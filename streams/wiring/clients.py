@@ -1,0 +1,116 @@
+"""From settings to what speaks with the world outside: archive, servers, database, log, decoders, model.
+
+Imports are made inside each function, so that a process loads only what its role needs: the listener never sees torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from streams import topics
+from streams.settings import Settings
+
+if TYPE_CHECKING:
+    from connectors.case_store import SqlCaseStore
+    from connectors.decoding import PebbleDecoder
+    from connectors.dicomweb import DicomWebArchive
+    from connectors.fhir import FhirServer
+    from connectors.kafka import KafkaLog
+    from models.inference import NoduleModel
+    from schemas.findings import ModelIdentity
+
+
+def ensure_all_topics(settings: Settings) -> Sequence[str]:
+    """Creates the topics that are missing and returns their names. Raises BrokerUnavailable, SettingsInvalid."""
+    from connectors.kafka_admin import TopicSpec, ensure_topics
+
+    specs = [TopicSpec(topic.name, topic.partitions, topic.config) for topic in topics.ALL]
+    return ensure_topics(settings.kafka.bootstrap, specs)
+
+
+def archive_for(settings: Settings) -> DicomWebArchive:
+    """The DICOMweb archive."""
+    from connectors.dicomweb import DicomWebArchive
+
+    return DicomWebArchive(
+        settings.archive.dicomweb_url,
+        timeout_s=settings.archive.timeout_s,
+        size_limit=settings.archive.size_limit,
+        pool_size=settings.archive.connections,
+        default_accession_assigner=settings.site.issuer_of_accession_number,
+        default_patient_assigner=settings.archive.default_patient_assigner or settings.site.default_assigner,
+    )
+
+
+def fhir_server_for(settings: Settings) -> FhirServer:
+    """The FHIR server that reports go to."""
+    from connectors.fhir import FhirServer
+
+    return FhirServer(settings.fhir.url, timeout_s=settings.fhir.timeout_s, pool_size=settings.fhir.connections)
+
+
+def decoder_for(settings: Settings) -> PebbleDecoder:
+    """Decoding processes; to be closed."""
+    from connectors.decoding import PebbleDecoder
+
+    decoding = settings.decoding
+    return PebbleDecoder(
+        workers=decoding.workers,
+        timeout_s=decoding.timeout_s,
+        memory_limit_bytes=decoding.memory_limit,
+        pixel_limit=decoding.pixel_limit,
+    )
+
+
+def package_folder(settings: Settings) -> Path:
+    """A relative path is looked for in the working folder, then where the packages that come with radstream are."""
+    path = Path(settings.models.url)
+    return path if path.is_absolute() or path.exists() else Path(__file__).parents[2] / path
+
+
+def model_for(settings: Settings) -> NoduleModel:
+    """The loaded model: checksum and self-test have passed. Raises SettingsInvalid, ModelFailed."""
+    from models.registry import load_model
+
+    return load_model(package_folder(settings), settings.models.threads)
+
+
+def model_identity(settings: Settings) -> ModelIdentity:
+    """As `model_for`, for those who only ask whether it could speak."""
+    return model_for(settings).identity
+
+
+def database_is_there(settings: Settings) -> bool:
+    """For those who only look: an SQLite file that is absent would be made by opening it. A server is asked when it is used."""
+    scheme, _, file = settings.database.url.partition(":///")
+    return scheme != "sqlite" or Path(file).exists()
+
+
+def case_store_for(settings: Settings) -> SqlCaseStore:
+    """The database; a missing folder of an SQLite file is made."""
+    from connectors.case_store import SqlCaseStore
+
+    url = settings.database.url
+    if url.startswith("sqlite:///"):
+        Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    return SqlCaseStore(url)
+
+
+def log_for(settings: Settings) -> KafkaLog:
+    """The event log; to be entered."""
+    from connectors.kafka import KafkaLog
+
+    return KafkaLog(settings.kafka.bootstrap, append_timeout_s=settings.kafka.append_timeout_s, record_limit=topics.LARGEST_RECORD)
+
+
+@asynccontextmanager
+async def log_and_cases(settings: Settings) -> AsyncIterator[tuple[KafkaLog, SqlCaseStore]]:
+    """Both, open until the end of the block."""
+    async with AsyncExitStack() as stack:
+        log = await stack.enter_async_context(log_for(settings))
+        cases = case_store_for(settings)
+        stack.push_async_callback(cases.close)
+        yield log, cases

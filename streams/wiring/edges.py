@@ -1,0 +1,95 @@
+"""The roles that speak with the outside: listen, watch, deliver.
+
+Imports are made inside each function, so that a process loads only what its role needs: the listener never sees torch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import closing
+from functools import partial
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from streams import topics
+from streams.clock import SystemClock
+from streams.health import Health
+from streams.settings import Settings
+from streams.wiring.clients import archive_for, fhir_server_for, log_and_cases, log_for
+from streams.wiring.running import run_step, together, window
+
+if TYPE_CHECKING:
+    from connectors.case_store import SqlCaseStore
+    from schemas.ports import Step
+    from streams.health import Part
+    from streams.listener_settings import ListenerSettings, MllpSettings
+
+#: the destination "FHIR server" in deliveries and consumer groups
+FHIR_DESTINATION = "fhir"
+
+
+async def listen(settings: Settings, stop: asyncio.Event, health: Health) -> None:
+    from streams.listen import listen
+    from streams.tally import Tally
+
+    tally = Tally(settings.run_folder, "listen")
+    async with log_for(settings) as log:
+        admission = settings.admission
+        await listen(log, SystemClock(), settings.mllp, settings.site, stop, health, admission=admission, tally=tally)
+
+
+async def watch(settings: Settings, stop: asyncio.Event, health: Health) -> None:
+    from connectors.pacs.orthanc import OrthancChanges
+    from streams.watch import watch
+
+    with closing(archive_for(settings)) as archive:
+        source = OrthancChanges(settings.archive.orthanc_url, archive, timeout_s=settings.archive.timeout_s)
+        with closing(source):
+            async with log_and_cases(settings) as (log, cases):
+                health.set("ready")
+                await watch([source], log, cases, interval_s=settings.archive.poll_interval_s, stop=stop)
+
+
+async def deliver(settings: Settings, stop: asyncio.Event, health: Health) -> None:
+    """Each destination is a consumer group of its own: one that is down delays no other (rule 9)."""
+    from streams.health import Shared
+    from streams.steps.deliver import deliver
+
+    name = f"deliver.{FHIR_DESTINATION}"
+
+    def step(cases: SqlCaseStore) -> Step:
+        return partial(deliver, destination=FHIR_DESTINATION, store=fhir_server_for(settings), cases=cases)
+
+    shared = Shared(health)
+    runs = [run_step(name, step, [topics.FINDINGS], window(name, settings), settings, stop, shared.part(FHIR_DESTINATION))]
+    for address, listener in return_addresses(settings.mllp).items():
+        runs.append(_answer(address, listener, settings, stop, shared.part(address)))
+    await together(stop, *runs)
+
+
+def return_addresses(mllp: MllpSettings) -> dict[str, ListenerSettings]:
+    """Every HOST:PORT that application answers go to, with the first listener that says so."""
+    found: dict[str, ListenerSettings] = {}
+    for listener in mllp.all:
+        for address in (listener.return_address, *(peer.return_address for peer in listener.peers)):
+            if address:
+                found.setdefault(address, listener)
+    return found
+
+
+async def _answer(address: str, listener: ListenerSettings, settings: Settings, stop: asyncio.Event, health: Part) -> None:
+    from connectors.mllp.client import MllpClient
+    from connectors.mllp.tls import client_context
+    from streams.steps.answer import AnswerTo
+
+    parts = urlsplit(f"//{address}")
+    assert parts.hostname and parts.port  # the settings saw to it
+    tls = client_context(listener.return_tls_ca, listener.tls_certificate, listener.tls_key) if listener.return_tls_ca else None
+    client = MllpClient(
+        parts.hostname, parts.port, tls=tls, allow_plaintext_beyond_loopback=listener.allow_plaintext_beyond_loopback
+    )
+    name = f"answer.{address}"
+    runner = window(name, settings, size=1)
+    async with client:
+        step = AnswerTo(address, client.send)
+        await run_step(name, lambda _: step, [topics.HL7_ACKNOWLEDGEMENTS], runner, settings, stop, health)

@@ -1,0 +1,81 @@
+"""How a step is run: its guard, its runner, its name as a consumer group; and several of them in one role.
+
+Imports are made inside each function, so that a process loads only what its role needs: the listener never sees torch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+import re
+from collections.abc import Callable, Coroutine, Sequence
+from typing import TYPE_CHECKING, Any
+
+from streams import topics
+from streams.clock import SystemClock
+from streams.health import Health
+from streams.settings import Settings
+from streams.wiring.clients import log_and_cases
+
+if TYPE_CHECKING:
+    from connectors.case_store import SqlCaseStore
+    from schemas.ports import Step
+    from streams.guard import Refusal
+    from streams.health import Part
+    from streams.runner import Runner
+
+
+async def run_step(
+    name: str,
+    step: Callable[[SqlCaseStore], Step],
+    read: Sequence[topics.Topic],
+    runner: Runner,
+    settings: Settings,
+    stop: asyncio.Event,
+    health: Health | Part,
+    refusal: Refusal | None = None,
+) -> None:
+    """Until `stop`. Raises StepStopped, BrokerUnavailable."""
+    from streams.guard import Guard, tell_nobody
+
+    async with log_and_cases(settings) as (log, cases):
+        refused = refusal or tell_nobody
+        guard = Guard(name, step(cases), log, cases, SystemClock(), stop, health=health.set, refusal=refused)
+        health.set("ready")
+        await runner.run([topic.name for topic in read], guard, stop)
+
+
+def _instance(name: str) -> str:
+    """Kept over restarts, so that a restart is no rebalance; of this machine, because two members of one name fence each other.
+    Kafka takes letters, digits, dot, underscore and hyphen."""
+    return re.sub(r"[^A-Za-z0-9._-]", "-", f"{name}-{platform.node()}")
+
+
+def faust(name: str, settings: Settings) -> Runner:
+    """For a short step."""
+    from streams.runner_faust import FaustRunner
+
+    return FaustRunner(settings.kafka.bootstrap, name, instance=_instance(name), drain_s=settings.runner.kill_after_s / 2)
+
+
+def window(name: str, settings: Settings, size: int | None = None) -> Runner:
+    """For a long step. `size`: records in flight, None: as the settings say; 1 keeps their order."""
+    from streams.runner_window import WindowRunner
+
+    size = size or settings.runner.window
+    drain_s = settings.runner.kill_after_s / 2
+    return WindowRunner(settings.kafka.bootstrap, name, size=size, instance=_instance(name), drain_s=drain_s)
+
+
+async def together(stop: asyncio.Event, *runs: Coroutine[Any, Any, None]) -> None:
+    """All of them, until the first ends: then the others are stopped too, and the supervisor starts the role again."""
+
+    async def one(run: Coroutine[Any, Any, None]) -> None:
+        try:
+            await run
+        finally:
+            stop.set()
+
+    for ended in await asyncio.gather(*map(one, runs), return_exceptions=True):
+        if isinstance(ended, BaseException):
+            raise ended
