@@ -63,6 +63,7 @@ def test_a_count_that_does_not_hold_is_told() -> None:
         BHS + b"PID|1\r" + message(1),
         BHS + message(1) + BTS + b"OBX|1\r",
         b"BHS|" + b"x" * ENVELOPE_LIMIT + b"\r" + message(1),
+        BHS + b"MSH|^~\\&|\r" * 50_000,
     ],
 )
 def test_what_is_no_batch(content: bytes) -> None:
