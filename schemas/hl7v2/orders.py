@@ -12,13 +12,13 @@ from schemas.hl7v2.identification import Numbers, Reception, require_number
 
 #: ORC-1, table 0119 (v2.5.1 4.5.1.1), as far as a placer or filler tells the world of an order with it
 _PLACED = frozenset({"NW", "SN", "RO", "PA", "CH"})
-_CHANGED = frozenset({"XO", "XX", "XR", "SC", "NA", "HD", "HR", "RL", "OE", "OR"})
+_CHANGED = frozenset({"XO", "XX", "XR", "SC", "NA", "HD", "HR", "OH", "RL", "OE", "OR"})
 _CANCELLED = frozenset({"CA", "OC", "CR", "DC", "OD", "DR", "RU", "RQ"})
 #: replaced by the RO groups that follow; RP alone means a change in place, RU and RQ a cancellation
 _REPLACED = frozenset({"RP", "RU", "RQ"})
 #: results of earlier orders, sent along for the reader (OMG, OMI: PRIOR_RESULT)
 _PREVIOUS = "PR"
-_ON_HOLD = frozenset({"HD", "HR"})
+_ON_HOLD = frozenset({"HD", "HR", "OH"})
 
 #: ORC-5, table 0038 (4.5.1.5). SC: scheduled; A: some results
 _STATUS = {

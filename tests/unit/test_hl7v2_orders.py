@@ -87,6 +87,7 @@ def test_time_is_that_of_receipt_and_the_same_bytes_have_the_same_id() -> None:
         ("SC", "CA", OrderCancelled, OrderStatus.CANCELLED),
         ("RP", "", OrderChanged, OrderStatus.PLACED),
         ("HD", "", OrderChanged, OrderStatus.ON_HOLD),
+        ("OH", "", OrderChanged, OrderStatus.ON_HOLD),
         ("RL", "", OrderChanged, OrderStatus.PLACED),
         ("CA", "", OrderCancelled, OrderStatus.CANCELLED),
         ("OC", "CA", OrderCancelled, OrderStatus.CANCELLED),
