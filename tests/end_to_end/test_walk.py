@@ -180,6 +180,58 @@ async def test_a_study_of_another_patient_is_never_given_findings(hospital: Hosp
     assert result.not_analysed.reason is NotAnalysedReason.IDENTITY_MISMATCH
 
 
+def patient_message(event: str, patient: str, other: str, control_id: str) -> bytes:
+    """ADT^A40: `other` is from now on `patient`; ADT^A37: the two are not one person (v2.5.1 3.3.40, 3.3.37)."""
+    second = f"MRG|{other}^^^HOSPITAL^MR" if event == "A40" else f"PID|2||{other}^^^HOSPITAL^MR"
+    at = datetime.now(UTC).strftime("%Y%m%d%H%M%S.%f")[:-2] + "+0000"
+    segments = (
+        f"MSH|^~\\&|HIS|HOSPITAL|||{at}||ADT^{event}|{control_id}|P|2.5.1",
+        f"EVN||{at}",
+        f"PID|1||{patient}^^^HOSPITAL^MR",
+        second,
+    )
+    return "".join(f"{segment}\r" for segment in segments).encode()
+
+
+async def test_a_merge_gives_the_findings_to_the_patient_who_stays_and_an_unlink_takes_them_back(hospital: Hospital) -> None:
+    study = study_uid_of("E2E-MERGED")
+    await hospital.order("E2E-MERGED", patient="P-NEW")
+    await hospital.archive.store([copy_of(CHEST, accession_number="E2E-MERGED", patient_id="P-OLD")])
+    await hospital.delivered(study)
+    refused = findings_of(hospital.of(topics.RESULTS, study)[-1])
+    assert refused.not_analysed is not None
+    assert refused.not_analysed.reason is NotAnalysedReason.IDENTITY_MISMATCH
+    assert refused.subject.patient is None
+
+    await hospital.send(patient_message("A40", "P-NEW", "P-OLD", "MERGE"))
+    await hospital.delivered(study, sequence=2)
+    found = findings_of(hospital.of(topics.RESULTS, study)[-1])
+    assert found.findings
+    assert str(found.subject.patient and found.subject.patient.value) == "P-NEW"
+    assert (await hospital.report("E2E-MERGED"))["status"] == "partial"
+
+    await hospital.send(patient_message("A37", "P-NEW", "P-OLD", "UNLINK"))
+    await hospital.delivered(study, sequence=3)
+    withdrawn = findings_of(hospital.of(topics.RESULTS, study)[-1])
+    assert withdrawn.not_analysed is not None
+    assert withdrawn.not_analysed.reason is NotAnalysedReason.IDENTITY_MISMATCH
+    assert (await hospital.report("E2E-MERGED"))["status"] == "cancelled"
+
+
+async def test_an_order_cancelled_after_the_analysis_withdraws_the_findings(hospital: Hospital) -> None:
+    study = study_uid_of("E2E-LATE-CANCEL")
+    await hospital.order("E2E-LATE-CANCEL")
+    await hospital.archive.store([copy_of(CHEST, accession_number="E2E-LATE-CANCEL", patient_id="P-1")])
+    await hospital.delivered(study)
+    assert (await hospital.report("E2E-LATE-CANCEL"))["status"] == "partial"
+    await hospital.order("E2E-LATE-CANCEL", order_control="CA")
+    await hospital.delivered(study, sequence=2)
+    withdrawn = findings_of(hospital.of(topics.RESULTS, study)[-1])
+    assert withdrawn.not_analysed is not None
+    assert withdrawn.not_analysed.reason is NotAnalysedReason.ORDER_CANCELLED
+    assert (await hospital.report("E2E-LATE-CANCEL"))["status"] == "cancelled"
+
+
 async def test_sent_twice_is_one_report_in_its_first_version(hospital: Hospital) -> None:
     study = study_uid_of("E2E-TWICE")
     film = copy_of(CHEST, accession_number="E2E-TWICE", patient_id="P-1")
