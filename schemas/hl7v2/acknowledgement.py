@@ -78,7 +78,7 @@ def acknowledge(header: Header | None, code: AcknowledgementCode, at: datetime, 
     encoding = component + mark.repetition + mark.escape + mark.subcomponent
     msh = [
         "MSH", encoding, told.field(5), told.field(6), told.field(3), told.field(4), moment, "", kind,
-        own, told.field(11) or "P", told.field(12) or "2.5.1",
+        own, told.field(11) or "P", told.field(12) or "2.4",
     ]  # fmt: skip
     charset = told.field(18)
     if charset or accept:

@@ -75,6 +75,7 @@ def test_older_senders_have_it_in_err_1_and_msa_3(version: bytes) -> None:
     assert b"\rMSA|AE|C-1|Unsupported message type\r" in content
     assert content.endswith(b"\rERR|MSH^1^9^200&Unsupported message type&HL70357~^^^207&Application internal error&HL70357\r")
     assert b"|ACK|" in content
+    assert Header.read(content).field(12).encode() == (version or b"2.4"), "of 2.5 it would be ERR-3"
     assert read_acknowledgement(content).condition == "200"
 
 
