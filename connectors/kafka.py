@@ -10,6 +10,7 @@ import asyncio
 import logging
 import random
 import time
+from collections import defaultdict
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -81,7 +82,8 @@ class KafkaLog:
         self._append_timeout_s = append_timeout_s
         self._record_limit = record_limit
         self._producer: AIOKafkaProducer | None = None
-        self._unsettled: set[asyncio.Future[Any]] = set()
+        #: who may wait for a place in a partition: of many aiokafka (0.14, MessageAccumulator.add_batch) lets most time out
+        self._turns: defaultdict[tuple[str, int], asyncio.Lock] = defaultdict(asyncio.Lock)
         self._recovery: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -119,7 +121,8 @@ class KafkaLog:
             async with asyncio.timeout(self._append_timeout_s):
                 lots = await self._lots(producer, records)
                 for lot in lots:
-                    sent.append(await producer.send_batch(lot.builder, lot.topic, partition=lot.partition))
+                    async with self._turns[lot.topic, lot.partition]:
+                        sent.append(await producer.send_batch(lot.builder, lot.topic, partition=lot.partition))
                 if len(sent) == 1:
                     await sent[0]  # no detour for what happens most
                 elif sent:
@@ -132,7 +135,7 @@ class KafkaLog:
         except _CONNECTED as error:
             raise BrokerUnavailable("append", _topics(records), type(error).__name__) from None
         except (KafkaError, TimeoutError) as error:
-            self._recover(producer, sent)
+            self._recover(producer)
             raise BrokerUnavailable("append", _topics(records), f"not confirmed: {type(error).__name__}") from None
         finally:
             for future in sent:  # a caller that was cancelled, or the first of several failures: none may warn later
@@ -196,16 +199,13 @@ class KafkaLog:
             raise BrokerUnavailable("connect", self._bootstrap, type(error).__name__) from None
         return producer
 
-    def _recover(self, producer: AIOKafkaProducer, sent: Sequence[asyncio.Future[Any]]) -> None:
+    def _recover(self, producer: AIOKafkaProducer) -> None:
         """From now on appends fail at once, until a new producer has connected."""
-        self._unsettled.update(future for future in sent if not future.done())
         if self._recovery is None and producer is self._producer:
             self._recovery = asyncio.create_task(self._replace(producer))
 
     async def _replace(self, producer: AIOKafkaProducer) -> None:
-        while self._unsettled:  # nothing that was given up may be written after what is appended next
-            _, self._unsettled = await asyncio.wait(self._unsettled)
-        await producer.stop()
+        await producer.stop()  # writes or gives up what waits: nothing of it may come behind what is appended next
         while True:
             try:
                 self._producer = await self._connect()

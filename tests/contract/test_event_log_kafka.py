@@ -46,6 +46,20 @@ class TestKafkaLog(EventLogContract):
     pass
 
 
+async def test_many_appends_at_once_are_no_broker_that_is_away(log: KafkaLog, topic: str) -> None:
+    """aiokafka's queue for a place in a partition counts the time waited twice and more: 16 at once failed after 0.2 s."""
+
+    def records(writer: int) -> list[Outgoing]:
+        return [Outgoing(topic, b"%d" % (writer % 7), b"%d:%d" % (writer, n) + bytes(150_000)) for n in range(20)]
+
+    places = await asyncio.gather(*(log.append(records(writer)) for writer in range(30)))
+    assert all(mine == sorted(mine, key=lambda place: place.offset) for mine in places)
+    kept = {record.place: record.value async for record in log.read(topic)}
+    assert len(kept) == 600
+    for writer, mine in enumerate(places):
+        assert [kept[place] for place in mine] == [record.value for record in records(writer)]
+
+
 async def _append_when_back(log: KafkaLog, record: Outgoing) -> None:
     async with asyncio.timeout(30):
         while True:
