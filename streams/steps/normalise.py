@@ -47,9 +47,13 @@ async def normalise(record: Record, *, site: Site) -> Sequence[Outgoing]:
 
 
 def events_of(message: Message, site: Site, received_at: datetime) -> Sequence[Event] | None:
-    """What a message says; None for a type that nothing here reads. Raises as `normalise`."""
+    """What a message says; None for a type that nothing here reads. Raises as `normalise`; also for a second MSH, as the
+    listener does: what stands behind it would be read as the first one's, whatever its own MSH-9 and MSH-11 say."""
     if SUBSTITUTE in "".join(message.type):
         raise MalformedMessage("normalise", "MSH-9", f"holds a byte that is not {message.codec}")
+    mark = message.header.line[:4]
+    if any(segment.line.startswith(mark) for segment in message.segments[1:]):
+        raise MalformedMessage("normalise", "MSH", "two messages in one: each must be a record of its own")
     read = _READERS.get(message.type)
     return None if read is None else read(Reception(message, site, received_at))
 

@@ -147,6 +147,8 @@ async def test_the_same_record_gives_the_same_bytes() -> None:
         (ORDER + "ORC|NW\rOBR|2\r", MissingIdentifier),
         (ORDER.replace("|2.5.1", "|2.5.1||||||KLINGON"), UnsupportedMessage),
         (ORDER.replace("ORM^O01", "ORM^O\\XFF\\1"), MalformedMessage),
+        (ORDER + ORDER.replace("|P|", "|T|"), MalformedMessage),
+        (ORDER.replace("ORM^O01", "MFN^M02") + "\n" + ORDER, MalformedMessage),
     ],
 )
 async def test_what_can_never_be_used(message: str, error: type[Exception]) -> None:
