@@ -40,6 +40,9 @@ ANSWER_CODES = "answer-codes"
 #: the listener's default character set, where it is another than the site's
 CHARSET = "charset"
 
+#: the sender of what has no MSH to name one
+_NOBODY = "(no MSH)"
+
 #: a place as the normaliser's errors name it: "ORC-1 of group 2", "PID-3.1", "group 2"
 _FIELD = re.compile(r"\b([A-Z][A-Z0-9]{2})(?:-(\d+)(?:\.(\d+))?)?(?: of group (\d+))?\b")
 
@@ -78,7 +81,8 @@ class Answering:
         line."""
         header = self._header(record)
         trouble, condition = _told(error)
-        sender = header.sender_key(self._charset(record)) if header else (record.key or b"").decode("utf-8", "replace")
+        # not the record's key: a HIS that produces straight onto the log may take a patient's number for it
+        sender = header.sender_key(self._charset(record)) if header else _NOBODY
         self._tally.rejected(sender, type(error).__name__)
         if record.header(PEER) is not None:
             return self._answer(record, header, code_for(trouble, _agreed(record)), condition) if header else []
@@ -140,7 +144,7 @@ def _told(error: Exception) -> tuple[Trouble, Condition]:
         case Inadmissible():
             return Trouble.UNSUPPORTED, replace(error.condition, message=error.reason)
         case MalformedMessage(reference="MSH"):
-            return Trouble.UNREADABLE, NOT_HL7
+            return Trouble.UNREADABLE, replace(NOT_HL7, message=error.reason)
         case Rejected():
             trouble = Trouble.UNSUPPORTED if error.reference.startswith("MSH-") else Trouble.CONTENT
             return trouble, _located(_condition(error), error)

@@ -160,10 +160,12 @@ def test_who_came_past_our_listeners_is_told_on_a_topic(house: House) -> None:
 
 
 def test_even_what_is_no_message_is_told_with_its_key(house: House) -> None:
-    garbage = Record(Place(HL7_RAW.name, 0, 1), None, b"garbage", (), AT)
+    garbage = Record(Place(HL7_RAW.name, 0, 1), b"PATIENT-4711", b"garbage", (), AT)
     [told] = house.answering.refusal(garbage, MalformedMessage("read", "MSH", "no MSH"))
     event = MessageRejected.model_validate_json(told.value)
-    assert (told.key, event.message_control_id, event.code) == (None, "", "AR")
+    assert (told.key, event.message_control_id, event.code) == (b"PATIENT-4711", "", "AR")
+    assert event.conditions[0].message == "no MSH"
+    assert "4711" not in str(house.counts), "the producer's key may be a patient's number: it is neither counted nor logged"
 
 
 async def test_utf_16_is_judged_too(house: House) -> None:
