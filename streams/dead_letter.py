@@ -22,9 +22,10 @@ def dead_letter(record: Record, step: str, error: Exception, attempts: int) -> O
     """The dead letter of `record`, the same bytes however often it is made.
 
     Original headers come first and unchanged, ours after them, so that `Record.header` reads ours. The reason is the
-    error's own when it is one of schemas.errors, which hold no content; of any other only the class is told."""
+    error's own, with what it refers to, when it is one of schemas.errors, which hold no content; of any other only the class is
+    told."""
     place = record.place
-    reason = error.reason if isinstance(error, RadstreamError) else "unexpected"
+    reason = f"{error.reference}: {error.reason}" if isinstance(error, RadstreamError) else "unexpected"
     told = {
         _FIRST: place.topic,
         "partition": str(place.partition),

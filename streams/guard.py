@@ -123,7 +123,7 @@ class Guard:
             return await self._park(record, error)
         except (Rejected, Refused, ModelFailed) as error:
             self._unexpected = 0
-            return await self._dead_letter(record, error, reason=error.reason)
+            return await self._dead_letter(record, error, reason=f"{error.reference}: {error.reason}")
         except Exception as error:  # noqa: BLE001 - rule 6: whatever else it is, it must not block the line
             return await self._unexpected_error(record, error)
         self._unexpected = 0
@@ -132,7 +132,7 @@ class Guard:
     async def _park(self, record: Record, error: NotYet) -> Outcome:
         attempts = attempts_of(record) + 1
         if attempts >= MAX_ATTEMPTS:
-            return await self._dead_letter(record, error, reason=error.reason)
+            return await self._dead_letter(record, error, reason=f"{error.reference}: {error.reason}")
         due = park(record, self.name, error, attempts, self._clock.now())
         await self._available(record, lambda: self._cases.put_due(due))
         logger.info("parked", step=self.name, place=str(record.place), error=type(error).__name__, attempts=attempts)

@@ -25,7 +25,9 @@ def read(letter: Outgoing) -> Record:
 
 
 def test_the_original_and_where_it_stood() -> None:
-    letter = dead_letter(ORIGINAL, "normalise", MalformedMessage("normalise", "hl7.v2.raw/2/41", "no MSH segment"), 3)
+    letter = dead_letter(
+        ORIGINAL, "normalise", MalformedMessage("normalise", "PID-3", "holds a byte that is not ASCII, at offset 9"), 3
+    )
     assert (letter.topic, letter.key, letter.value) == (DEAD_LETTERS.name, ORIGINAL.key, ORIGINAL.value)
     assert letter.headers[: len(ORIGINAL.headers)] == ORIGINAL.headers
     told = {name: read(letter).header(name) for name in ("topic", "partition", "offset", "step", "error", "reason", "attempts")}
@@ -35,7 +37,7 @@ def test_the_original_and_where_it_stood() -> None:
         "offset": "41",
         "step": "normalise",
         "error": "MalformedMessage",
-        "reason": "no MSH segment",
+        "reason": "PID-3: holds a byte that is not ASCII, at offset 9",
         "attempts": "3",
     }
     assert read(letter).header("cause") == "hl7.v2.raw/2/41"

@@ -116,7 +116,7 @@ async def test_what_can_never_be_done_is_a_dead_letter(kind: type[RadstreamError
     assert await house.guard(record()) is Outcome.DEAD_LETTER
     (letter,) = house.letters()
     assert (letter.key, letter.value) == (b"key", SECRET.encode())
-    assert (letter.header("error"), letter.header("reason")) == (kind.__name__, "our own words")
+    assert (letter.header("error"), letter.header("reason")) == (kind.__name__, "1.2.3: our own words")
     assert (letter.header("topic"), letter.header("offset"), letter.header("attempts")) == (IN, "0", "1")
     assert await house.guard(record(1)) is Outcome.DONE
 
