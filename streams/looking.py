@@ -15,11 +15,12 @@ from connectors.kafka_admin import list_topics, topic_sizes
 from schemas.errors import SettingsInvalid
 from schemas.ports import Record
 from streams import topics
+from streams.answering import PEER
 from streams.settings import Settings
 from streams.wiring.clients import case_store_for, database_is_there
 
-#: their keys are patient identifiers
-_PATIENT_KEYS = {topics.PATIENTS.name}
+#: their keys are patient identifiers, or what the HIS took for a key
+_PATIENT_KEYS = {topics.PATIENTS.name, topics.HL7_REJECTED.name}
 
 
 def list_topics_table(settings: Settings, console: Console, as_json: bool) -> None:
@@ -36,9 +37,16 @@ def list_topics_table(settings: Settings, console: Console, as_json: bool) -> No
     console.print(table)
 
 
-def _as_dict(record: Record, values: bool) -> dict[str, Any]:
-    masked = record.place.topic in _PATIENT_KEYS and not values
-    shown: dict[str, Any] = {
+def _key_may_name_a_patient(record: Record) -> bool:
+    """A dead letter has the key of its original. The key of a message that came through our listeners is its sender."""
+    topic = record.header("topic") if record.place.topic == topics.DEAD_LETTERS.name else record.place.topic
+    return topic in _PATIENT_KEYS or (topic == topics.HL7_RAW.name and record.header(PEER) is None)
+
+
+def shown(record: Record, values: bool) -> dict[str, Any]:
+    """What `tail` tells of a record; `values`: with its content, and the key even where it may name a patient."""
+    masked = not values and _key_may_name_a_patient(record)
+    told: dict[str, Any] = {
         "place": str(record.place),
         "time": record.timestamp.isoformat(),
         "type": record.header("ce_type"),
@@ -48,10 +56,10 @@ def _as_dict(record: Record, values: bool) -> dict[str, Any]:
         "bytes": len(record.value),
     }
     if error := record.header("error"):
-        shown |= {"step": record.header("step"), "error": error, "reason": record.header("reason")}
+        told |= {"step": record.header("step"), "error": error, "reason": record.header("reason")}
     if values:
-        shown["value"] = record.value.decode("utf-8", "replace")
-    return shown
+        told["value"] = record.value.decode("utf-8", "replace")
+    return told
 
 
 async def tail_topic(settings: Settings, topic: str, last: int, follow: bool, values: bool, as_json: bool) -> None:
@@ -60,14 +68,14 @@ async def tail_topic(settings: Settings, topic: str, last: int, follow: bool, va
         raise SettingsInvalid("tail", topic, "there is no such topic: `radstream topics list` names them")
     async with KafkaLog(settings.kafka.bootstrap) as log:
         async for record in log.read(topic, follow=follow, last=last):
-            shown = _as_dict(record, values)
+            told = shown(record, values)
             if as_json:
-                line = json.dumps(shown, ensure_ascii=False)
+                line = json.dumps(told, ensure_ascii=False)
             else:
-                extra = "  ".join(str(shown[k]) for k in ("step", "error", "reason", "value") if shown.get(k))
+                extra = "  ".join(str(told[k]) for k in ("step", "error", "reason", "value") if told.get(k))
                 line = (
-                    f"{shown['time'][:23]}  {shown['place']:28}  {shown['type'] or '-':45}  {shown['key']:40}  "
-                    f"{shown['bytes']:>8} B  {extra}".rstrip()
+                    f"{told['time'][:23]}  {told['place']:28}  {told['type'] or '-':45}  {told['key']:40}  "
+                    f"{told['bytes']:>8} B  {extra}".rstrip()
                 )
             sys.stdout.write(line + "\n")
             sys.stdout.flush()

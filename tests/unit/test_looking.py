@@ -1,0 +1,52 @@
+"""What `radstream tail` shows of a record: no patient data unless asked for."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+
+from schemas.errors import MalformedMessage
+from schemas.ports import Headers, Place, Record
+from streams.dead_letter import dead_letter
+from streams.looking import shown
+from streams.topics import DEAD_LETTERS, HL7_RAW, HL7_REJECTED, ORDERS, PATIENTS
+
+AT = datetime(2026, 1, 1, tzinfo=UTC)
+OUR_LISTENER: Headers = (("peer", b"10.0.0.1:1"),)
+
+
+def record(topic: str, headers: Headers = ()) -> Record:
+    return Record(Place(topic, 0, 7), b"4711", b'{"name":"DOE"}', headers, AT)
+
+
+def letter(original: Record) -> Record:
+    written = dead_letter(original, "step", MalformedMessage("step", "PID-3", "is none"), 1)
+    return Record(Place(DEAD_LETTERS.name, 0, 0), written.key, written.value, written.headers, AT)
+
+
+@pytest.mark.parametrize(
+    ("which", "hidden"),
+    [
+        (record(ORDERS.name), False),
+        (record(HL7_RAW.name, OUR_LISTENER), False),
+        (letter(record(HL7_RAW.name, OUR_LISTENER)), False),
+        (letter(record(ORDERS.name)), False),
+        (record(PATIENTS.name), True),
+        (letter(record(PATIENTS.name)), True),
+        # a HIS that produces straight onto the topic takes the key that it likes
+        (record(HL7_RAW.name), True),
+        (letter(record(HL7_RAW.name)), True),
+        (record(HL7_REJECTED.name), True),
+    ],
+)
+def test_a_key_that_may_be_a_patients_number_is_hidden(which: Record, hidden: bool) -> None:
+    assert shown(which, values=False)["key"] == ("(hidden)" if hidden else "4711")
+    assert "DOE" not in json.dumps(shown(which, values=False))
+    assert shown(which, values=True)["key"] == "4711"
+
+
+def test_a_dead_letter_says_where_and_why() -> None:
+    told = shown(letter(record(ORDERS.name)), values=False)
+    assert (told["step"], told["error"], told["reason"]) == ("step", "MalformedMessage", "PID-3: is none")
