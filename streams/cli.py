@@ -58,7 +58,7 @@ def up(
     from streams.up import run_up, start_up
 
     if detach:
-        console.print(asyncio.run(start_up(read_settings())), highlight=False)
+        console.print(asyncio.run(start_up(read_settings())), highlight=False, soft_wrap=True)
     else:
         asyncio.run(run_up(read_settings(), console.print))
 
@@ -244,7 +244,7 @@ def doctor(as_json: AsJson = False) -> None:
         sys.stdout.write(json.dumps([finding.as_dict() for finding in findings], indent=2) + "\n")
     else:
         for finding in findings:
-            console.print(finding.line())
+            console.print(finding.line(), soft_wrap=True)
     if not all(finding.well for finding in findings):
         raise typer.Exit(1)
 

@@ -32,9 +32,11 @@ class Examined:
     warning: bool = False
 
     def line(self) -> str:
-        mark = "[yellow]look[/yellow]" if self.warning else "[green]well[/green]" if self.well else "[red]wrong[/red]"
+        """In rich's markup, in columns."""
+        word, colour = ("look", "yellow") if self.warning else ("well", "green") if self.well else ("wrong", "red")
         advised = self.warning or not self.well
-        return f"{mark:22} {escape(self.what):16} {escape(self.found)}" + (f"\n{'':15}{'':8}-> {self.advice}" if advised else "")
+        told = f"[{colour}]{word:6}[/{colour}] {escape(f'{self.what:16} {self.found}')}"
+        return told + (f"\n{'':24}-> {escape(self.advice)}" if advised else "")
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -6,8 +6,9 @@ from io import StringIO
 from pathlib import Path
 
 from rich.console import Console
+from rich.text import Text
 
-from streams.doctor import _senders
+from streams.doctor import Examined, _senders
 from streams.settings import Settings
 from streams.tally import Tally
 
@@ -28,3 +29,19 @@ def test_one_warning_line_for_each_sender(tmp_path: Path) -> None:
     console.print(sender.line())
     text = console.export_text()
     assert "look" in text and "sender RIS[1]|H" in text and "radstream tail radstream.dead-letters" in text
+
+
+def test_the_columns_stand_under_each_other() -> None:
+    findings = [
+        Examined("kafka", True, "answers"),
+        Examined("archive", False, "ConnectionError", "radstream services up"),
+        Examined("host ::1", True, "1 refused", "radstream tail", warning=True),
+    ]
+    lines = [line for finding in findings for line in Text.from_markup(finding.line()).plain.splitlines()]
+    assert lines == [
+        "well   kafka            answers",
+        "wrong  archive          ConnectionError",
+        "                        -> radstream services up",
+        "look   host ::1         1 refused",
+        "                        -> radstream tail",
+    ]
