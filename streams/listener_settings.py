@@ -108,7 +108,7 @@ class MllpSettings(ListenerSettings):
     def _one_port_one_listener(self) -> Self:
         for one, other in combinations(self.all, 2):
             if one.port == other.port and (one.host == other.host or _everywhere(one.host) or _everywhere(other.host)):
-                raise ValueError(f"two listeners on port {one.port}")
+                raise ValueError(f"two listeners on port {one.port}: each needs one of its own")
         return self
 
 

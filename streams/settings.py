@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -140,20 +141,59 @@ class Settings(BaseSettings):
 
 def read_settings() -> Settings:
     """Raises SettingsInvalid that names every wrong setting, but not its value (it may be a secret)."""
+    file = os.environ.get("RADSTREAM_CONFIG")
+    if file is not None and not Path(file).exists():
+        raise SettingsInvalid("settings", "RADSTREAM_CONFIG", f"there is no file {file}")
+    if unknown := [name for name in os.environ if _section_of(name) not in (None, *Settings.model_fields)]:
+        raise SettingsInvalid("settings", "environment", "; ".join(f"{name}: {_UNKNOWN}" for name in unknown))
     try:
         return Settings()
     except tomllib.TOMLDecodeError as error:
-        raise SettingsInvalid("settings", os.environ.get("RADSTREAM_CONFIG", "radstream.toml"), f"is not TOML: {error}") from None
-    except SettingsError as error:  # a list or map in the environment that is not JSON
-        raise SettingsInvalid("settings", "environment", f"a list or a map must be JSON: {error}") from None
+        raise SettingsInvalid("settings", file or "radstream.toml", f"is not TOML: {error}") from None
+    except SettingsError:
+        raise SettingsInvalid("settings", ", ".join(_not_json()) or "environment", "a list or a map must be JSON") from None
     except ValidationError as error:
-        wrong = [(".".join(map(str, e["loc"])), _advice(e["type"], e["msg"])) for e in error.errors()]
-        named = "; ".join(f"RADSTREAM_{place.upper().replace('.', '__')}: {advice}" for place, advice in wrong)
+        named = "; ".join(f"{place}: {advice}" for place, advice in _advice(error))
         raise SettingsInvalid("settings", "radstream.toml or environment", named) from None
 
 
-def _advice(kind: str, message: str) -> str:
-    return "there is no such setting: see docs/settings.md" if kind == "extra_forbidden" else message
+def _section_of(name: str) -> str | None:
+    """`mllp` of RADSTREAM_MLLP__PORT; a name without a section may be anybody's."""
+    section, parted, _ = name.upper().removeprefix("RADSTREAM_").partition("__")
+    return section.lower() if parted and name.upper().startswith("RADSTREAM_") else None
+
+
+def _not_json() -> Iterator[str]:
+    """Lists and maps of the environment that are none."""
+    for name, default in as_environment(Settings.model_construct()).items():
+        if default[:1] in ("[", "{") and name in os.environ:
+            try:
+                json.loads(os.environ[name])
+            except ValueError:
+                yield name
+
+
+_UNKNOWN = "there is no such setting: see docs/settings.md"
+#: by pydantic's name of the error, where its own words are for programmers
+_ADVICE = {
+    "extra_forbidden": _UNKNOWN,
+    "ip_any_network": "is no network such as 10.20.0.0/16 (no bit set behind the prefix) or 10.20.3.7",
+    "missing": "is missing",
+    "model_type": "should be a section",
+    "tuple_type": "should be a list",
+}
+
+
+def _advice(error: ValidationError) -> Iterator[tuple[str, str]]:
+    """Place and advice of each fault; not that a list is too short because what it held is wrong."""
+    places = [one["loc"] for one in error.errors()]
+    for one in error.errors():
+        place = one["loc"]
+        if one["type"] == "too_short" and any(other != place and other[: len(place)] == place for other in places):
+            continue
+        name = "__".join(str(part) for part in place if part != "[key]").upper()
+        words = one["msg"].removeprefix("Value error, ").removeprefix("Input ")
+        yield f"RADSTREAM_{name}", _ADVICE.get(one["type"], words)
 
 
 def as_environment(settings: Settings) -> dict[str, str]:

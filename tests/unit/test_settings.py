@@ -73,6 +73,41 @@ def test_tls_goes_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
     assert read_settings().fhir.url == "https://fhir.hospital/fhir"
 
 
+def test_an_unknown_section_of_the_environment_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RADSTREAM_MLP__PORT", "2576")
+    with pytest.raises(SettingsInvalid, match="RADSTREAM_MLP__PORT: there is no such setting"):
+        read_settings()
+
+
+def test_a_file_that_is_asked_for_must_be_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RADSTREAM_CONFIG", str(tmp_path / "radstraem.toml"))
+    with pytest.raises(SettingsInvalid, match=r"RADSTREAM_CONFIG: there is no file .*radstraem\.toml"):
+        read_settings()
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        ('[mllp]\nallowed = ["10.1.2.3/8"]', "RADSTREAM_MLLP__ALLOWED__0: is no network such as"),
+        ('[mllp]\nallowed = "10.0.0.0/8"', "RADSTREAM_MLLP__ALLOWED: should be a list"),
+        ("[mllp.listeners]\nport = 2600", "RADSTREAM_MLLP__LISTENERS: should be a list"),
+        ("mllp = 3", "RADSTREAM_MLLP: should be a section"),
+        ('[mllp]\ntls_key = "a"', "RADSTREAM_MLLP: tls_certificate and tls_key go together"),
+        ('[mllp]\ncodes = { weather = "error" }', "RADSTREAM_MLLP__CODES__WEATHER: should be 'unreadable', "),
+        ('[site]\naccession_number = ["OBR18"]', "RADSTREAM_SITE__ACCESSION_NUMBER__0__VALUE: is no field path such as"),
+        ("[mllp]\nport = 0", "RADSTREAM_MLLP__PORT: should be greater than or equal to 1"),
+        ("[[mllp.listeners]]\nport = 2600\npeers = [{}]", "RADSTREAM_MLLP__LISTENERS__0__PEERS__0__ADDRESS: is missing"),
+    ],
+)
+def test_what_is_wrong_is_said_once_and_plainly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: str, told: str) -> None:
+    (tmp_path / "radstream.toml").write_text(written)
+    monkeypatch.setenv("RADSTREAM_CONFIG", str(tmp_path / "radstream.toml"))
+    with pytest.raises(SettingsInvalid) as caught:
+        read_settings()
+    assert caught.value.reason.startswith(told)
+    assert ";" not in caught.value.reason
+
+
 LISTENERS: list[dict[str, Any]] = [
     {"port": 2576, "allowed": ["10.20.0.0/16", "fd00::/8"], "idle_timeout_s": 3600, "default_charset": "BIG-5"},
     {"port": 2577, "peers": [{"address": "127.0.0.0/8", "return_address": "localhost:6661"}], "connections": 2},
@@ -93,8 +128,8 @@ def test_another_process_reads_the_same_settings(tmp_path: Path, monkeypatch: py
     assert read_settings() == again, "not what the file says, where something was unset since"
 
 
-def test_places_and_habits_of_senders_cross_to_another_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RADSTREAM_CONFIG", str(tmp_path / "none.toml"))
+def test_places_and_habits_of_senders_cross_to_another_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RADSTREAM_CONFIG", os.devnull)
     monkeypatch.setenv("RADSTREAM_SITE__ACCESSION_NUMBER", '["OBR-18.1", {"value": "ZAC-1", "assigner": "ZAC-2.3"}]')
     monkeypatch.setenv("RADSTREAM_SITE__SENDERS", '{"RIS|*": {"result_status": {"": "F"}, "patient_identifier": ["PID-2"]}}')
     settings = read_settings()
@@ -171,7 +206,7 @@ def test_one_port_on_two_addresses_is_two_listeners(monkeypatch: pytest.MonkeyPa
 
 def test_a_list_that_is_not_json(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RADSTREAM_MLLP__LISTENERS", "[s3cret")
-    with pytest.raises(SettingsInvalid, match="must be JSON") as caught:
+    with pytest.raises(SettingsInvalid, match="RADSTREAM_MLLP__LISTENERS: a list or a map must be JSON") as caught:
         read_settings()
     assert "s3cret" not in str(caught.value)
 
