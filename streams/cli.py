@@ -185,7 +185,7 @@ def send_files(
     from streams.sending import Plan
 
     for file in files:
-        if str(file) != "-" and not file.is_file():
+        if str(file) != "-" and (file.is_dir() or not file.exists()):  # a pipe will do
             raise typer.BadParameter(f"there is no file {file}")
     if (tls_certificate is None) != (tls_key is None):
         raise typer.BadParameter("--tls-certificate and --tls-key go together")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -106,6 +107,8 @@ def reason_of(error: Exception) -> str:
             return error.verify_message
         case ssl.SSLError():
             return error.reason or "not PEM, or a password is needed"
+        case socket.gaierror():  # its numbers are not the system's
+            return error.strerror or "the host is not known"
         case OSError(errno=int(number)):
             return os.strerror(number)
     return type(error).__name__

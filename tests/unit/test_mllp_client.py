@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from pathlib import Path
 
 import pytest
 
 from connectors.mllp.client import MllpClient, MllpReceiverUnavailable
-from connectors.mllp.tls import CertificateFiles, client_context
+from connectors.mllp.tls import CertificateFiles, client_context, reason_of
 from tests.unit.certificates import Authority
 from tests.unit.mllp_receiver import Write, ack, receiving
 
@@ -146,3 +147,7 @@ async def test_mutual_tls(tmp_path: Path) -> None:
             with pytest.raises(MllpReceiverUnavailable):
                 await client.send(message(1))
     MllpClient("ris.example.org", 2575, tls=known)
+
+
+def test_a_host_that_is_not_known_is_said_in_words() -> None:
+    assert reason_of(socket.gaierror(socket.EAI_NONAME, "Name or service not known")) == "Name or service not known"

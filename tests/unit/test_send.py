@@ -172,6 +172,17 @@ async def test_the_command(tmp_path: Path) -> None:
     assert err == f"connect: 127.0.0.1:{receiver.port}: Connection refused\n"
 
 
+async def test_a_pipe_is_a_file_too() -> None:
+    """As in `radstream send <(command)`."""
+
+    async def answer(control_id: str, write: Write) -> None:
+        write(ack("AA", control_id))
+
+    async with receiving(answer) as receiver:
+        code, _, err = await radstream_send("/dev/stdin", "--to", f"127.0.0.1:{receiver.port}", stdin=message(1))
+    assert (code, err, receiver.got) == (0, "", ["C1"])
+
+
 async def test_ctrl_c_ends_it_with_the_outcome_so_far(tmp_path: Path) -> None:
     came = asyncio.Event()
 
