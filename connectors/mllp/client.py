@@ -16,6 +16,8 @@ from schemas.hl7v2.header import Header
 #: "not now": the receiver may take it later
 _AGAIN = ("AE", "CE")
 _LONGEST_WAIT_S = 30.0
+#: for the end of TLS
+_GOODBYE_S = 2.0
 
 
 class MllpReceiverUnavailable(Unavailable):
@@ -114,7 +116,7 @@ class MllpClient:
     async def close(self) -> None:
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
-            await exchange.close()
+            await exchange.close(_GOODBYE_S)
 
     async def _connected(self) -> Exchange:
         if self._exchange is None or not self._exchange.usable:

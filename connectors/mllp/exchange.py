@@ -53,9 +53,14 @@ class Exchange(asyncio.Protocol):
         self._transport.write(frame(message))
         return answer
 
-    async def close(self) -> None:
+    async def close(self, within_s: float) -> None:
+        """Says goodbye; without it after `within_s`, to a peer that does not read."""
         self._transport.close()
-        await self._closed.wait()
+        try:
+            async with asyncio.timeout(within_s):
+                await self._closed.wait()
+        except TimeoutError:
+            self._transport.abort()
 
     def abort(self) -> None:
         self._transport.abort()
