@@ -48,7 +48,7 @@ def holds_second_message(content: bytes) -> bool:
     """A second MSH in what begins with one: two messages glued together, of which one answer would hide the other."""
     start = content[:64].find(b"MSH")
     mark = content[start : start + 4]
-    return content.find(b"\r" + mark, start + 4) >= 0 or content.find(b"\n" + mark, start + 4) >= 0
+    return any(content.find(end + mark, start + 4) >= 0 for end in (b"\r", b"\n", b"\xef\xbb\xbf"))
 
 
 def split(content: bytes) -> Batch:

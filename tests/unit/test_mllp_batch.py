@@ -89,6 +89,7 @@ def test_two_messages_glued_together() -> None:
     assert not holds_second_message(b"\xef\xbb\xbf" + message(1) + b"NTE|1||MSH|of this\r")
     for end in (b"\r", b"\n", b"\r\n"):
         assert holds_second_message(b"\xef\xbb\xbf" + message(1, end) + message(2, end))
+        assert holds_second_message(message(1, end) + b"\xef\xbb\xbf" + message(2, end)), "two files, glued"
 
 
 _lines = st.lists(st.sampled_from([FHS, BHS, message(1), message(2), BTS, FTS, b"PID|1\r", b"\n", b"MSH", b"BTS"]), max_size=8)
