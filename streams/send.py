@@ -71,6 +71,8 @@ def _lines(tally: Tally, plan: Plan) -> Iterator[str]:
     answers = ", ".join(f"{code} {number}" for code, number in told["answers"].items()) or "none"
     yield f"sent to {plan.host}:{plan.port}: {tally.done} of {tally.messages} in {tally.seconds:.2f} s ({told['messages_per_s']}/s)"
     yield f"answers: {answers}; unanswered: {tally.unanswered}; sent again: {tally.sent_again}"
+    if tally.unanswered and not told["answers"]:
+        yield "no answer at all: does the receiver take this host, want TLS (--tls-ca), a client certificate? Its log says it"
     if tally.latencies:
         yield f"time to the answer: p50 {told['p50_ms']} ms, p99 {told['p99_ms']} ms"
     for trouble in tally.troubles[:_LISTED_LINES]:

@@ -183,6 +183,18 @@ async def test_a_pipe_is_a_file_too() -> None:
     assert (code, err, receiver.got) == (0, "", ["C1"])
 
 
+async def test_one_that_hangs_up_on_us_may_want_something_else(tmp_path: Path) -> None:
+    async def answer(control_id: str, write: Write) -> None:
+        write(b"\x15")  # no acknowledgement of HL7
+
+    file = tmp_path / "orders.hl7"
+    file.write_bytes(message(1))
+    async with receiving(answer) as receiver:
+        code, out, _ = await radstream_send(str(file), "--to", f"127.0.0.1:{receiver.port}", "--retries", "0", "--timeout", "0.3")
+    assert code == 1
+    assert "no answer at all: does the receiver take this host, want TLS" in out
+
+
 async def test_ctrl_c_ends_it_with_the_outcome_so_far(tmp_path: Path) -> None:
     came = asyncio.Event()
 
