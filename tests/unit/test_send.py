@@ -183,7 +183,7 @@ async def test_a_pipe_is_a_file_too() -> None:
     assert (code, err, receiver.got) == (0, "", ["C1"])
 
 
-async def test_one_that_hangs_up_on_us_may_want_something_else(tmp_path: Path) -> None:
+async def test_one_that_never_answers_may_want_something_else(tmp_path: Path) -> None:
     async def answer(control_id: str, write: Write) -> None:
         write(b"\x15")  # no acknowledgement of HL7
 
