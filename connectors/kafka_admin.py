@@ -31,7 +31,7 @@ def _admin(bootstrap: str, action: str) -> Iterator[KafkaAdminClient]:
         finally:
             admin.close()
     except KafkaError as error:
-        raise BrokerUnavailable(action, bootstrap, type(error).__name__) from None
+        raise BrokerUnavailable(action, bootstrap, f"does not answer: {type(error).__name__}") from None
 
 
 def ensure_topics(bootstrap: str, specs: Sequence[TopicSpec]) -> Sequence[str]:

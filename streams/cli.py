@@ -12,7 +12,14 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from schemas.errors import RadstreamError, SettingsInvalid
+from schemas.errors import (
+    ArchiveUnavailable,
+    BrokerUnavailable,
+    FhirServerUnavailable,
+    RadstreamError,
+    SettingsInvalid,
+    StoreUnavailable,
+)
 from streams.services import ServiceError
 from streams.services.commands import services_app
 from streams.settings import read_settings
@@ -269,6 +276,9 @@ def main() -> None:
     except SettingsInvalid as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(2)
+    except (BrokerUnavailable, ArchiveUnavailable, FhirServerUnavailable, StoreUnavailable) as error:
+        sys.stderr.write(f"{error} (`radstream doctor` says what to do)\n")
+        sys.exit(1)
     except (RadstreamError, ServiceError, TimeoutError) as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(1)
