@@ -112,6 +112,9 @@ class KafkaLog:
         or only other records of the list were written."""
         for record in records:
             self._refuse_oversized(record)
+        if self._recovery is not None and self._recovery.done():  # a bug: told once, and recovery begins anew
+            ended, self._recovery = self._recovery, None
+            ended.result()
         producer = self._producer
         if producer is None or self._recovery is not None:
             raise BrokerUnavailable("append", _topics(records), "the broker is away")

@@ -12,6 +12,8 @@ START_BLOCK = b"\x0b"
 END_BLOCK = b"\x1c"
 CARRIAGE_RETURN = b"\r"
 _END = END_BLOCK + CARRIAGE_RETURN
+#: what some senders write instead; an end only where nothing or a new frame follows
+_BARE_ENDS = (END_BLOCK, END_BLOCK + b"\n")
 
 #: a start block before one of these begins a new frame, even inside one whose end never came
 _BEGINNINGS = (b"MSH", b"FHS", b"BHS")
@@ -70,7 +72,7 @@ class FrameDecoder:
     @property
     def awaits_carriage_return(self) -> bool:
         """All but the last byte of a frame is here. Some senders never send it: then call `close`."""
-        return self._inside and self._buffer.endswith(END_BLOCK)
+        return self._inside and self._buffer.endswith(_BARE_ENDS)
 
     def feed(self, data: bytes) -> list[Frame | Garbage]:
         """What is complete now, in order."""
@@ -83,8 +85,8 @@ class FrameDecoder:
     def close(self) -> list[Frame | Garbage]:
         """No more bytes will come, at least not to what was begun."""
         found: list[Frame | Garbage] = []
-        if self.awaits_carriage_return:
-            found += self._end(self._pieces(found, len(self._buffer) - 1), mark=1)
+        if mark := self._bare_end(len(self._buffer)):
+            found += self._end(self._pieces(found, len(self._buffer) - mark), mark)
         elif self._inside:
             found += self._unfinished(self._pieces(found, len(self._buffer)))
         else:
@@ -116,8 +118,8 @@ class FrameDecoder:
         end = self._buffer.find(_END, self._searched, stop)
         begin = self._next_beginning(end if end >= 0 else stop)
         if begin >= 0:
-            if self._buffer[begin - 1 : begin] == END_BLOCK:  # its carriage return was left out
-                found += self._end(self._pieces(found, begin - 1), mark=1)
+            if mark := self._bare_end(begin):  # its carriage return was left out
+                found += self._end(self._pieces(found, begin - mark), mark)
             else:
                 found += self._unfinished(self._pieces(found, begin))
             return True
@@ -135,6 +137,10 @@ class FrameDecoder:
             if bytes(self._buffer[at + 1 : at + 4]) in _BEGINNINGS:
                 return at
         return -1
+
+    def _bare_end(self, before: int) -> int:
+        """How many bytes an end block without carriage return takes there; 0: there is none."""
+        return next((len(end) for end in _BARE_ENDS if self._inside and self._buffer.endswith(end, 0, before)), 0)
 
     def _pieces(self, found: list[Frame | Garbage], length: int) -> int:
         """Hands out full pieces of content that grows over the limit; `length` bytes are known to be content. Returns how

@@ -71,6 +71,35 @@ async def _append_when_back(log: KafkaLog, record: Outgoing) -> None:
                 return
 
 
+async def test_a_recovery_that_fails_by_a_bug_is_told_and_begun_anew(
+    log: KafkaLog, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect, bugs = log._connect, [ValueError("a bug")]
+
+    async def connect_at_the_second_try() -> object:
+        if bugs:
+            raise bugs.pop()
+        return await connect()
+
+    monkeypatch.setattr(log, "_connect", connect_at_the_second_try)
+    assert log._producer is not None
+    log._recover(log._producer)
+    assert log._recovery is not None
+    await asyncio.wait([log._recovery])
+    record = Outgoing(topic, b"k", b"after")
+    with pytest.raises(ValueError, match="a bug"):
+        await log.append([record])
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                await log.append([record])
+            except BrokerUnavailable:
+                await asyncio.sleep(0.1)  # recovery gives no event
+            else:
+                break
+    assert b"after" in [one.value async for one in log.read(topic)]
+
+
 async def test_a_broker_that_goes_away_and_comes_back(kafka: LocalServices, log: KafkaLog, topic: str) -> None:
     await log.append([Outgoing(topic, b"k", b"before")])
     await asyncio.to_thread(kafka.down, "kafka", kill=True)

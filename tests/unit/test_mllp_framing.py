@@ -117,7 +117,11 @@ def test_an_end_block_without_carriage_return() -> None:
     """Content when something else follows; the end when the next frame or nothing follows."""
     assert decode([frame(b"MSH|a\x1cb")]) == [Frame(b"MSH|a\x1cb")]
     assert decode([b"\x0bMSH|1\x1c" + frame(b"MSH|2")]) == [Frame(b"MSH|1"), Frame(b"MSH|2")]
+    assert decode([b"\x0bMSH|1\x1c\n" + frame(b"MSH|2")]) == [Frame(b"MSH|1"), Frame(b"MSH|2")]
     decoder = FrameDecoder()
+    assert decoder.feed(b"\x0bMSH|1\x1c\n") == []
+    assert decoder.awaits_carriage_return
+    assert decoder.close() == [Frame(b"MSH|1")]
     assert decoder.feed(b"\x0bMSH|1\x1c") == []
     assert decoder.awaits_carriage_return
     assert decoder.close() == [Frame(b"MSH|1")]
