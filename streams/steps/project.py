@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from typing import NamedTuple
 
 from pydantic import ValidationError
@@ -11,6 +12,7 @@ from schemas.errors import MalformedMessage, UnsupportedMessage
 from schemas.events import (
     AnalysisRequested,
     DeliveryAcknowledged,
+    OrderChanged,
     OrderEvent,
     Priority,
     ReportAmended,
@@ -22,7 +24,10 @@ from schemas.events import (
 from schemas.findings import Findings
 from schemas.identifiers import AccessionNumber, StudyInstanceUID
 from schemas.ports import CaseStore, Outgoing, Record, TimelineEntry
-from streams.topics import DEAD_LETTERS, DELIVERIES, FINDINGS, ORDERS, REPORTS, REQUESTS, REQUESTS_STAT, RESULTS, STUDIES
+from streams.topics import DEAD_LETTERS, DELIVERIES, FINDINGS, ORDERS, PATIENTS, REPORTS, REQUESTS, REQUESTS_STAT, RESULTS, STUDIES
+
+#: an order told so long after it happened may be older than what stands above it (rule 8)
+_LATE = timedelta(minutes=1)
 
 
 class _Line(NamedTuple):
@@ -45,7 +50,7 @@ async def project(record: Record, *, cases: CaseStore) -> Sequence[Outgoing]:
             at=record.timestamp,
             place=record.place,
             type=record.header("ce_type") or "",
-            what=line.what,
+            what=line.what + _led_to_by(record),
             study_instance_uid=line.study,
             accession_number=None if line.accession is None else str(line.accession),
         )
@@ -53,10 +58,19 @@ async def project(record: Record, *, cases: CaseStore) -> Sequence[Outgoing]:
     return ()
 
 
+def _led_to_by(record: Record) -> str:
+    """A merge or an unlink stands in no case of its own: what it led to names it."""
+    cause = record.header("cause") or ""
+    return f", after {cause}" if cause.startswith(f"{PATIENTS.name}/") else ""
+
+
 def _order(record: Record) -> _Line:
     order = OrderEvent.model_validate_json(record.value)
+    changed = "changed: " if record.header("ce_type") == OrderChanged.TYPE else ""
     urgent = ", STAT" if order.priority is Priority.STAT else ""
-    return _Line(f"order {order.status}{urgent}", order.study_instance_uid, order.accession_number)
+    said_at = order.sender.occurred_at
+    late = f", as of {said_at.isoformat(sep=' ', timespec='seconds')}" if order.time - said_at > _LATE else ""
+    return _Line(f"order {changed}{order.status}{urgent}{late}", order.study_instance_uid, order.accession_number)
 
 
 def _report(record: Record) -> _Line:

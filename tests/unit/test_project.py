@@ -91,6 +91,23 @@ async def test_the_walk_of_a_case(store: SqlCaseStore) -> None:
     assert {record.place.topic for record in records} == set(TOPICS) - {"ai.requests"}
 
 
+async def test_a_late_message_says_of_when_it_is(store: SqlCaseStore) -> None:
+    late = order(placer="P1", accession="A1", at=1, changed=True).model_copy(update={"time": minutes(90)})
+    await project(record_of(late), cases=store)
+    (entry,) = await store.timeline("A1")
+    assert entry.what == f"order changed: placed, as of {minutes(1).isoformat(sep=' ', timespec='seconds')}"
+
+
+async def test_what_a_merge_or_unlink_led_to_says_so(store: SqlCaseStore) -> None:
+    hospital = Hospital(store)
+    await hospital.happens(order(placer="P1", accession="A1"))
+    (request,) = await hospital.happens(study(at=1))
+    caused = tuple((name, b"imaging.patients/1/3" if name == "cause" else value) for name, value in request.headers)
+    await project(Record(Place(request.topic, 0, 1), request.key, request.value, caused, minutes(2)), cases=store)
+    (entry,) = await store.timeline("A1")
+    assert entry.what == "analysis requested, state 1, 1 order, after imaging.patients/1/3"
+
+
 async def test_reports_without_their_text(store: SqlCaseStore) -> None:
     kinds = (ReportDrafted, ReportSigned, ReportAmended)
     for offset, kind in enumerate(kinds):
