@@ -16,7 +16,7 @@ from connectors.mllp.framing import Fault, Frame, Garbage, frame
 from schemas.errors import MalformedMessage
 from schemas.hl7v2.acknowledgement import INTERNAL, NOT_HL7, TOO_LARGE, AcknowledgementCode, Condition, acknowledge
 from schemas.hl7v2.acknowledgement_mode import application_wanted, commit_wanted, enhanced
-from schemas.hl7v2.admission import Admission, objection
+from schemas.hl7v2.admission import Admission, Objection, objection
 from schemas.hl7v2.header import Header
 
 log = structlog.get_logger()
@@ -76,6 +76,7 @@ class Dialogue:
         self._taken = 0
         self._answered = 0
         self._early: dict[int, bytes] = {}
+        self._welcome: tuple[str, ...] = ()
 
     def close(self) -> None:
         self._conversations.close(self._address)
@@ -133,7 +134,7 @@ class Dialogue:
         # an acknowledgement is not acknowledged, or two engines would go on for ever; but for a commit answer it may ask
         an_answer = header.field(9).startswith("ACK") and header.component(9, 1) == "ACK"
         answered = not an_answer or enhanced(header)
-        found = objection(header, self._terms.admission, self._terms.default_charset)
+        found = self._objection(header)
         if found is not None:
             fault = f"{found.field}: {found.reason}"
             return one(header, fault, found.condition, answered=answered, trouble=Trouble.UNSUPPORTED)
@@ -141,6 +142,16 @@ class Dialogue:
             to = self._terms.return_address or f"{self._address}/{self._taken}"
             return one(header, answer_to=to, codes=self._terms.codes)
         return one(header, answered=answered)
+
+    def _objection(self, header: Header) -> Objection | None:
+        fields = header.fields
+        told = fields[1:3] + fields[5:7] + fields[9:10] + fields[11:13] + fields[18:19]
+        if told == self._welcome:
+            return None  # one peer's messages differ in time and control id; nobody is asked the same of each
+        found = objection(header, self._terms.admission, self._terms.default_charset)
+        if found is None and len(fields) > 12:
+            self._welcome = told
+        return found
 
     def _batch(self, content: bytes, peer: str, at: datetime) -> list[Received]:
         try:

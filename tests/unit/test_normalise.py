@@ -106,11 +106,15 @@ async def test_a_long_message_takes_as_long_as_many_short_ones(type: str, first:
     """280 KB of merges took 17 s, and whoever holds up the normaliser holds up every sender."""
 
     async def seconds(times: int) -> float:
-        begun = time.process_time()
-        assert await run(MSH.format(type) + first * times + then * times)
-        return time.process_time() - begun
+        found = []
+        for _ in range(3):  # the quickest: others share the machine
+            begun = time.process_time()
+            assert await run(MSH.format(type) + first * times + then * times)
+            found.append(time.process_time() - begun)
+        return min(found)
 
-    assert await seconds(8000) < 16 * await seconds(1000)
+    # 8 times as much takes about 8 times as long; in proportion to the square it would be 64 times
+    assert await seconds(8000) < 32 * await seconds(1000)
 
 
 async def test_time_is_that_of_receipt() -> None:
