@@ -1,28 +1,20 @@
-"""What the steps need from the world, as Protocols. A contract suite in tests/contract runs on every implementation.
+"""What the steps need from the world, as Protocols; the database is in schemas.case_store. A contract suite in tests/contract
+runs on every implementation.
 
 All I/O is async; all errors are of schemas.errors. Nothing here knows a topic name or a model.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
-from uuid import UUID
 
 from schemas.errors import RadstreamError
-from schemas.events import ImageReference, OrderEvent, PatientMerged, PatientUnlinked, PatientUpdated, StudyCompleted
+from schemas.events import ImageReference, StudyCompleted
 from schemas.findings import AnalysedImage, Finding, ModelIdentity
-from schemas.identifiers import (
-    AccessionNumber,
-    FillerOrderNumber,
-    PatientIdentifier,
-    PlacerOrderNumber,
-    SOPInstanceUID,
-    StudyInstanceUID,
-)
+from schemas.identifiers import AccessionNumber, PatientIdentifier, SOPInstanceUID, StudyInstanceUID
 
 if TYPE_CHECKING:
     import numpy as np
@@ -207,161 +199,6 @@ class FindingModel(Protocol):
     async def predict(self, radiograph: Radiograph) -> Prediction:
         """Raises Unsuitable (outside the card's intended use), ModelFailed."""
         ...
-
-
-# ------------------------------------------------------------------------------------------------------ the case store
-
-
-OrderNumber = PlacerOrderNumber | FillerOrderNumber | AccessionNumber
-PatientEvent = PatientUpdated | PatientMerged | PatientUnlinked
-
-
-@dataclass(frozen=True, slots=True)
-class Due:
-    """Parked work or a timer. `record` is what to run again (parked work); a timer names only its `case`."""
-
-    id: UUID
-    reason: str
-    case: str
-    not_before: datetime
-    attempts: int = 0
-    step: str = ""
-    record: Record | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """The state of a study as last told: the exact outgoing value, what it says by digest and by sequence, and the id of the
-    event that made it so (None: a timer)."""
-
-    identity: str
-    sequence: int
-    topic: str
-    value: bytes
-    because: UUID | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class StudyState:
-    """A study as `correlate` knows it: at least one event, in order of first arrival."""
-
-    events: tuple[StudyCompleted, ...]
-    told: Told | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """What a destination holds of a study."""
-
-    destination: str
-    study_instance_uid: StudyInstanceUID
-    analysis_id: UUID
-    sequence: int
-    acknowledgement: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class TimelineEntry:
-    """One line of `radstream case`. `what` is our own words and holds no patient data."""
-
-    at: datetime
-    place: Place
-    type: str
-    what: str
-    study_instance_uid: str | None = None
-    accession_number: str | None = None
-
-
-class Correlation(Protocol):
-    """The correlation tables inside one transaction that holds the locks of the cases it was opened for.
-
-    Orders, patients and studies are kept as the set of their events, each once however often it is put: what is known of a case
-    is a function of that set and of the order of first arrival, so that repeating a record changes nothing."""
-
-    @property
-    def locks_everything(self) -> bool:
-        """Whether the transaction is alone in the database anyway, whichever cases it was opened for."""
-        ...
-
-    async def put_order(self, order: OrderEvent) -> None: ...
-
-    async def orders_sharing(self, numbers: Collection[OrderNumber]) -> Sequence[OrderEvent]:
-        """All order events that carry any of the numbers or replace an order that does, in order of arrival; those that changed
-        an order as OrderChanged."""
-        ...
-
-    async def orders_of_patients(self, patients: Collection[PatientIdentifier]) -> Sequence[OrderEvent]:
-        """All order events that name any of the identifiers, likewise."""
-        ...
-
-    async def put_patient(self, event: PatientEvent) -> None: ...
-
-    async def patient_events(self, patients: Collection[PatientIdentifier]) -> Sequence[PatientEvent]:
-        """The patient events that name any of the identifiers, in order of arrival; of those with which a sender said the same,
-        only its newest (rule 8)."""
-        ...
-
-    async def put_study(self, completed: StudyCompleted) -> None: ...
-
-    async def study(self, study: StudyInstanceUID) -> StudyState | None: ...
-
-    async def studies_of(self, accession: AccessionNumber) -> Sequence[StudyState]:
-        """The studies of which any event carries the accession number, sorted by Study Instance UID."""
-        ...
-
-    async def studies_of_patients(self, patients: Collection[PatientIdentifier]) -> Sequence[StudyInstanceUID]:
-        """The studies of which any event names any of the identifiers, sorted."""
-        ...
-
-    async def put_told(self, study: StudyInstanceUID, told: Told) -> None:
-        """Insert or replace."""
-        ...
-
-    async def told_because(self, event: UUID) -> Sequence[StudyInstanceUID]:
-        """The studies whose state, as last told, this event made; sorted."""
-        ...
-
-    async def put_due(self, due: Due) -> None: ...
-
-    async def remove_due(self, due_id: UUID) -> None: ...
-
-
-class CaseStore(Protocol):
-    """The database: correlation tables, due work, deliveries, source positions, views. Errors: StoreUnavailable."""
-
-    def correlation(self, *cases: str) -> AbstractAsyncContextManager[Correlation]:
-        """One serialised transaction: the rows of `cases` are inserted when absent and locked (rule 3), sorted against
-        deadlock; commits at the end of the block, rolls back on an exception."""
-        ...
-
-    async def put_due(self, due: Due) -> None:
-        """Insert or replace by id."""
-        ...
-
-    async def due_before(self, moment: datetime, limit: int = 100) -> Sequence[Due]: ...
-
-    async def remove_due(self, due_id: UUID) -> None: ...
-
-    async def delivered(self, destination: str, study: StudyInstanceUID) -> Delivery | None: ...
-
-    async def put_delivery(self, delivery: Delivery) -> None:
-        """Keeps the higher sequence."""
-        ...
-
-    async def position(self, source: str) -> str | None: ...
-
-    async def put_position(self, source: str, position: str) -> None: ...
-
-    async def put_timeline(self, entry: TimelineEntry) -> None:
-        """Once per place, however often put."""
-        ...
-
-    async def timeline(self, accession_number: str) -> Sequence[TimelineEntry]:
-        """All entries of the accession number (`value^assigner`, or the value alone) and of the studies that carry it,
-        oldest first."""
-        ...
-
-    async def close(self) -> None: ...
 
 
 # -------------------------------------------------------------------------------------------------------- the outside

@@ -10,10 +10,10 @@ from itertools import combinations
 from typing import Literal
 from uuid import UUID
 
+from schemas.case_store import StudyState, Told
 from schemas.events import AnalysisRequested, Priority, StudyCompleted
 from schemas.findings import Findings, NotAnalysed, NotAnalysedReason, OrderReference, Subject
 from schemas.identifiers import PatientIdentifier, identity
-from schemas.ports import StudyState, Told
 from streams.linking import LinkedOrder
 from streams.persons import Persons
 from streams.topics import REQUESTS, REQUESTS_STAT, RESULTS, Topic

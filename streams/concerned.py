@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 
+from schemas.case_store import Correlation, OrderNumber
 from schemas.events import OrderEvent
 from schemas.identifiers import AccessionNumber, PatientIdentifier
-from schemas.ports import Correlation, OrderNumber
 from streams.order_lines import Line, around
 from streams.persons import Identifiers, Persons
 

@@ -9,9 +9,10 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from schemas.case_store import CaseStore, Due
 from schemas.errors import NotYet, RadstreamError, Unavailable
 from schemas.identifiers import identity
-from schemas.ports import CaseStore, Clock, Due, EventLog, Outgoing, Record
+from schemas.ports import Clock, EventLog, Outgoing, Record
 
 Timer = Callable[[Due], Awaitable[Sequence[Outgoing]]]
 

@@ -14,8 +14,9 @@ from typing import Protocol, TypeVar
 
 import structlog
 
+from schemas.case_store import Due
 from schemas.errors import ModelFailed, NotYet, RadstreamError, Refused, Rejected, Unavailable
-from schemas.ports import Clock, Due, EventLog, Outgoing, Record, Step
+from schemas.ports import Clock, EventLog, Outgoing, Record, Step
 from streams.dead_letter import dead_letter
 from streams.due import MAX_ATTEMPTS, PARKED_BY, attempts_of, park
 

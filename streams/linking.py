@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from schemas.case_store import OrderNumber
 from schemas.events import OrderEvent, OrderStatus, Priority
 from schemas.findings import OrderReference
 from schemas.identifiers import AccessionNumber, PatientIdentifier
-from schemas.ports import OrderNumber
 from streams.order_lines import Line, line_of, one_line
 from streams.order_of_truth import last_words
 

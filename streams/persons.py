@@ -15,9 +15,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from itertools import combinations, product
 
+from schemas.case_store import PatientEvent
 from schemas.events import PatientMerged, PatientUnlinked
 from schemas.identifiers import PatientIdentifier
-from schemas.ports import PatientEvent
 from streams.order_of_truth import newest_first
 
 Identifiers = frozenset[PatientIdentifier]

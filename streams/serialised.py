@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar
 
+from schemas.case_store import CaseStore, Correlation, OrderNumber
 from schemas.identifiers import PatientIdentifier, StudyInstanceUID
-from schemas.ports import CaseStore, Correlation, OrderNumber
 
 Keys = frozenset[str]
 _T = TypeVar("_T")

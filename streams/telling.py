@@ -9,10 +9,11 @@ from uuid import UUID
 
 import structlog
 
+from schemas.case_store import CaseStore, Correlation, Due, StudyState, Told
 from schemas.events import FINDINGS_TYPE, AnalysisRequested, OrderEvent, StudyCompleted
 from schemas.findings import Findings, NotAnalysedReason, Subject
 from schemas.identifiers import StudyInstanceUID, identity
-from schemas.ports import CaseStore, Correlation, Due, Outgoing, Record, StudyState, Told
+from schemas.ports import Outgoing, Record
 from streams.case_state import Answer, Policy, answer, current, patients_of, tell, value_of
 from streams.concerned import orders_around, persons_around
 from streams.emission import emit_value

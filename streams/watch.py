@@ -9,9 +9,10 @@ from collections.abc import Sequence
 
 import structlog
 
+from schemas.case_store import CaseStore
 from schemas.errors import RadstreamError, Refused, Unavailable
 from schemas.identifiers import identity
-from schemas.ports import CaseStore, EventLog, Outgoing, RefusedStudy, StudySource
+from schemas.ports import EventLog, Outgoing, RefusedStudy, StudySource
 from streams import topics
 from streams.dead_letter import DEAD_LETTER_TYPE
 from streams.emission import JSON, emit, headers

@@ -22,6 +22,7 @@ from connectors.case_store.tables import (
     told,
     told_because,
 )
+from schemas.case_store import Due, OrderNumber, PatientEvent, StudyState, Told
 from schemas.events import OrderChanged, OrderEvent, StudyCompleted
 from schemas.identifiers import (
     AccessionNumber,
@@ -30,7 +31,6 @@ from schemas.identifiers import (
     PlacerOrderNumber,
     StudyInstanceUID,
 )
-from schemas.ports import Due, OrderNumber, PatientEvent, StudyState, Told
 
 _COLUMNS = (
     (PlacerOrderNumber, orders.c.placer_order_number),

@@ -11,7 +11,8 @@ from sqlalchemy import Delete, Insert, Row, delete
 
 from connectors.case_store.database import Database
 from connectors.case_store.tables import due, microseconds, moment
-from schemas.ports import Due, Headers, Place, Record
+from schemas.case_store import Due
+from schemas.ports import Headers, Place, Record
 
 
 def put(database: Database, item: Due) -> Insert:

@@ -19,9 +19,9 @@ from connectors.case_store.tables import (
     studies,
     study_patients,
 )
+from schemas.case_store import OrderNumber, PatientEvent
 from schemas.events import Event, OrderChanged, OrderEvent, PatientMerged, PatientUnlinked, PatientUpdated, Sender, StudyCompleted
 from schemas.identifiers import PatientIdentifier
-from schemas.ports import OrderNumber, PatientEvent
 
 _PATIENT_EVENTS: dict[str, type[PatientEvent]] = {kind.TYPE: kind for kind in (PatientUpdated, PatientMerged, PatientUnlinked)}
 _T = TypeVar("_T")

@@ -13,8 +13,9 @@ from connectors.case_store import due_items
 from connectors.case_store.correlation import SqlCorrelation
 from connectors.case_store.database import Database
 from connectors.case_store.tables import deliveries, due, microseconds, moment, positions, timeline
+from schemas.case_store import Correlation, Delivery, Due, TimelineEntry
 from schemas.identifiers import StudyInstanceUID
-from schemas.ports import Correlation, Delivery, Due, Place, TimelineEntry
+from schemas.ports import Place
 
 
 class SqlCaseStore:

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
+from schemas.case_store import CaseStore, Correlation, Due, PatientEvent, StudyState
 from schemas.errors import MalformedMessage, MissingIdentifier, UnsupportedMessage
 from schemas.events import (
     Event,
@@ -20,7 +21,7 @@ from schemas.events import (
     StudyCompleted,
 )
 from schemas.identifiers import StudyInstanceUID
-from schemas.ports import CaseStore, Correlation, Due, Outgoing, PatientEvent, Record, StudyState
+from schemas.ports import Outgoing, Record
 from streams.case_state import Policy, current
 from streams.concerned import orders_around, persons_around
 from streams.linking import reference_of

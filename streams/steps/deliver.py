@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+from schemas.case_store import CaseStore, Delivery
 from schemas.errors import Conflict, MalformedMessage
 from schemas.events import DeliveryAcknowledged
 from schemas.identifiers import identity
-from schemas.ports import CaseStore, Delivery, Outgoing, Record, ReportStore
+from schemas.ports import Outgoing, Record, ReportStore
 from schemas.renderings.fhir.envelope import open_bundle
 from streams.emission import emit
 from streams.topics import DELIVERIES

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from pydantic import ValidationError
 
+from schemas.case_store import CaseStore, TimelineEntry
 from schemas.errors import MalformedMessage, UnsupportedMessage
 from schemas.events import (
     AnalysisRequested,
@@ -23,7 +24,7 @@ from schemas.events import (
 )
 from schemas.findings import Findings
 from schemas.identifiers import AccessionNumber, StudyInstanceUID
-from schemas.ports import CaseStore, Outgoing, Record, TimelineEntry
+from schemas.ports import Outgoing, Record
 from streams.topics import DEAD_LETTERS, DELIVERIES, FINDINGS, ORDERS, PATIENTS, REPORTS, REQUESTS, REQUESTS_STAT, RESULTS, STUDIES
 
 #: an order told so long after it happened may be older than what stands above it (rule 8)

@@ -13,6 +13,7 @@ from uuid import uuid5
 import pytest
 
 from connectors.case_store import SqlCaseStore
+from schemas.case_store import CaseStore, Delivery, Due, PatientEvent, TimelineEntry, Told
 from schemas.events import (
     AnalysisRequested,
     OrderChanged,
@@ -35,7 +36,7 @@ from schemas.identifiers import (
     PlacerOrderNumber,
     StudyInstanceUID,
 )
-from schemas.ports import CaseStore, Delivery, Due, PatientEvent, Place, Record, TimelineEntry, Told
+from schemas.ports import Place, Record
 from streams.serialised import keys_of
 from tests.unit.cases import CaseEvent, Hospital, merge, numbers, order, person, reason, said, study, unlink
 

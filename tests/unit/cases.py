@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from uuid import uuid5
 
+from schemas.case_store import CaseStore, Due, PatientEvent
 from schemas.events import (
     AnalysisRequested,
     ImageReference,
@@ -34,7 +35,7 @@ from schemas.identifiers import (
     SOPInstanceUID,
     StudyInstanceUID,
 )
-from schemas.ports import CaseStore, Due, Outgoing, PatientEvent, Place, Record
+from schemas.ports import Outgoing, Place, Record
 from streams.case_state import Policy
 from streams.emission import emit
 from streams.steps.correlate import correlate, order_wait_over

@@ -9,11 +9,12 @@ import pytest
 from structlog.testing import capture_logs
 
 from connectors.case_store import SqlCaseStore
+from schemas.case_store import PatientEvent
 from schemas.errors import MalformedMessage, MissingIdentifier, UnsupportedMessage
 from schemas.events import AnalysisRequested, OrderPlaced, OrderStatus, PatientMerged
 from schemas.findings import NotAnalysedReason, OrderReference
 from schemas.identifiers import PlacerOrderNumber
-from schemas.ports import Outgoing, PatientEvent, Place, Record
+from schemas.ports import Outgoing, Place, Record
 from streams.case_state import Policy
 from streams.emission import emit
 from streams.steps.correlate import correlate

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from connectors.case_store import SqlCaseStore
+from schemas.case_store import CaseStore, Due
 from schemas.errors import BrokerUnavailable, InvalidResource, StudyIncomplete
 from schemas.identifiers import identity
-from schemas.ports import CaseStore, Due, EventLog, Outgoing, Place, Record
+from schemas.ports import EventLog, Outgoing, Place, Record
 from streams import due as durable
 from streams.due import LONGEST_DELAY, MAX_ATTEMPTS, attempts_of, park, park_delay, run_sweeper, sweep, unparked
 

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 import pytest
 import structlog
 
+from schemas.case_store import Due
 from schemas.errors import (
     AccessRefused,
     ArchiveUnavailable,
@@ -24,7 +25,7 @@ from schemas.errors import (
     Unsuitable,
 )
 from schemas.findings import NotAnalysedReason
-from schemas.ports import Due, Outgoing, Place, Record
+from schemas.ports import Outgoing, Place, Record
 from streams.due import MAX_ATTEMPTS
 from streams.guard import UNEXPECTED_IN_A_ROW, Guard, Outcome, StepStopped
 from streams.topics import DEAD_LETTERS

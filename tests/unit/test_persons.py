@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.ports import PatientEvent
+from schemas.case_store import PatientEvent
 from streams.persons import Persons
 from tests.unit.cases import merge, person, unlink, update
 

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from connectors.case_store import SqlCaseStore
+from schemas.case_store import CaseStore
 from schemas.errors import AccessRefused, ArchiveUnavailable, BrokerUnavailable, InvalidResource
 from schemas.events import StudyCompleted, revision_of
 from schemas.identifiers import StudyInstanceUID, identity
-from schemas.ports import CaseStore, RefusedStudy, StudyBatch
+from schemas.ports import RefusedStudy, StudyBatch
 from streams.topics import DEAD_LETTERS, STUDIES
 from streams.watch import take_over, watch
 from tests.contract.fake_event_log import FakeEventLog
