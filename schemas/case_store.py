@@ -9,12 +9,11 @@ from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
-from schemas.events import OrderEvent, PatientMerged, PatientUnlinked, PatientUpdated, StudyCompleted
+from schemas.events import OrderEvent, PatientEvent, StudyCompleted
 from schemas.identifiers import AccessionNumber, FillerOrderNumber, PatientIdentifier, PlacerOrderNumber, StudyInstanceUID
 from schemas.ports import Place, Record
 
 OrderNumber = PlacerOrderNumber | FillerOrderNumber | AccessionNumber
-PatientEvent = PatientUpdated | PatientMerged | PatientUnlinked
 
 
 @dataclass(frozen=True, slots=True)

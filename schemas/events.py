@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from enum import StrEnum
+from itertools import chain
 from typing import Annotated, ClassVar, Literal
 from uuid import UUID
 
@@ -165,31 +166,52 @@ class ReportAmended(ReportEvent):
     TYPE: ClassVar[str] = "org.radstream.report.amended.v1"
 
 
-class PatientUpdated(Event):
+class PatientEvent(Event):
+    """What a sender says of patients; `patients` is PID-3."""
+
+    sender: Sender
+    patients: tuple[PatientIdentifier, ...]
+
+    @property
+    def identifier_lists(self) -> tuple[tuple[PatientIdentifier, ...], ...]:
+        """Patient Identifier List (PID-3) and, where there is one, Prior Patient Identifier List (MRG-1) or the second PID-3."""
+        return (self.patients,)
+
+    @property
+    def named(self) -> frozenset[PatientIdentifier]:
+        """All identifiers that the event names."""
+        return frozenset(chain.from_iterable(self.identifier_lists))
+
+
+class PatientUpdated(PatientEvent):
     """ADT A01 A04 A05 A08 A31."""
 
     TYPE: ClassVar[str] = "org.radstream.patient.updated.v1"
-    sender: Sender
-    patients: tuple[PatientIdentifier, ...]
 
 
-class PatientMerged(Event):
+class _OfTwoPatients(PatientEvent):
+    prior: tuple[PatientIdentifier, ...]
+
+    @property
+    def identifier_lists(self) -> tuple[tuple[PatientIdentifier, ...], ...]:
+        return self.patients, self.prior
+
+
+class PatientMerged(_OfTwoPatients):
     """ADT A18 A34 A40 A47: `prior` (MRG-1) is from now on `patients`."""
 
     TYPE: ClassVar[str] = "org.radstream.patient.merged.v1"
-    sender: Sender
-    patients: tuple[PatientIdentifier, ...]
-    prior: tuple[PatientIdentifier, ...]
 
 
-class PatientUnlinked(Event):
+class PatientUnlinked(_OfTwoPatients):
     """ADT A37: `patients` (the first PID) and `prior` (the second) are, from now on, two persons: what was merged or updated
     before does not join them any more."""
 
     TYPE: ClassVar[str] = "org.radstream.patient.unlinked.v1"
-    sender: Sender
-    patients: tuple[PatientIdentifier, ...]
-    prior: tuple[PatientIdentifier, ...]
+
+
+#: by CloudEvents type
+PATIENT_EVENTS: dict[str, type[PatientEvent]] = {kind.TYPE: kind for kind in (PatientUpdated, PatientMerged, PatientUnlinked)}
 
 
 class ImageReference(BaseModel):

@@ -14,19 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from itertools import combinations, product
+from operator import attrgetter
 
-from schemas.case_store import PatientEvent
-from schemas.events import PatientMerged, PatientUnlinked
+from schemas.events import PatientEvent, PatientMerged, PatientUnlinked
 from schemas.identifiers import PatientIdentifier
 from streams.order_of_truth import newest_first
 
 Identifiers = frozenset[PatientIdentifier]
-
-
-def named_in(event: PatientEvent) -> Identifiers:
-    """All identifiers that the event names."""
-    prior = () if not isinstance(event, PatientMerged | PatientUnlinked) else event.prior
-    return frozenset(event.patients) | frozenset(prior)
 
 
 class Persons:
@@ -38,7 +32,7 @@ class Persons:
         self._apart: set[tuple[PatientIdentifier, PatientIdentifier]] = set()
         #: with which identifiers of an assigner the newest PID-3 names an identifier
         self._beside: dict[tuple[PatientIdentifier, str], Identifiers] = {}
-        for event in newest_first(events, named_in):
+        for event in newest_first(events, attrgetter("named")):
             self._read(event)
 
     def person(self, identifier: PatientIdentifier) -> Identifiers:
@@ -80,11 +74,10 @@ class Persons:
                 if other not in self.person(one):
                     self._apart.add((one, other))
             self._lists([patients, prior], together=False)
-        elif isinstance(event, PatientMerged):
-            self._lists([event.patients, event.prior], together=True)
+            return
+        self._lists(event.identifier_lists, together=True)
+        if isinstance(event, PatientMerged):
             self._merge(event)
-        else:
-            self._lists([event.patients], together=True)
 
     def _lists(self, lists: Sequence[Sequence[PatientIdentifier]], *, together: bool) -> None:
         """The PID-3 and MRG-1 of one event; `together`: they speak of one person."""
@@ -104,7 +97,7 @@ class Persons:
         return any(other not in self._beside.get((one, other.assigner), (other,)) for one, other in pairs)
 
     def _merge(self, event: PatientMerged) -> None:
-        if self.are_apart(named_in(event)):
+        if self.are_apart(event.named):
             return
         for one in event.patients:
             self._into.setdefault(one, one)

@@ -22,8 +22,8 @@ from connectors.case_store.tables import (
     told,
     told_because,
 )
-from schemas.case_store import Due, OrderNumber, PatientEvent, StudyState, Told
-from schemas.events import OrderChanged, OrderEvent, StudyCompleted
+from schemas.case_store import Due, OrderNumber, StudyState, Told
+from schemas.events import OrderChanged, OrderEvent, PatientEvent, StudyCompleted
 from schemas.identifiers import (
     AccessionNumber,
     FillerOrderNumber,

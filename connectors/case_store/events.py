@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, TypeVar
 
 from sqlalchemy import Column, Connection, func, inspect, select
@@ -19,11 +19,10 @@ from connectors.case_store.tables import (
     studies,
     study_patients,
 )
-from schemas.case_store import OrderNumber, PatientEvent
-from schemas.events import Event, OrderChanged, OrderEvent, PatientMerged, PatientUnlinked, PatientUpdated, Sender, StudyCompleted
+from schemas.case_store import OrderNumber
+from schemas.events import PATIENT_EVENTS, Event, OrderChanged, OrderEvent, PatientEvent, Sender, StudyCompleted
 from schemas.identifiers import PatientIdentifier
 
-_PATIENT_EVENTS: dict[str, type[PatientEvent]] = {kind.TYPE: kind for kind in (PatientUpdated, PatientMerged, PatientUnlinked)}
 _T = TypeVar("_T")
 
 #: SQLite allows 999 parameters and more; PostgreSQL 65,535
@@ -104,8 +103,7 @@ def patient_row(event: PatientEvent) -> dict[str, Any]:
 
 
 def patient_word_rows(event: PatientEvent) -> list[dict[str, Any]]:
-    named = {*event.patients, *_prior(event)}
-    return [{"patient": text, "says": _says(event)} for text in sorted(filter(None, map(text_of, named)))]
+    return [{"patient": text, "says": _says(event)} for text in sorted(filter(None, map(text_of, event.named)))]
 
 
 def patient_events_of(connection: Connection, patients_named: Iterable[str]) -> dict[int, PatientEvent]:
@@ -117,7 +115,7 @@ def patient_events_of(connection: Connection, patients_named: Iterable[str]) -> 
         ranked = select(patients.c.arrival, place.label("place")).where(patients.c.says.in_(named)).subquery()
         query = select(patients.c.arrival, patients.c.type, patients.c.event).join(ranked, patients.c.arrival == ranked.c.arrival)
         for arrival, type, event in connection.execute(query.where(ranked.c.place == 1)):
-            found[arrival] = _PATIENT_EVENTS[type].model_validate_json(event)
+            found[arrival] = PATIENT_EVENTS[type].model_validate_json(event)
     return found
 
 
@@ -153,12 +151,8 @@ def find_by_patients(connection: Connection) -> None:
             connection.execute(table.insert(), rows)
 
 
-def _prior(event: PatientEvent) -> Sequence[PatientIdentifier]:
-    return () if isinstance(event, PatientUpdated) else event.prior
-
-
 def _says(event: PatientEvent) -> str:
-    lists = [[[one.value, one.assigner] for one in listed] for listed in (event.patients, _prior(event))]
+    lists = [[[one.value, one.assigner] for one in listed] for listed in event.identifier_lists]
     return digest_of(json.dumps([event.sender.key, event.TYPE, lists]).encode("ascii"))
 
 

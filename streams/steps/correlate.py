@@ -7,17 +7,16 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from schemas.case_store import CaseStore, Correlation, Due, PatientEvent, StudyState
+from schemas.case_store import CaseStore, Correlation, Due, StudyState
 from schemas.errors import MalformedMessage, MissingIdentifier, UnsupportedMessage
 from schemas.events import (
+    PATIENT_EVENTS,
     Event,
     OrderCancelled,
     OrderChanged,
     OrderEvent,
     OrderPlaced,
-    PatientMerged,
-    PatientUnlinked,
-    PatientUpdated,
+    PatientEvent,
     StudyCompleted,
 )
 from schemas.identifiers import StudyInstanceUID
@@ -26,13 +25,12 @@ from streams.case_state import Policy, current
 from streams.concerned import orders_around, persons_around
 from streams.linking import reference_of
 from streams.order_lines import accessions_of, lines_of
-from streams.persons import Identifiers, named_in
+from streams.persons import Identifiers
 from streams.serialised import Keys, cover, keys_of
 from streams.telling import Trigger, Word, committed, keys_of_study, tell_states
 from streams.topics import ORDERS, PATIENTS, STUDIES
 
 _ORDERS: dict[str, type[OrderEvent]] = {kind.TYPE: kind for kind in (OrderPlaced, OrderChanged, OrderCancelled)}
-_PATIENTS: dict[str, type[PatientEvent]] = {kind.TYPE: kind for kind in (PatientUpdated, PatientMerged, PatientUnlinked)}
 _E = TypeVar("_E", bound=Event)
 
 
@@ -42,8 +40,8 @@ async def correlate(record: Record, *, cases: CaseStore, policy: Policy) -> Sequ
     kind, topic = record.header("ce_type") or "", record.place.topic
     if topic == ORDERS.name and kind in _ORDERS:
         return await _order(_parsed(_ORDERS[kind], record), record, cases, policy)
-    if topic == PATIENTS.name and kind in _PATIENTS:
-        return await _patient(_parsed(_PATIENTS[kind], record), record, cases, policy)
+    if topic == PATIENTS.name and kind in PATIENT_EVENTS:
+        return await _patient(_parsed(PATIENT_EVENTS[kind], record), record, cases, policy)
     if topic == STUDIES.name and kind == StudyCompleted.TYPE:
         return await _study(_parsed(StudyCompleted, record), record, cases, policy)
     reason = "neither an order, a patient nor a completed study of a version known here"
@@ -98,14 +96,13 @@ async def _study(completed: StudyCompleted, record: Record, cases: CaseStore, po
 async def _patient(event: PatientEvent, record: Record, cases: CaseStore, policy: Policy) -> Sequence[Outgoing]:
     """Only the studies whose state this event changes are told: patients are updated often, and each has old studies. And
     again those that this very event changed before, should it have been lost between commit and log (rule 2)."""
-    if not event.patients or (not isinstance(event, PatientUpdated) and not event.prior):
+    if not all(event.identifier_lists):
         raise MissingIdentifier("correlate", str(record.place), "a patient event that names nobody")
-    named = named_in(event)
-    if len(named) == 1:
+    if len(event.named) == 1:
         return ()  # one identifier alone joins nothing
 
     async def work(rows: Correlation, locked: Keys) -> Sequence[Word]:
-        before, reached = await persons_around(rows, named)
+        before, reached = await persons_around(rows, event.named)
         await rows.put_patient(event)
         after, reached = await persons_around(rows, reached)
         cover(rows, locked, keys_of(reached))
@@ -116,7 +113,7 @@ async def _patient(event: PatientEvent, record: Record, cases: CaseStore, policy
         told = [state for state in states if state is not None and state.told is not None]
         return await tell_states(rows, locked, told, Trigger(event.time, event.time, record, event.id), policy, again=again)
 
-    return await committed(cases, keys_of(named), work)
+    return await committed(cases, keys_of(event.named), work)
 
 
 async def _studies_of(rows: Correlation, patients: Identifiers) -> set[StudyInstanceUID]:

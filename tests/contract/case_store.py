@@ -13,12 +13,13 @@ from uuid import uuid5
 import pytest
 
 from connectors.case_store import SqlCaseStore
-from schemas.case_store import CaseStore, Delivery, Due, PatientEvent, TimelineEntry, Told
+from schemas.case_store import CaseStore, Delivery, Due, TimelineEntry, Told
 from schemas.events import (
     AnalysisRequested,
     OrderChanged,
     OrderEvent,
     OrderPlaced,
+    PatientEvent,
     PatientMerged,
     PatientUnlinked,
     PatientUpdated,

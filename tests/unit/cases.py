@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from uuid import uuid5
 
-from schemas.case_store import CaseStore, Due, PatientEvent
+from schemas.case_store import CaseStore, Due
 from schemas.events import (
     AnalysisRequested,
     ImageReference,
@@ -16,6 +16,7 @@ from schemas.events import (
     OrderEvent,
     OrderPlaced,
     OrderStatus,
+    PatientEvent,
     PatientMerged,
     PatientUnlinked,
     PatientUpdated,

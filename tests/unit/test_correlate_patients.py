@@ -9,9 +9,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from connectors.case_store import SqlCaseStore
-from schemas.case_store import PatientEvent
 from schemas.errors import MalformedMessage, MissingIdentifier, UnsupportedMessage
-from schemas.events import AnalysisRequested, OrderPlaced, OrderStatus, PatientMerged
+from schemas.events import AnalysisRequested, OrderPlaced, OrderStatus, PatientEvent, PatientMerged
 from schemas.findings import NotAnalysedReason, OrderReference
 from schemas.identifiers import PlacerOrderNumber
 from schemas.ports import Outgoing, Place, Record

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.case_store import PatientEvent
+from schemas.events import PatientEvent
+from schemas.identifiers import PatientIdentifier
 from streams.persons import Persons
 from tests.unit.cases import merge, person, unlink, update
 
@@ -110,10 +111,10 @@ def test_equal_times_are_told_apart_by_msh_13_then_by_arrival() -> None:
         ([A, C], [A], False),  # names two whom an unlink keeps apart
     ],
 )
-def test_two_lists_that_name_one_person(one: list[object], other: list[object], same: bool) -> None:
+def test_two_lists_that_name_one_person(one: list[PatientIdentifier], other: list[PatientIdentifier], same: bool) -> None:
     persons = Persons([update(A, N), unlink([A], [C])])
-    assert persons.agree(one, other) is same  # type: ignore[arg-type]
-    assert persons.agree(other, one) is same  # type: ignore[arg-type]
+    assert persons.agree(one, other) is same
+    assert persons.agree(other, one) is same
 
 
 _people = st.lists(st.sampled_from((A, B, C, N, M, V)), min_size=1, max_size=3, unique=True)
