@@ -90,7 +90,7 @@ def _message(file: str, piece: Piece, site: Site, admission: Admission, reveal: 
     findings = [_finding(message, piece.line, one, reveal) for one in deviations(message)]
     if message.undecodable_at is not None:
         found = f"at offset {message.undecodable_at} of the message the first byte that is not"
-        findings.insert(0, Finding(piece.line, "message", f"characters of {message.codec}", found, error=False))
+        findings.insert(0, Finding(piece.line, "message", f"characters of {message.charset}", found, error=False))
     return Report(file, piece.line, type_of(header), version_of(message), outcome, accepted, findings)
 
 

@@ -164,7 +164,7 @@ class Reception:
         if at is None:
             reason = "holds U+FFFD: its sender lost a character, or an escape sequence is no character"
         else:
-            reason = f"holds a byte that is not {self.message.codec}, at offset {at}"
+            reason = f"holds a byte that is not {self.message.charset}, at offset {at}"
         return MalformedMessage("normalise", place, reason)
 
 

@@ -146,11 +146,12 @@ class Segment:
 
 
 class Message:
-    """`raw` is what was received, untouched; `codec` reads it; `undecodable_at` is the offset of the first byte that had to be
-    substituted by U+FFFD, None when all decoded."""
+    """`raw` is what was received, untouched; `codec` reads it, `charset` is its name: MSH-18 as sent, or the default of table
+    0211; `undecodable_at` is the offset of the first byte that had to be substituted by U+FFFD, None when all decoded."""
 
-    def __init__(self, raw: bytes, codec: str, text: str, undecodable_at: int | None, mark: int = 0) -> None:
+    def __init__(self, raw: bytes, charset: str, codec: str, text: str, undecodable_at: int | None, mark: int = 0) -> None:
         self.raw = raw
+        self.charset = charset
         self.codec = codec
         self.undecodable_at = undecodable_at
         self.separators = Separators.of(text.lstrip("\r\n"))
@@ -163,20 +164,22 @@ class Message:
         the pattern of their first bytes, whatever MSH-18 says. Raises MalformedMessage (no MSH), UnsupportedMessage (a
         character set that is not read)."""
         codec, mark = ("", 0) if data.startswith(b"MSH") else wide_codec_of(data)
+        charset = codec
         if codec:
             header_line(data[mark : mark + 256].decode(codec, "replace").encode())
         else:
-            codec = cls._declared(data, default_charset)
+            charset, codec = cls._declared(data, default_charset)
         text, at = decode(data[mark:] if mark else data, codec)
-        return cls(data, codec, text, None if at is None else at + mark, mark)
+        return cls(data, charset, codec, text, None if at is None else at + mark, mark)
 
     @staticmethod
-    def _declared(data: bytes, default_charset: str) -> str:
-        """The codec that MSH-18 names."""
+    def _declared(data: bytes, default_charset: str) -> tuple[str, str]:
+        """What MSH-18 names, and its codec."""
         header = header_line(data).decode("latin-1")
         separators = Separators.of(header)
         fields = header_fields(header, separators, default_charset)
-        return codec_of(fields[17] if len(fields) > 17 else "", default_charset, separators.repetition or "~")
+        told = fields[17].strip() if len(fields) > 17 else ""
+        return told or default_charset, codec_of(told, default_charset, separators.repetition or "~")
 
     @cached_property
     def segments(self) -> list[Segment]:

@@ -11,7 +11,6 @@ from schemas.errors import MalformedMessage
 from schemas.events import Event, OrderEvent, PatientMerged, PatientUnlinked, PatientUpdated, ReportEvent
 from schemas.hl7v2 import orders, patients, reports
 from schemas.hl7v2.admission import type_of
-from schemas.hl7v2.charset import SUBSTITUTE
 from schemas.hl7v2.header import Header
 from schemas.hl7v2.identification import Reception
 from schemas.hl7v2.message import Message
@@ -49,13 +48,12 @@ async def normalise(record: Record, *, site: Site) -> Sequence[Outgoing]:
 def events_of(message: Message, site: Site, received_at: datetime) -> Sequence[Event] | None:
     """What a message says; None for a type that nothing here reads. Raises as `normalise`; also for a second MSH, as the
     listener does: what stands behind it would be read as the first one's, whatever its own MSH-9 and MSH-11 say."""
-    if SUBSTITUTE in "".join(message.type):
-        raise MalformedMessage("normalise", "MSH-9", f"holds a byte that is not {message.codec}")
     mark = message.header.line[:4]
     if any(segment.line.startswith(mark) for segment in message.segments[1:]):
         raise MalformedMessage("normalise", "MSH", "two messages in one: each must be a record of its own")
-    read = _READERS.get(message.type)
-    return None if read is None else read(Reception(message, site, received_at))
+    reception = Reception(message, site, received_at)
+    read = _READERS.get((reception.code(message.header, 9, 1).upper(), reception.code(message.header, 9, 2).upper()))
+    return None if read is None else read(reception)
 
 
 def _received_at(record: Record) -> datetime:

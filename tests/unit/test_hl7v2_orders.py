@@ -243,8 +243,27 @@ def test_an_undecodable_byte_refuses_an_identifier_but_not_a_name() -> None:
     message = NEW.replace("P2", "P2||Name").encode().replace(b"Name", b"M\xfcller")
     [order] = read(message)
     assert order.patients[0].value == "P1"
-    with pytest.raises(MalformedMessage, match=r"PID-3: holds a byte that is not utf-8, at offset \d+"):
+    with pytest.raises(MalformedMessage, match=r"PID-3: holds a byte that is not UNICODE UTF-8, at offset \d+"):
         read(message.replace(b"P1^", b"P\xfc^"))
+
+
+@pytest.mark.parametrize(
+    ("msh_18", "default", "told"),
+    [
+        ("BIG-5", "ASCII", "BIG-5"),
+        (" ", "BIG-5", "BIG-5"),
+        ("ISO IR100", "ASCII", None),
+        ("ISO IR14~ISO IR87", "ASCII", "ISO IR14~ISO IR87"),
+    ],
+)
+def test_a_character_set_is_called_what_its_sender_calls_it(msh_18: str, default: str, told: str | None) -> None:
+    data = NEW.replace(MSH, f"{MSH}|||||{msh_18}").encode().replace(b"P1^", b"P\xff^")
+    site = Site(default_assigner="H", default_charset=default)
+    if told is None:
+        assert read(data, site)[0].patients[0].value == "Pÿ"
+    else:
+        with pytest.raises(MalformedMessage, match=f"PID-3: holds a byte that is not {told}, at offset {data.index(0xFF)}$"):
+            read(data, site)
 
 
 def test_a_study_uid_that_is_none_is_left_out() -> None:

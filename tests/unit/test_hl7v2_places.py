@@ -179,7 +179,7 @@ def test_an_undecodable_byte_in_an_identifier_or_code_refuses_and_is_named(text:
     """Its own offset and character set, though a name before it holds another."""
     data = (MSH.format("ORM^O01") + "PID|||P1||M\xfcller\r" + text).encode("latin-1")
     site = Site.model_validate({"default_assigner": "H", "accession_number": ["OBR-18", "ZAC-1"]})
-    with pytest.raises(MalformedMessage, match=f"{place}: .* not utf-8, at offset {data.rindex(0xFC)}$") as refused:
+    with pytest.raises(MalformedMessage, match=f"{place}: .* not UNICODE UTF-8, at offset {data.rindex(0xFC)}$") as refused:
         orders(Reception(Message.parse(data), site, RECEIVED))
     assert "ller" not in str(refused.value)
 

@@ -159,3 +159,9 @@ async def test_what_can_never_be_used(message: str, error: type[Exception]) -> N
     """One bad group refuses the whole message."""
     with pytest.raises(error):
         await run(message)
+
+
+async def test_a_type_with_a_byte_that_did_not_decode_is_named_with_its_offset() -> None:
+    data = ORDER.replace("ORM^O01", "ORM^O@1").encode().replace(b"@", b"\xff")
+    with pytest.raises(MalformedMessage, match=rf"MSH-9: .* not UNICODE UTF-8, at offset {data.index(0xFF)}$"):
+        await normalise(Record(Place("hl7.v2.raw", 0, 0), None, data, (), TIMESTAMP), site=SITE)
