@@ -137,13 +137,12 @@ def control_id_of(message: bytes) -> str:
 
 def with_control_id(message: bytes, control_id: str) -> bytes:
     """The same message with another MSH-10. Raises MalformedMessage."""
-    line = header_line(message)
+    line, header = header_line(message), Header.read(message)
     at = message.index(line)
-    separator = line[3:4]
-    fields = line.split(separator)  # MSH-1 is the separator itself: MSH-10 is the tenth of these
-    fields += [b""] * (10 - len(fields))
-    fields[9] = control_id.encode("ascii")
-    return message[:at] + separator.join(fields) + message[at + len(line) :]
+    name, separator, *fields = header.fields
+    fields += [""] * (9 - len(fields))
+    fields[8] = control_id  # they begin with MSH-2
+    return message[:at] + separator.join((name, *fields)).encode("latin-1") + message[at + len(line) :]
 
 
 async def send(letters: Sequence[Letter], plan: Plan, tally: Tally, stop: asyncio.Event) -> None:

@@ -108,6 +108,8 @@ def test_another_control_id_and_not_one_byte_else() -> None:
     assert told == message("ALT").replace(b"CALT", b"NEW-1")
     assert Header.read(with_control_id(b"\xef\xbb\xbfMSH|^~\\&|RIS\rPID|1\r", "N")).field(10) == "N"
     assert with_control_id(b"MSH|^~\\&|RIS\nPID|1", "N") == b"MSH|^~\\&|RIS|||||||N\nPID|1"
+    big5 = message("ALT").replace(b"|H|", "|台大醫院|".encode("cp950")).replace(b"|2.5.1", b"|2.5.1||||||BIG-5" + b"|x" * 30)
+    assert with_control_id(big5, "NEW-1") == big5.replace(b"CALT", b"NEW-1"), "the last byte of MSH-4 is that of a separator"
     with pytest.raises(MalformedMessage):
         with_control_id(b"PID|1", "N")
 
