@@ -7,6 +7,7 @@ from datetime import datetime
 
 import structlog
 
+from connectors.mllp.batch import holds_second_message
 from schemas.errors import MalformedMessage
 from schemas.events import Event, OrderEvent, PatientMerged, PatientUnlinked, PatientUpdated, ReportEvent
 from schemas.hl7v2 import orders, patients, reports
@@ -48,12 +49,16 @@ async def normalise(record: Record, *, site: Site) -> Sequence[Outgoing]:
 def events_of(message: Message, site: Site, received_at: datetime) -> Sequence[Event] | None:
     """What a message says; None for a type that nothing here reads. Raises as `normalise`; also for a second MSH, as the
     listener does: what stands behind it would be read as the first one's, whatever its own MSH-9 and MSH-11 say."""
-    mark = message.header.line[:4]
-    if any(segment.line.startswith(mark) for segment in message.segments[1:]):
+    if holds_second_message(_in_utf_8(message)):
         raise MalformedMessage("normalise", "MSH", "two messages in one: each must be a record of its own")
     reception = Reception(message, site, received_at)
     read = _READERS.get((reception.code(message.header, 9, 1).upper(), reception.code(message.header, 9, 2).upper()))
     return None if read is None else read(reception)
+
+
+def _in_utf_8(message: Message) -> bytes:
+    """UTF-16 and UTF-32; any other holds the letters of ASCII as they are."""
+    return message.raw if b"MSH" in message.raw[:64] else "\r".join(segment.line for segment in message.segments).encode()
 
 
 def _received_at(record: Record) -> datetime:

@@ -161,6 +161,15 @@ async def test_what_can_never_be_used(message: str, error: type[Exception]) -> N
         await run(message)
 
 
+@pytest.mark.parametrize("end", ["\r", "\n", "\ufeff", "\r\ufeff"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16-le", "utf-32"])
+async def test_a_second_message_is_seen_also_behind_a_byte_order_mark(end: str, encoding: str) -> None:
+    """The HIS joins files that each begin with one; the second's MSH-11 was never looked at."""
+    two = (ORDER.rstrip("\r") + end + ORDER.replace("|P|", "|T|")).encode(encoding)
+    with pytest.raises(MalformedMessage, match="two messages in one"):
+        await normalise(Record(Place("hl7.v2.raw", 0, 0), None, two, (), TIMESTAMP), site=SITE)
+
+
 async def test_a_type_with_a_byte_that_did_not_decode_is_named_with_its_offset() -> None:
     data = ORDER.replace("ORM^O01", "ORM^O@1").encode().replace(b"@", b"\xff")
     with pytest.raises(MalformedMessage, match=rf"MSH-9: .* not UNICODE UTF-8, at offset {data.index(0xFF)}$"):
