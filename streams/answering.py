@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from typing import get_args
 
 from connectors.mllp.codes import STANDARD, Answer, Trouble, code_for
 from schemas.errors import MalformedMessage, MissingIdentifier, Rejected, UnsupportedMessage
@@ -42,6 +43,8 @@ CHARSET = "charset"
 
 #: the sender of what has no MSH to name one
 _NOBODY = "(no MSH)"
+
+_ANSWERS: Mapping[str, Answer] = {answer: answer for answer in get_args(Answer)}
 
 #: a place as the normaliser's errors name it: "ORC-1 of group 2", "PID-3.1", "group 2"
 _FIELD = re.compile(r"\b([A-Z][A-Z0-9]{2})(?:-(\d+)(?:\.(\d+))?)?(?: of group (\d+))?\b")
@@ -133,8 +136,8 @@ def _agreed(record: Record) -> dict[Trouble, Answer]:
     found: dict[Trouble, Answer] = {}
     for said in (record.header(ANSWER_CODES) or "").split():
         trouble, _, answer = said.partition("=")
-        if trouble in list(Trouble) and answer in ("accept", "error", "reject"):
-            found[Trouble(trouble)] = answer  # type: ignore[assignment]
+        if trouble in list(Trouble) and answer in _ANSWERS:
+            found[Trouble(trouble)] = _ANSWERS[answer]
     return found
 
 

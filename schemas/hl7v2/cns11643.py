@@ -11,6 +11,10 @@ import ctypes
 import errno
 from collections.abc import Callable
 from functools import lru_cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 NAME = "cns11643"
 _EUC, _ISO_2022, _TEXT = b"EUC-TW", b"ISO-2022-CN-EXT", b"UTF-32LE"
@@ -69,8 +73,8 @@ def _convert(data: bytes, source: bytes, target: bytes, broken: Callable[[int], 
         library.iconv_close(handle)
 
 
-def _decode(data: bytes, errors: str = "strict") -> tuple[str, int]:
-    data = bytes(data)
+def _decode(given: ReadableBuffer, errors: str = "strict") -> tuple[str, int]:
+    data = bytes(given)
 
     def broken(offset: int) -> tuple[bytes, int]:
         error = UnicodeDecodeError(NAME, data, offset, _end(data, offset), "no character of CNS 11643")
@@ -110,7 +114,7 @@ def _search(name: str) -> codecs.CodecInfo | None:
         _convert(b"", _EUC, _TEXT, lambda _: (b"", 0))
     except LookupError:
         return None
-    return codecs.CodecInfo(_encode, _decode, name=NAME)  # type: ignore[arg-type]
+    return codecs.CodecInfo(_encode, _decode, name=NAME)
 
 
 codecs.register(_search)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from connectors.mllp.codes import Trouble
+from connectors.mllp.codes import Answer, Trouble
 from schemas.errors import InvalidResource, MalformedMessage, MissingIdentifier, UnsupportedMessage
 from schemas.events import MessageRejected
 from schemas.hl7v2.acknowledgement import read_acknowledgement
@@ -34,8 +34,8 @@ def record(value: bytes, headers: Headers = (), offset: int = 7) -> Record:
     return Record(Place(HL7_RAW.name, 2, offset), b"RIS|H", value, headers, AT)
 
 
-def asked(to: str = "process/1/1", codes: dict[Trouble, str] | None = None) -> Headers:
-    return (*OUR_LISTENER, *answer_headers(to, codes or {}))  # type: ignore[arg-type]
+def asked(to: str = "process/1/1", codes: Mapping[Trouble, Answer] | None = None) -> Headers:
+    return (*OUR_LISTENER, *answer_headers(to, codes or {}))
 
 
 class House:
