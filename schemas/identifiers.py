@@ -24,9 +24,22 @@ _UID = re.compile(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))+\Z")
 
 def identity(kind: str, *parts: str) -> UUID:
     """Deterministic identity of a thing of `kind`; parts are length-prefixed so that no two lists of parts collide."""
+    return UUID(bytes=_uuid5(kind, parts))
+
+
+def identity_text(kind: str, *parts: str) -> str:
+    """`str(identity(...))` without the detour: every message that comes in has one made."""
+    text = _uuid5(kind, parts).hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def _uuid5(kind: str, parts: tuple[str, ...]) -> bytes:
+    """RFC 9562, 5.5."""
     name = kind + "".join([f"|{len(part)}:{part}" for part in parts])
-    # uuid5 of RFC 9562 5.5, without the detours of uuid.uuid5: every message that comes in has one made
-    return UUID(bytes=sha1(_NAMESPACE + name.encode("utf-8"), usedforsecurity=False).digest()[:16], version=5)
+    octets = bytearray(sha1(_NAMESPACE + name.encode("utf-8"), usedforsecurity=False).digest()[:16])
+    octets[6] = octets[6] & 0x0F | 0x50  # version
+    octets[8] = octets[8] & 0x3F | 0x80  # variant
+    return bytes(octets)
 
 
 class _Uid(str):

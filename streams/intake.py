@@ -11,7 +11,7 @@ import structlog
 from connectors.mllp.codes import Trouble
 from connectors.mllp.dialogue import Received
 from schemas.events import RAW_MESSAGE_TYPE
-from schemas.identifiers import identity
+from schemas.identifiers import identity_text
 from schemas.ports import EventLog, Headers, Outgoing
 from streams.answering import PEER, answer_headers
 from streams.dead_letter import DEAD_LETTER_TYPE
@@ -35,8 +35,8 @@ def raw_message(received: Received, default_charset: str, told: Headers = ()) ->
     assert received.header is not None
     sender = received.header.sender_key(default_charset)[:_KEY_LIMIT]
     digest = hashlib.sha256(received.content).hexdigest()
-    message_id = identity("hl7v2-message", sender, received.header.component(10, 1).strip(), digest)
-    event = headers(id=str(message_id), type=RAW_MESSAGE_TYPE, time=received.received_at, cause=None, content_type=HL7_ER7)
+    message_id = identity_text("hl7v2-message", sender, received.header.component(10, 1).strip(), digest)
+    event = headers(id=message_id, type=RAW_MESSAGE_TYPE, time=received.received_at, cause=None, content_type=HL7_ER7)
     event += ((PEER, received.peer.encode()), *told)
     if received.before or received.behind:
         event += _batch(received)
@@ -60,7 +60,7 @@ def refused_bytes(received: Received, default_charset: str, told: Headers = ()) 
     }
     digest = hashlib.sha256(received.content).hexdigest()
     event = headers(
-        id=str(identity("mllp-refused", received.peer, received.received_at.isoformat(), digest)),
+        id=identity_text("mllp-refused", received.peer, received.received_at.isoformat(), digest),
         type=DEAD_LETTER_TYPE,
         time=received.received_at,
         cause=None,

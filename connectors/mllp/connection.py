@@ -50,7 +50,8 @@ class Connection(asyncio.Protocol):
         self._decoder = FrameDecoder(limits.frame)
         self._waiting: deque[tuple[Received, float]] = deque()
         self._waiting_bytes = 0
-        self._under_way = False
+        self._lot: list[Received] = []
+        self._lot_bytes = 0
         self._late_end: asyncio.TimerHandle | None = None
         self._watch: asyncio.TimerHandle | None = None
         self._holds = False
@@ -112,22 +113,23 @@ class Connection(asyncio.Protocol):
     def oldest(self) -> float:
         return self._waiting[0][1]
 
-    def lot(self, messages: int, size: int) -> Sequence[Received]:
-        self._under_way = True
-        lot: list[Received] = []
+    def lot(self, messages: int, size: int) -> tuple[Sequence[Received], int]:
+        taken = 0
         for one, _ in self._waiting:
-            size -= len(one.content)
-            if lot and (len(lot) >= messages or size < 0):
+            more = taken + len(one.content)
+            if self._lot and (len(self._lot) >= messages or more > size):
                 break
-            lot.append(one)
-        return lot
+            self._lot.append(one)
+            taken = more
+        self._lot_bytes = taken
+        return self._lot, taken
 
-    def settled(self, count: int, stored: bool) -> None:
-        self._under_way = False
-        lot = [self._waiting.popleft()[0] for _ in range(count)]
-        size = sum(len(one.content) for one in lot)
-        self._waiting_bytes -= size
-        self._gathering.release(count, size)
+    def settled(self, stored: bool) -> None:
+        lot, self._lot = self._lot, []
+        for _ in lot:
+            self._waiting.popleft()
+        self._waiting_bytes -= self._lot_bytes
+        self._gathering.release(len(lot), self._lot_bytes)
         self._write(b"".join([self._dialogue.answer(one, stored) for one in lot]))
         self.go_on()
 
@@ -166,7 +168,7 @@ class Connection(asyncio.Protocol):
         return len(self._waiting) >= self._limits.waiting or self._waiting_bytes >= self._limits.waiting_bytes
 
     def _announce(self) -> None:
-        if self._waiting and not self._under_way and not self._unwritten:
+        if self._waiting and not self._lot and not self._unwritten:
             self._gathering.announce(self)
 
     def go_on(self) -> None:

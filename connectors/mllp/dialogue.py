@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import partial
+from operator import itemgetter
 
 import structlog
 
@@ -27,6 +27,10 @@ Write = Callable[[bytes], None]
 COMMIT, NO_COMMIT = b"\x06", b"\x15"
 
 
+#: the fields of MSH that admission asks for, and the separators they are read by; MSH-18 may be absent
+_ASKED = itemgetter(1, 2, 5, 6, 9, 11, 12)
+
+
 @dataclass(frozen=True, slots=True)
 class Terms:
     """What is agreed with a peer. `codes`: where its answers differ from the standard's; `commit_bytes`: MLLP release 2;
@@ -40,7 +44,7 @@ class Terms:
     default_charset: str = "UNICODE UTF-8"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, which costs twice as much: one is made for every message
 class Received:
     """One message, or bytes that are none. `header` is None when none could be read; `trouble` and `fault` say why it is
     refused, `condition` what its sender is told of that. `answered`: whether the peer waits for an answer at all.
@@ -124,32 +128,38 @@ class Dialogue:
 
     def _message(self, content: bytes, peer: str, at: datetime, before: bytes = b"", behind: bytes = b"") -> Received:
         self._taken += 1
-        one = partial(Received, content, peer, at, before=before, behind=behind)
         try:
             header = Header.read(content, self._terms.default_charset)
         except MalformedMessage:
-            return one(None, "a frame that holds no HL7 message", NOT_HL7, trouble=Trouble.UNREADABLE)
+            header = None
+        one = Received(content, peer, at, header, before=before, behind=behind)
+        if header is None:
+            return self._refused(one, Trouble.UNREADABLE, "a frame that holds no HL7 message", NOT_HL7)
         if holds_second_message(content):
-            return one(header, "two messages in one, and no batch", NOT_HL7, trouble=Trouble.UNREADABLE)
+            return self._refused(one, Trouble.UNREADABLE, "two messages in one, and no batch", NOT_HL7)
         # an acknowledgement is not acknowledged, or two engines would go on for ever; but for a commit answer it may ask
         an_answer = header.field(9).startswith("ACK") and header.component(9, 1) == "ACK"
-        answered = not an_answer or enhanced(header)
+        in_enhanced_mode = enhanced(header)
+        one.answered = in_enhanced_mode or not an_answer
         found = self._objection(header)
         if found is not None:
-            fault = f"{found.field}: {found.reason}"
-            return one(header, fault, found.condition, answered=answered, trouble=Trouble.UNSUPPORTED)
-        if not an_answer and enhanced(header) and (application_wanted(header, True) or application_wanted(header, False)):
-            to = self._terms.return_address or f"{self._address}/{self._taken}"
-            return one(header, answer_to=to, codes=self._terms.codes)
-        return one(header, answered=answered)
+            return self._refused(one, Trouble.UNSUPPORTED, f"{found.field}: {found.reason}", found.condition)
+        if in_enhanced_mode and not an_answer and (application_wanted(header, True) or application_wanted(header, False)):
+            one.answer_to = self._terms.return_address or f"{self._address}/{self._taken}"
+            one.codes = self._terms.codes
+        return one
+
+    @staticmethod
+    def _refused(one: Received, trouble: Trouble, fault: str, condition: Condition) -> Received:
+        one.trouble, one.fault, one.condition = trouble, fault, condition
+        return one
 
     def _objection(self, header: Header) -> Objection | None:
-        fields = header.fields
-        told = fields[1:3] + fields[5:7] + fields[9:10] + fields[11:13] + fields[18:19]
-        if told == self._welcome:
+        told = _ASKED(header.fields) + header.fields[18:19] if len(header.fields) > 12 else ()
+        if told and told == self._welcome:
             return None  # one peer's messages differ in time and control id; nobody is asked the same of each
         found = objection(header, self._terms.admission, self._terms.default_charset)
-        if found is None and len(fields) > 12:
+        if found is None:
             self._welcome = told
         return found
 

@@ -37,8 +37,8 @@ class Waiting(Protocol):
 
     peer: str
 
-    def lot(self, messages: int, size: int) -> Sequence[Received]:
-        """The oldest of what waits: at least one, then up to so many messages and bytes."""
+    def lot(self, messages: int, size: int) -> tuple[Sequence[Received], int]:
+        """The oldest of what waits, at least one, then up to so many messages and bytes; and its bytes."""
         ...
 
     @property
@@ -46,8 +46,8 @@ class Waiting(Protocol):
         """Loop time at which the first of what waits came."""
         ...
 
-    def settled(self, count: int, stored: bool) -> None:
-        """The lot of so many messages is safe, or not; what else waits is announced anew."""
+    def settled(self, stored: bool) -> None:
+        """Its lot is safe, or not; what else waits is announced anew."""
         ...
 
     def go_on(self) -> None:
@@ -121,9 +121,9 @@ class Gathering:
             if messages >= _GO or size >= _GO_BYTES:
                 break  # the others are first next time
             del self._ready[waiting]
-            lot = waiting.lot(_GO - messages, _GO_BYTES - size)
+            lot, of_lot = waiting.lot(_GO - messages, _GO_BYTES - size)
             messages += len(lot)
-            size += sum(len(one.content) for one in lot)
+            size += of_lot
             lots.append((waiting, lot))
         if lots:
             self._under_way = self._loop.create_task(self._stored(lots))
@@ -161,9 +161,9 @@ class Gathering:
                     log.warning("not stored, answered AE", **told, error=str(fault))
                 case _:
                     log.error("storing failed, answered AE", **told, error=type(fault).__name__)
-        for waiting, lot in lots:
+        for waiting, _ in lots:
             try:
-                waiting.settled(len(lot), fault is None)
+                waiting.settled(fault is None)
             except Exception as error:  # noqa: BLE001 - a bug in one answer must not keep the others from theirs
                 log.error("answering failed, connection closed", peer=waiting.peer, error=type(error).__name__)  # noqa: TRY400
                 waiting.abort()

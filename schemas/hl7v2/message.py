@@ -24,12 +24,17 @@ _NULL = '""'
 
 def header_line(data: bytes) -> bytes:
     """The MSH segment without its line end. Raises MalformedMessage when the bytes do not begin with one."""
-    start = data[:64].removeprefix(_BOM).lstrip(b"\r\n")
-    skipped = len(data[:64]) - len(start)
-    if not start.startswith(b"MSH") or len(start) < 8 or start[3:4].isalnum() or start[3:4] in b"\r\n":
+    skipped = 0
+    if not data.startswith(b"MSH"):
+        start = data[:64].removeprefix(_BOM).lstrip(b"\r\n")
+        skipped = len(data[:64]) - len(start)
+    mark = data[skipped + 3 : skipped + 4]
+    if not data.startswith(b"MSH", skipped) or len(data) - skipped < 8 or mark.isalnum() or mark in b"\r\n":
         raise MalformedMessage("read", "MSH", "the bytes do not begin with an MSH segment")
-    ends = [end for end in (data.find(b"\r", skipped), data.find(b"\n", skipped)) if end >= 0]
-    return data[skipped : min(ends, default=len(data))]
+    end = data.find(b"\r", skipped)
+    end = len(data) if end < 0 else end
+    line_feed = data.find(b"\n", skipped, end)
+    return data[skipped : end if line_feed < 0 else line_feed]
 
 
 def header_fields(line: str, separators: Separators, default_charset: str) -> list[str]:

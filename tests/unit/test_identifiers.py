@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from schemas.identifiers import NAMESPACE, AccessionNumber, PatientIdentifier, StudyInstanceUID, identity
+from schemas.identifiers import NAMESPACE, AccessionNumber, PatientIdentifier, StudyInstanceUID, identity, identity_text
 
 
 @pytest.mark.parametrize("wrong", ["", "1..2", "01.2", "1.02", "1.2.", ".1", "1.2a", "1." + "2" * 63, "1.2\n"])
@@ -56,3 +56,4 @@ def test_no_two_lists_of_parts_share_an_identity(one: list[str], other: list[str
 def test_an_identity_is_the_uuid5_of_its_lengths_and_parts(kind: str, parts: list[str]) -> None:
     name = kind + "".join(f"|{len(part)}:{part}" for part in parts)
     assert identity(kind, *parts) == uuid.uuid5(NAMESPACE, name)
+    assert identity_text(kind, *parts) == str(uuid.uuid5(NAMESPACE, name))

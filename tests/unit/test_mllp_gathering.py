@@ -27,13 +27,13 @@ class Peer:
         self.aborted = False
         self.done = asyncio.Event()
 
-    def lot(self, messages: int, size: int) -> Sequence[Received]:
-        return self.waiting[:messages]
+    def lot(self, messages: int, size: int) -> tuple[Sequence[Received], int]:
+        return self.waiting, sum(len(one.content) for one in self.waiting)
 
-    def settled(self, count: int, stored: bool) -> None:
+    def settled(self, stored: bool) -> None:
         if self.broken:
             raise ValueError("a bug")
-        self.told.append((count, stored))
+        self.told.append((len(self.waiting), stored))
         self.done.set()
 
     def go_on(self) -> None:
