@@ -19,12 +19,28 @@ from streams import topics
 from streams.demo.orders import order_for
 from streams.demo.radiographs import CHEST, EXTREMITY, copy_of, study_uid_of
 from tests.end_to_end.conftest import Hospital
+from tests.unit.cases import reason
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.asyncio(loop_scope="session")]
 
 
 def findings_of(record: Record) -> Findings:
     return Findings.model_validate_json(record.value)
+
+
+def last_result(hospital: Hospital, study: StudyInstanceUID) -> Findings:
+    return findings_of(hospital.of(topics.RESULTS, study)[-1])
+
+
+async def examined(
+    hospital: Hospital, accession: str, *, ordered_for: str = "P-1", patient: str = "P-1", film: str = CHEST
+) -> StudyInstanceUID:
+    """An order, then its study, walked through to the report."""
+    study = study_uid_of(accession)
+    await hospital.order(accession, patient=ordered_for)
+    await hospital.archive.store([copy_of(film, accession_number=accession, patient_id=patient)])
+    await hospital.delivered(study)
+    return study
 
 
 def version(report: dict[str, Any]) -> str:
@@ -38,7 +54,7 @@ async def test_order_first(hospital: Hospital) -> None:
     await hospital.delivered(study)
 
     assert [r.value for r in hospital.of(topics.HL7_RAW) if b"E2E-FIRST" in r.value] == [message]
-    result = findings_of(hospital.of(topics.RESULTS, study)[-1])
+    result = last_result(hospital, study)
     assert result.model is not None
     assert result.findings, "the film shows several large masses"
     assert [str(order.accession_number) for order in result.subject.orders] == ["E2E-FIRST^HOSPITAL"]
@@ -72,7 +88,7 @@ async def test_study_first_by_c_store(hospital: Hospital, tmp_path: Path) -> Non
     await hospital.until("the study is on imaging.studies", lambda _: hospital.of(topics.STUDIES, study))
     await hospital.order("E2E-LATER")
     await hospital.delivered(study)
-    assert len(findings_of(hospital.of(topics.RESULTS, study)[-1]).subject.orders) == 1
+    assert len(last_result(hospital, study).subject.orders) == 1
     assert version(await hospital.report("E2E-LATER")) == "1"
 
 
@@ -87,7 +103,7 @@ async def test_one_study_two_orders(hospital: Hospital) -> None:
         return any(len(findings_of(r).subject.orders) == 2 for r in hospital.of(topics.RESULTS, study))
 
     await hospital.until("a result that names both orders", both)
-    last = findings_of(hospital.of(topics.RESULTS, study)[-1])
+    last = last_result(hospital, study)
     await hospital.delivered(study, last.subject.sequence)
     based_on = {reference["identifier"]["value"] for reference in (await hospital.report("E2E-TWO"))["basedOn"]}
     assert {"PL-A", "PL-B"} <= based_on
@@ -108,7 +124,7 @@ async def test_a_study_whose_order_never_comes_and_then_does(hospital: Hospital)
     study = study_uid_of("E2E-LOST")
     await hospital.archive.store([copy_of(CHEST, accession_number="E2E-LOST", patient_id="P-1")])
     first = await hospital.delivered(study)
-    assert findings_of(hospital.of(topics.RESULTS, study)[-1]).subject.orders == ()
+    assert last_result(hospital, study).subject.orders == ()
     report = await hospital.report("E2E-LOST")
     assert "no order" in report["conclusion"].lower()
 
@@ -127,18 +143,13 @@ async def test_an_order_with_a_placer_number_alone_is_held_and_linked_later(hosp
     await hospital.order("E2E-HELD", placer="PL-HELD", order_control="SC")
     await hospital.archive.store([copy_of(CHEST, accession_number="E2E-HELD", patient_id="P-1")])
     await hospital.delivered(study)
-    orders = findings_of(hospital.of(topics.RESULTS, study)[-1]).subject.orders
+    orders = last_result(hospital, study).subject.orders
     assert [order.placer_order_number.value for order in orders if order.placer_order_number] == ["PL-HELD"]
 
 
 async def test_a_leg_is_not_analysed_and_says_so(hospital: Hospital) -> None:
-    study = study_uid_of("E2E-LEG")
-    await hospital.order("E2E-LEG")
-    await hospital.archive.store([copy_of(EXTREMITY, accession_number="E2E-LEG", patient_id="P-1")])
-    await hospital.delivered(study)
-    result = findings_of(hospital.of(topics.RESULTS, study)[-1])
-    assert result.not_analysed is not None
-    assert result.not_analysed.reason is NotAnalysedReason.WRONG_BODY_PART
+    study = await examined(hospital, "E2E-LEG", film=EXTREMITY)
+    assert reason(last_result(hospital, study)) is NotAnalysedReason.WRONG_BODY_PART
     report = await hospital.report("E2E-LEG")
     assert report["status"] == "cancelled"
     assert report["conclusion"]
@@ -153,9 +164,7 @@ async def test_a_wrong_modality_is_not_analysed_and_says_so(hospital: Hospital) 
     await hospital.order("E2E-MODALITY")
     await hospital.archive.store([file.getvalue()])
     await hospital.delivered(study)
-    result = findings_of(hospital.of(topics.RESULTS, study)[-1])
-    assert result.not_analysed is not None
-    assert result.not_analysed.reason is NotAnalysedReason.WRONG_MODALITY
+    assert reason(last_result(hospital, study)) is NotAnalysedReason.WRONG_MODALITY
     assert (await hospital.report("E2E-MODALITY"))["status"] == "cancelled"
 
 
@@ -167,17 +176,12 @@ async def test_a_his_that_produces_straight_onto_the_topic(hospital: Hospital) -
     await hospital.log.append([Outgoing(topics.HL7_RAW.name, b"HIS|HOSPITAL", message)])
     await hospital.archive.store([copy_of(CHEST, accession_number="E2E-DIRECT", patient_id="P-1")])
     await hospital.delivered(study)
-    assert len(findings_of(hospital.of(topics.RESULTS, study)[-1]).subject.orders) == 1
+    assert len(last_result(hospital, study).subject.orders) == 1
 
 
 async def test_a_study_of_another_patient_is_never_given_findings(hospital: Hospital) -> None:
-    study = study_uid_of("E2E-WRONG")
-    await hospital.order("E2E-WRONG", patient="P-1")
-    await hospital.archive.store([copy_of(CHEST, accession_number="E2E-WRONG", patient_id="P-2")])
-    await hospital.delivered(study)
-    result = findings_of(hospital.of(topics.RESULTS, study)[-1])
-    assert result.not_analysed is not None
-    assert result.not_analysed.reason is NotAnalysedReason.IDENTITY_MISMATCH
+    study = await examined(hospital, "E2E-WRONG", ordered_for="P-1", patient="P-2")
+    assert reason(last_result(hospital, study)) is NotAnalysedReason.IDENTITY_MISMATCH
 
 
 def patient_message(event: str, patient: str, other: str, control_id: str) -> bytes:
@@ -194,41 +198,30 @@ def patient_message(event: str, patient: str, other: str, control_id: str) -> by
 
 
 async def test_a_merge_gives_the_findings_to_the_patient_who_stays_and_an_unlink_takes_them_back(hospital: Hospital) -> None:
-    study = study_uid_of("E2E-MERGED")
-    await hospital.order("E2E-MERGED", patient="P-NEW")
-    await hospital.archive.store([copy_of(CHEST, accession_number="E2E-MERGED", patient_id="P-OLD")])
-    await hospital.delivered(study)
-    refused = findings_of(hospital.of(topics.RESULTS, study)[-1])
-    assert refused.not_analysed is not None
-    assert refused.not_analysed.reason is NotAnalysedReason.IDENTITY_MISMATCH
+    study = await examined(hospital, "E2E-MERGED", ordered_for="P-NEW", patient="P-OLD")
+    refused = last_result(hospital, study)
+    assert reason(refused) is NotAnalysedReason.IDENTITY_MISMATCH
     assert refused.subject.patient is None
 
     await hospital.send(patient_message("A40", "P-NEW", "P-OLD", "MERGE"))
     await hospital.delivered(study, sequence=2)
-    found = findings_of(hospital.of(topics.RESULTS, study)[-1])
+    found = last_result(hospital, study)
     assert found.findings
     assert str(found.subject.patient and found.subject.patient.value) == "P-NEW"
     assert (await hospital.report("E2E-MERGED"))["status"] == "partial"
 
     await hospital.send(patient_message("A37", "P-NEW", "P-OLD", "UNLINK"))
     await hospital.delivered(study, sequence=3)
-    withdrawn = findings_of(hospital.of(topics.RESULTS, study)[-1])
-    assert withdrawn.not_analysed is not None
-    assert withdrawn.not_analysed.reason is NotAnalysedReason.IDENTITY_MISMATCH
+    assert reason(last_result(hospital, study)) is NotAnalysedReason.IDENTITY_MISMATCH
     assert (await hospital.report("E2E-MERGED"))["status"] == "cancelled"
 
 
 async def test_an_order_cancelled_after_the_analysis_withdraws_the_findings(hospital: Hospital) -> None:
-    study = study_uid_of("E2E-LATE-CANCEL")
-    await hospital.order("E2E-LATE-CANCEL")
-    await hospital.archive.store([copy_of(CHEST, accession_number="E2E-LATE-CANCEL", patient_id="P-1")])
-    await hospital.delivered(study)
+    study = await examined(hospital, "E2E-LATE-CANCEL")
     assert (await hospital.report("E2E-LATE-CANCEL"))["status"] == "partial"
     await hospital.order("E2E-LATE-CANCEL", order_control="CA")
     await hospital.delivered(study, sequence=2)
-    withdrawn = findings_of(hospital.of(topics.RESULTS, study)[-1])
-    assert withdrawn.not_analysed is not None
-    assert withdrawn.not_analysed.reason is NotAnalysedReason.ORDER_CANCELLED
+    assert reason(last_result(hospital, study)) is NotAnalysedReason.ORDER_CANCELLED
     assert (await hospital.report("E2E-LATE-CANCEL"))["status"] == "cancelled"
 
 
@@ -266,7 +259,7 @@ async def test_one_more_image_gives_a_new_version_and_supersedes(hospital: Hospi
         superseded = await hospital.fhir.read(reference)
         assert superseded is not None
         assert superseded["status"] == "entered-in-error"
-    assert len(findings_of(hospital.of(topics.RESULTS, study)[-1]).images) == 2
+    assert len(last_result(hospital, study).images) == 2
 
 
 async def test_every_revision_has_one_end_state(hospital: Hospital) -> None:
