@@ -15,7 +15,8 @@ import pytest
 from connectors.case_store import SqlCaseStore, database
 from schemas.errors import InvalidResource, StoreUnavailable
 from tests.conftest import absent
-from tests.contract.case_store import CaseStoreContract, a_timer
+from tests.contract.case_store import CaseStoreContract
+from tests.contract.due_items import a_timer
 from tests.unit.cases import Hospital, numbers, order, study
 
 pytestmark = pytest.mark.service

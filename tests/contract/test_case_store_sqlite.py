@@ -9,7 +9,8 @@ import pytest
 
 from connectors.case_store import SqlCaseStore, database
 from schemas.errors import SettingsInvalid, StoreUnavailable
-from tests.contract.case_store import CaseStoreContract, a_timer
+from tests.contract.case_store import CaseStoreContract
+from tests.contract.due_items import a_timer
 
 
 class TestSqlite(CaseStoreContract):
