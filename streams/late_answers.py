@@ -51,6 +51,8 @@ class LateAnswers:
                     self._tell(record)
             except Unavailable as error:
                 log.warning("application answers wait", error=str(error))
+            except Exception as error:  # noqa: BLE001 - a bug in one answer must not keep the others from theirs
+                log.error("telling an application answer failed", error=type(error).__name__)  # noqa: TRY400
             await asyncio.sleep(_RETRY_S)
 
     def _tell(self, record: Record) -> None:

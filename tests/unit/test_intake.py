@@ -191,3 +191,24 @@ async def test_a_broker_that_goes_away_costs_no_answer(event_log: FakeEventLog, 
     event_log.away = False
     await ear.hears(b"one")
     await late.stop()
+
+
+async def test_a_bug_in_one_answer_keeps_no_other_from_its_connection(
+    event_log: FakeEventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody heard of it before the role stopped, and no application answer came any more."""
+    monkeypatch.setattr("streams.late_answers._RETRY_S", 0.01)
+    late = LateAnswers(event_log, "process")
+    ear = Ear(late)
+
+    def breaks(number: int, answer: bytes) -> None:
+        raise ValueError("SECRET")
+
+    broken = late.conversations.open(breaks)
+    await event_log.append([late_answer(f"{broken}/1", b"broken", "1"), late_answer(f"{ear.address}/1", b"one", "2")])
+    with structlog.testing.capture_logs() as lines:
+        late.awaited()
+        await ear.hears(b"one")
+        await late.stop()
+    assert [(line["log_level"], line["error"]) for line in lines] == [("error", "ValueError")]
+    assert "SECRET" not in repr(lines)
