@@ -18,7 +18,7 @@ from schemas.hl7v2.files import Piece, pieces_of
 from schemas.hl7v2.header import Header
 from schemas.hl7v2.message import Message
 from schemas.hl7v2.site import Site
-from schemas.renderings.hl7conformance import Deviation, deviations, version_of
+from schemas.renderings.hl7conformance import deviations, version_of
 from streams.settings import Settings
 from streams.steps.normalise import events_of
 
@@ -87,7 +87,18 @@ def _message(file: str, piece: Piece, site: Site, admission: Admission, reveal: 
         return Report(file, piece.line, "other", "", f"refused: {error.reference}: {error.reason}", accepted=False)
     header = _header(message, site.default_charset)
     outcome, accepted = _outcome(message, header, site, admission)
-    findings = [_finding(message, piece.line, one, reveal) for one in deviations(message)]
+    stand = {id(segment): line for segment, line in zip(message.segments, message.lines, strict=True)}
+    findings = [
+        Finding(
+            piece.line - 1 + (message.lines[-1] if one.segment is None else stand[id(one.segment)]),
+            one.place,
+            one.expected,
+            one.found,
+            one.error,
+            one.value if reveal else None,
+        )
+        for one in deviations(message)
+    ]
     if message.undecodable_at is not None:
         found = f"at offset {message.undecodable_at} of the message the first byte that is not"
         findings.insert(0, Finding(piece.line, "message", f"characters of {message.charset}", found, error=False))
@@ -99,15 +110,6 @@ def _header(message: Message, default_charset: str) -> Header:
         return Header.read(message.raw, default_charset)
     except MalformedMessage:  # UTF-16: what is no Latin-1 says nothing of type, version or environment
         return Header.read(message.header.line.encode("latin-1", "replace"), default_charset)
-
-
-def _finding(message: Message, begins: int, one: Deviation, reveal: bool) -> Finding:
-    at = message.lines[-1] if one.segment is None else message.lines[_index(message, one)]
-    return Finding(begins + at - 1, one.place, one.expected, one.found, one.error, one.value if reveal else None)
-
-
-def _index(message: Message, one: Deviation) -> int:
-    return next(index for index, segment in enumerate(message.segments) if segment is one.segment)
 
 
 def _outcome(message: Message, header: Header, site: Site, admission: Admission) -> tuple[str, bool]:
