@@ -27,10 +27,16 @@ def _nothing_lost(codes: dict[Trouble, Answer]) -> dict[Trouble, Answer]:
 Codes = Annotated[dict[Trouble, Answer], AfterValidator(_nothing_lost)]
 
 
-def _address(text: str) -> str:
-    parts = urlsplit(f"//{text}")  # its port raises ValueError beyond 65535
+def host_and_port(address: str) -> tuple[str, int]:
+    """Of "HOST:PORT" or "[IPv6]:PORT". Raises ValueError."""
+    parts = urlsplit(f"//{address}")  # its port raises ValueError beyond 65535
     if not parts.hostname or not parts.port or parts.path or parts.username:
         raise ValueError("is not HOST:PORT")
+    return parts.hostname, parts.port
+
+
+def _address(text: str) -> str:
+    host_and_port(text)
     return text
 
 
@@ -85,7 +91,7 @@ class ListenerSettings(Peer):
 
     def _plaintext_hosts(self) -> list[str | None]:
         returned = [] if self.return_tls_ca else [self.return_address, *(peer.return_address for peer in self.peers)]
-        return [*([] if self.tls_certificate else [self.host]), *(urlsplit(f"//{to}").hostname for to in returned if to)]
+        return [*([] if self.tls_certificate else [self.host]), *(host_and_port(to)[0] for to in returned if to)]
 
     @model_validator(mode="after")
     def _tls_is_whole(self) -> Self:

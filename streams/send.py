@@ -10,13 +10,12 @@ import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from schemas.errors import SettingsInvalid
-from streams.listener_settings import ListenerSettings
+from streams.listener_settings import ListenerSettings, host_and_port
 from streams.sending import LISTED, Plan, Tally, letters_of, send
 
 _PLAIN_LINE_S = 5.0
@@ -32,13 +31,9 @@ def target(to: str | None, listener: ListenerSettings, *, tls: bool) -> tuple[st
             raise SettingsInvalid("send", listener.name, "the listener speaks TLS: add --tls-ca FILE")
         return _HERE.get(listener.host, listener.host), listener.port
     try:
-        parts = urlsplit(f"//{to}")
-        host, port = parts.hostname, parts.port
+        return host_and_port(to)
     except ValueError:
-        host = port = None
-    if not host or not port or parts.path or parts.username:
-        raise SettingsInvalid("send", "--to", "is not HOST:PORT")
-    return host, port
+        raise SettingsInvalid("send", "--to", "is not HOST:PORT") from None
 
 
 async def run_send(files: Sequence[Path], plan: Plan, *, as_json: bool) -> bool:

@@ -9,11 +9,11 @@ import asyncio
 from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from streams import topics
 from streams.clock import SystemClock
 from streams.health import Health
+from streams.listener_settings import host_and_port
 from streams.settings import Settings
 from streams.wiring.clients import archive_for, fhir_server_for, log_and_cases, log_for
 from streams.wiring.running import run_step, together, window
@@ -82,12 +82,9 @@ async def _answer(address: str, listener: ListenerSettings, settings: Settings, 
     from connectors.mllp.tls import client_context
     from streams.steps.answer import AnswerTo
 
-    parts = urlsplit(f"//{address}")
-    assert parts.hostname and parts.port  # the settings saw to it
+    host, port = host_and_port(address)
     tls = client_context(listener.return_tls_ca, listener.tls_certificate, listener.tls_key) if listener.return_tls_ca else None
-    client = MllpClient(
-        parts.hostname, parts.port, tls=tls, allow_plaintext_beyond_loopback=listener.allow_plaintext_beyond_loopback
-    )
+    client = MllpClient(host, port, tls=tls, allow_plaintext_beyond_loopback=listener.allow_plaintext_beyond_loopback)
     name = f"answer.{address}"
     runner = window(name, settings, size=1)
     async with client:
