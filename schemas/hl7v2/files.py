@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -11,7 +12,6 @@ from schemas.hl7v2.charset import wide_codec_of
 #: MLLP release 1: start block, end block
 _START, _END = b"\x0b", b"\x1c"
 _LINE = re.compile(rb"([^\r\n\x1c]*)(\x1c|\r\n|\r|\n|\Z)")
-_BOM = b"\xef\xbb\xbf"
 #: HL7 v2.5.1 2.10.3; a name is followed by the field separator
 _ENVELOPE = re.compile(rb"(FHS|BHS|BTS|FTS)(?![A-Za-z0-9])")
 _MESSAGE = re.compile(rb"MSH(?![A-Za-z0-9])")
@@ -48,7 +48,7 @@ def _pieces(data: bytes) -> Iterator[Piece]:
     within = False
     for match in _LINE.finditer(data):
         text, end = match.groups()
-        line = text.removeprefix(_START).removeprefix(_BOM)
+        line = text.removeprefix(_START).removeprefix(BOM_UTF8)
         begins, envelope = _MESSAGE.match(line) is not None, _ENVELOPE.match(line) is not None
         if begins or envelope or text.startswith(_START):
             yield from _piece(begun, held, within)

@@ -5,6 +5,7 @@ trailing fields); it never changes a byte of what it was given.
 from __future__ import annotations
 
 import re
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +15,6 @@ from schemas.errors import MalformedMessage, UnsupportedMessage
 from schemas.hl7v2.charset import SUBSTITUTE, codec_of, decode, hide, offsets, wide_codec_of
 from schemas.hl7v2.escapes import Separators, unescape
 
-_BOM = b"\xef\xbb\xbf"
 #: MSH has 25 (v2.9), and nobody looks behind them
 _HEADER_FIELDS = 32
 _LINE_END = re.compile("\r\n|\r|\n")
@@ -26,7 +26,7 @@ def header_line(data: bytes) -> bytes:
     """The MSH segment without its line end. Raises MalformedMessage when the bytes do not begin with one."""
     skipped = 0
     if not data.startswith(b"MSH"):
-        start = data[:64].removeprefix(_BOM).lstrip(b"\r\n")
+        start = data[:64].removeprefix(BOM_UTF8).lstrip(b"\r\n")
         skipped = len(data[:64]) - len(start)
     mark = data[skipped + 3 : skipped + 4]
     if not data.startswith(b"MSH", skipped) or len(data) - skipped < 8 or mark.isalnum() or mark in b"\r\n":
