@@ -68,13 +68,32 @@ class Script:
         return [Outgoing(OUT, record.key, record.value)]
 
 
+class Health:
+    """What a guard says of its health; can be awaited."""
+
+    def __init__(self) -> None:
+        self.states: list[str] = []
+        self._news = asyncio.Event()
+
+    def __call__(self, state: str, reason: str) -> None:
+        self.states.append(state)
+        self._news.set()
+
+    async def paused(self, count: int = 1) -> None:
+        """It has said so this often."""
+        async with asyncio.timeout(30):
+            while self.states.count("paused") < count:
+                self._news.clear()
+                await self._news.wait()
+
+
 class House:
     def __init__(self, *errors: Exception) -> None:
         self.log = FakeEventLog(IN, OUT, DEAD_LETTERS.name)
         self.store = Store()
         self.step = Script(*errors)
         self.stop = asyncio.Event()
-        self.health: list[str] = []
+        self.health = Health()
         self.guard = Guard(
             "verb",
             self.step,
@@ -82,7 +101,7 @@ class House:
             self.store,
             Clock(),
             self.stop,
-            health=lambda state, _: self.health.append(state),
+            health=self.health,
             first_pause_s=0.001,
             longest_pause_s=0.004,
         )
@@ -108,7 +127,7 @@ async def test_done_means_that_the_output_is_on_the_log() -> None:
     assert await house.guard(record()) is Outcome.DONE
     assert house.written() == [SECRET.encode()]
     assert house.letters() == []
-    assert house.health == []
+    assert house.health.states == []
 
 
 @pytest.mark.parametrize("kind", [MalformedMessage, AccessRefused, ModelFailed])
@@ -229,7 +248,7 @@ async def test_a_dependency_that_is_down_is_waited_for_with_health_red() -> None
     house = House(*[error(ArchiveUnavailable) for _ in range(4)])
     assert await house.guard(record()) is Outcome.DONE
     assert house.step.calls == 5
-    assert house.health == ["paused"] * 4 + ["ready"]
+    assert house.health.states == ["paused"] * 4 + ["ready"]
     assert house.written() == [SECRET.encode()]
 
 
@@ -237,8 +256,7 @@ async def test_the_broker_away_at_the_output_does_not_repeat_the_step() -> None:
     house = House()
     house.log.away = True
     running = asyncio.create_task(house.guard(record()))
-    while "paused" not in house.health:
-        await asyncio.sleep(0.001)
+    await house.health.paused()
     assert not running.done()
     house.log.away = False
     assert await running is Outcome.DONE
@@ -250,8 +268,7 @@ async def test_no_outcome_before_the_dead_letter_is_written() -> None:
     house = House(error(MalformedMessage))
     house.log.away = True
     running = asyncio.create_task(house.guard(record()))
-    while "paused" not in house.health:
-        await asyncio.sleep(0.001)
+    await house.health.paused()
     assert not running.done()
     house.log.away = False
     assert await running is Outcome.DEAD_LETTER
@@ -263,7 +280,7 @@ async def test_no_outcome_before_the_parked_record_is_stored() -> None:
     house.store.failures = [error(StoreUnavailable), error(StoreUnavailable)]
     assert await house.guard(record()) is Outcome.PARKED
     assert len(house.store.due) == 1
-    assert house.health == ["paused", "paused", "ready"]
+    assert house.health.states == ["paused", "paused", "ready"]
 
 
 async def test_a_record_that_can_be_put_aside_nowhere_stops_the_step() -> None:
@@ -288,10 +305,9 @@ async def test_an_output_the_broker_never_takes_makes_the_input_a_dead_letter() 
 
 async def test_stop_ends_a_pause_and_the_record_is_unfinished() -> None:
     house = House(*[error(BrokerUnavailable) for _ in range(1000)])
-    guard = Guard("verb", house.step, house.log, house.store, Clock(), house.stop, first_pause_s=60)
+    guard = Guard("verb", house.step, house.log, house.store, Clock(), house.stop, health=house.health, first_pause_s=60)
     running = asyncio.create_task(guard(record()))
-    while not house.step.calls:
-        await asyncio.sleep(0.001)
+    await house.health.paused()
     house.stop.set()
     assert await asyncio.wait_for(running, 5) is Outcome.UNFINISHED
     assert house.step.calls == 1
@@ -302,19 +318,17 @@ async def test_several_at_once_are_ready_only_when_none_is_paused() -> None:
     house = House()
     house.log.away = True
     running = [asyncio.create_task(house.guard(record(offset))) for offset in range(3)]
-    while house.health.count("paused") < 3:
-        await asyncio.sleep(0.001)
+    await house.health.paused(3)
     house.log.away = False
     assert await asyncio.gather(*running) == [Outcome.DONE] * 3
-    assert house.health.count("ready") == 1
-    assert house.health[-1] == "ready"
+    assert house.health.states.count("ready") == 1
+    assert house.health.states[-1] == "ready"
 
 
 async def test_cancelling_is_no_outcome() -> None:
     house = House(*[error(BrokerUnavailable) for _ in range(1000)])
     running = asyncio.create_task(house.guard(record()))
-    while not house.step.calls:
-        await asyncio.sleep(0.001)
+    await house.health.paused()
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
