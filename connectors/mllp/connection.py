@@ -18,6 +18,8 @@ from schemas.ports import Clock
 
 log = structlog.get_logger()
 
+#: how long a peer that has all its answers may take to close, when we stop
+_LINGER_S = 1.0
 #: how long an end block waits for its carriage return
 _CARRIAGE_RETURN_WAIT_S = 0.5
 
@@ -59,6 +61,9 @@ class Connection(asyncio.Protocol):
         self._writable = True
         self._unwritten: list[bytes] = []
         self._ending = False
+        self._lingers = False
+        self._leaving = False
+        self._closing: asyncio.TimerHandle | None = None
         self._done = asyncio.Event()
         self._loop = asyncio.get_running_loop()
 
@@ -74,6 +79,8 @@ class Connection(asyncio.Protocol):
         self._look_at(self._since)
 
     def data_received(self, data: bytes) -> None:
+        if self._leaving:
+            return
         if self._late_end is not None:
             self._late_end.cancel()
             self._late_end = None
@@ -87,12 +94,17 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """The peer writes no more but may still read: keep the transport until everything is answered."""
+        if self._leaving:
+            return False
         self._end_frame()
         self._end()
         return self._transport.get_extra_info("sslcontext") is None  # TLS is closed for both sides at once
 
     def connection_lost(self, exception: Exception | None) -> None:
         """What was received whole is stored all the same; the sender, without an answer, sends it again: harmless."""
+        if self._leaving:
+            self._close()
+            return
         self._end_frame()
         self._unwritten.clear()
         self._end()
@@ -188,16 +200,30 @@ class Connection(asyncio.Protocol):
         self._end_when_done()
 
     def _end_when_done(self) -> None:
-        if self._ending and not (self._waiting or self._unwritten):
-            self._transport.close()
-            self._gone()
-            self._done.set()
+        if self._ending and not (self._waiting or self._unwritten or self._leaving):
+            if self._lingers and not self._transport.is_closing() and self._transport.can_write_eof():
+                self._linger()
+            else:
+                self._close()
+
+    def _linger(self) -> None:
+        """A socket that is closed with bytes unread is reset, and the last answers are lost on their way: so the peer hears that
+        there will be no more, and what it sends until it closes is passed over. It was not answered; its sender keeps it."""
+        self._leaving = True
+        self._transport.write_eof()
+        self._transport.resume_reading()
+        self._closing = self._loop.call_later(_LINGER_S, self._close)
+
+    def _close(self) -> None:
+        self._transport.close()
+        self._gone()
+        self._done.set()
 
     def _gone(self) -> None:
         self._gathering.forget(self)
         self._connections.discard(self)
         self._dialogue.close()
-        for timer in (self._late_end, self._watch):
+        for timer in (self._late_end, self._watch, self._closing):
             if timer is not None:
                 timer.cancel()
 
@@ -243,6 +269,7 @@ class Connection(asyncio.Protocol):
             self._late_end.cancel()
         self._decoder = FrameDecoder(self._limits.frame)
         self._read_no_more()
+        self._lingers = True
         self._end()
         await self._done.wait()
 

@@ -1,8 +1,8 @@
 """What waits on all connections is stored in one go: under load a few large appends cost the broker and us far less than many
 small ones, and a lone message waits for nobody.
 
-One go at a time: what comes while the broker confirms it makes the next one larger, and of one connection everything is
-stored and answered in order.
+What comes while the broker confirms one go makes the next one larger. Of one connection at most one lot is under way, so its
+messages are stored and answered in order.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ Store = Callable[[Sequence[Received]], Awaitable[None]]
 #: Messages and bytes of one go.
 _GO = 500
 _GO_BYTES = 4 * 1024 * 1024
-
-
+#: How many connections must wait for a go to begin, by how many are under way: a second one, made ready while the broker confirms
+#: the first, pays from sixteen on, a third never.
+_ENOUGH = (1, 16)
 #: What waits on all connections together, in bytes, before all reading stops; and what one message costs beside its bytes.
 HELD = 64 * 1024 * 1024
 _EACH = 2048
@@ -66,7 +67,7 @@ class Gathering:
         self._store = store
         self._storing_s = storing_s
         self._ready: dict[Waiting, None] = {}
-        self._under_way: asyncio.Task[None] | None = None
+        self._under_way: set[asyncio.Task[None]] = set()
         self._scheduled = False
         self._held = 0
         self._stopped: dict[Waiting, None] = {}
@@ -105,11 +106,12 @@ class Gathering:
     def abort(self) -> None:
         """What is under way is given up, what waits forgotten: nobody is answered."""
         self._ready.clear()
-        if self._under_way is not None:
-            self._under_way.cancel()
+        for task in self._under_way:
+            task.cancel()
 
     def _schedule(self) -> None:
-        if self._ready and not self._scheduled and self._under_way is None:
+        under_way = len(self._under_way)
+        if not self._scheduled and under_way < len(_ENOUGH) and len(self._ready) >= _ENOUGH[under_way]:
             self._scheduled = True
             self._loop.call_soon(self._go)
 
@@ -126,11 +128,12 @@ class Gathering:
             size += of_lot
             lots.append((waiting, lot))
         if lots:
-            self._under_way = self._loop.create_task(self._stored(lots))
-            self._under_way.add_done_callback(self._gone)
+            task = self._loop.create_task(self._stored(lots))
+            self._under_way.add(task)
+            task.add_done_callback(self._gone)
 
-    def _gone(self, _: asyncio.Task[None]) -> None:
-        self._under_way = None
+    def _gone(self, task: asyncio.Task[None]) -> None:
+        self._under_way.discard(task)
         self._schedule()
 
     async def _stored(self, lots: Sequence[tuple[Waiting, Sequence[Received]]]) -> None:

@@ -238,8 +238,7 @@ async def test_term_answers_what_is_in_flight(
 
 
 async def test_term_under_load(listening: ListenerProcess, broker: LocalServices) -> None:
-    """It ends in time, and whatever it accepted is there. What it stored last may lack its answer: a connection that is closed
-    while its peer still sends can lose what was written to it, and the peer, without an answer, sends again."""
+    """Whatever was stored was answered, and what was not answered is not there: its sender keeps it."""
     peers = [await Pipelining.to(listening.port) for _ in range(CONNECTIONS)]
     readers = [asyncio.create_task(peer.read()) for peer in peers]
 
@@ -257,11 +256,8 @@ async def test_term_under_load(listening: ListenerProcess, broker: LocalServices
     listening.terminate()
     assert await asyncio.to_thread(listening.wait, 10) == 0
     await asyncio.gather(*senders, *readers)
-    codes = {name: answer for peer in peers for name, answer in peer.answers.items()}
-    accepted = {name for name, answer in codes.items() if answer == "AA"}
-    stored = set(await stored_ids(broker, "TL"))
-    assert set(codes.values()) <= {"AA", "AE"}
-    assert len(accepted) >= 2000
-    assert accepted <= stored, f"{len(accepted - stored)} accepted messages are not there"
+    answered = {name for peer in peers for name in peer.answers}
+    assert {answer for peer in peers for answer in peer.answers.values()} == {"AA"}
+    assert set(await stored_ids(broker, "TL")) == answered
     for peer in peers:
         peer.close()

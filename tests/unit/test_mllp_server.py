@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -269,6 +270,28 @@ async def test_stopping_answers_what_is_here_and_takes_nothing_new() -> None:
         with pytest.raises(OSError):
             await asyncio.open_connection("127.0.0.1", server.port)
     assert store.contents == [message(1)], "half a frame was not answered: its sender has it"
+
+
+async def test_stopping_loses_no_answer_on_its_way_to_a_peer_that_still_sends() -> None:
+    """Closed with bytes unread, the socket would be reset, and what the kernel had not sent dropped."""
+    store = Store()
+    answers = 4_000
+    async with listening(store, opened=False, limits=Limits(waiting=answers)) as (server, peer):
+        peer.writer.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
+        writing = asyncio.create_task(write_all(peer, frame(message(1)) * 100, answers // 100))
+        while sum(len(connection._waiting) for connection in server.connections) < answers:
+            await asyncio.sleep(0)  # sockets are drained by the loop, turn by turn
+        await writing
+        stopping = asyncio.create_task(server.stop())
+        while not all(connection._ending for connection in server.connections):
+            await asyncio.sleep(0)
+        peer.writer.write(frame(message(2)) * 1000)  # what nobody will answer
+        store.open.set()
+        assert await peer.codes(answers) == [("AA", "C1")] * answers
+        assert await peer.reader.read() == b""
+        peer.writer.close()
+        await stopping
+    assert store.contents == [message(1)] * answers
 
 
 async def test_stopping_does_not_wait_for_ever() -> None:
