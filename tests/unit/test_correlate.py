@@ -221,6 +221,14 @@ async def test_a_timer_of_an_older_event_does_not_end_the_wait_of_a_newer(hospit
     assert request.subject.sequence == 1
 
 
+async def test_the_order_ends_the_wait_of_every_event_of_its_study(hospital: Hospital) -> None:
+    await hospital.happens(study())
+    await hospital.happens(study(at=0.5, images=2))
+    assert len(await hospital.due(99)) == 2
+    await hospital.answer(order(placer="P1", accession="A1", at=0.7))
+    assert await hospital.due(99) == []
+
+
 async def test_a_longer_wait_set_meanwhile_loses_no_study(hospital: Hospital) -> None:
     await hospital.happens(study())
     hospital.policy = Policy(order_wait=Policy().order_wait * 5)

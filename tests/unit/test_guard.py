@@ -27,7 +27,7 @@ from schemas.errors import (
 from schemas.findings import NotAnalysedReason
 from schemas.ports import Outgoing, Place, Record
 from streams.due import MAX_ATTEMPTS
-from streams.guard import UNEXPECTED_IN_A_ROW, Guard, Outcome, StepStopped
+from streams.guard import UNEXPECTED_IN_A_ROW, Guard, Outcome, Refusal, StepStopped, tell_nobody
 from streams.topics import DEAD_LETTERS
 from tests.contract.fake_event_log import FakeEventLog
 
@@ -88,7 +88,7 @@ class Health:
 
 
 class House:
-    def __init__(self, *errors: Exception) -> None:
+    def __init__(self, *errors: Exception, refusal: Refusal = tell_nobody) -> None:
         self.log = FakeEventLog(IN, OUT, DEAD_LETTERS.name)
         self.store = Store()
         self.step = Script(*errors)
@@ -102,6 +102,7 @@ class House:
             Clock(),
             self.stop,
             health=self.health,
+            refusal=refusal,
             first_pause_s=0.001,
             longest_pause_s=0.004,
         )
@@ -142,18 +143,18 @@ async def test_what_can_never_be_done_is_a_dead_letter(kind: type[RadstreamError
 
 
 async def test_what_the_sender_is_told_is_written_with_the_dead_letter_and_only_then() -> None:
-    for failure, outcome in ((error(MalformedMessage), Outcome.DEAD_LETTER), (ValueError(SECRET), Outcome.DEAD_LETTER)):
-        house, asked = House(failure), []
+    asked: list[Exception] = []
 
-        def refusal(refused: Record, why: Exception, asked: list[Exception] = asked) -> Sequence[Outgoing]:
-            asked.append(why)
-            return [Outgoing(OUT, refused.key, b"told")]
+    def refusal(refused: Record, why: Exception) -> Sequence[Outgoing]:
+        asked.append(why)
+        return [Outgoing(OUT, refused.key, b"told")]
 
-        house.guard._refusal = refusal
-        assert await house.guard(record()) is outcome
-        assert (house.written(), len(house.letters()), asked) == ([b"told"], 1, [failure])
+    for failure in (error(MalformedMessage), ValueError(SECRET)):
+        house = House(failure, refusal=refusal)
+        assert await house.guard(record()) is Outcome.DEAD_LETTER
+        assert (house.written(), len(house.letters()), asked.pop()) == ([b"told"], 1, failure)
         assert await house.guard(record(1)) is Outcome.DONE
-        assert asked == [failure]
+        assert asked == []
 
 
 async def test_what_another_reader_parked_is_not_done_again() -> None:
