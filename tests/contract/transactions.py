@@ -143,6 +143,18 @@ class TransactionContract:
             await asyncio.wait([answer], timeout=0.5)  # time to go wrong
         assert (await answer).subject.patient == new
 
+    async def test_an_order_waits_for_its_study_that_is_just_given_another_accession_number(
+        self, store: CaseStore, other: CaseStore
+    ) -> None:
+        """No number and no patient is in both records, only the study."""
+        hospital = Hospital(other)
+        await hospital.happens(study(patient=None))
+        async with store.correlation(*keys_of([STUDY])) as rows:
+            await rows.put_study(study(accession="A2", patient=None, at=1))
+            answers = asyncio.create_task(hospital.answers(order(placer="P1", accession="A1")))
+            await asyncio.wait([answers], timeout=0.5)  # time to go wrong
+        assert await answers == []
+
     async def test_a_moved_order_and_its_studies_at_the_same_moment(self, url: str) -> None:
         stores = [SqlCaseStore(url) for _ in range(4)]
         for number in range(25):
