@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from connectors.mllp.client import MllpClient, MllpReceiverUnavailable
+from connectors.mllp.framing import frame
 from connectors.mllp.tls import CertificateFiles, client_context, reason_of
+from schemas.errors import MalformedMessage
 from tests.unit.certificates import Authority
+from tests.unit.mllp_listener import Store, listening
+from tests.unit.mllp_listener import message as plain_message
 from tests.unit.mllp_receiver import Write, ack, receiving
 
 
@@ -151,3 +157,59 @@ async def test_mutual_tls(tmp_path: Path) -> None:
 
 def test_a_host_that_is_not_known_is_said_in_words() -> None:
     assert reason_of(socket.gaierror(socket.EAI_NONAME, "Name or service not known")) == "Name or service not known"
+
+
+@asynccontextmanager
+async def answering(*answers: bytes) -> AsyncIterator[int]:
+    """A receiver that sends these bytes when it has got anything, then closes."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(65536)
+        for answer in answers:
+            writer.write(answer)
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+
+
+async def test_the_client_sends_and_reads_its_answer() -> None:
+    store = Store()
+    async with listening(store) as (server, _), MllpClient("127.0.0.1", server.port) as client:
+        answers = await asyncio.gather(*(client.send(plain_message(number)) for number in range(20)))
+    assert [(answer.code, answer.message_control_id) for answer in answers] == [("AA", f"C{n}") for n in range(20)]
+    assert store.contents == [plain_message(number) for number in range(20)]
+
+
+async def test_the_answer_to_another_message_is_passed_over() -> None:
+    async with answering(ack("AA", "C9"), frame(b"noise"), ack("AE", "C1")) as port, MllpClient("127.0.0.1", port) as client:
+        assert (await client.send(plain_message(1))).code == "AE"
+
+
+@pytest.mark.parametrize("answers", [(), (ack("AA", "C9"),)])
+async def test_a_connection_that_ends_without_the_answer(answers: tuple[bytes, ...]) -> None:
+    async with answering(*answers) as port, MllpClient("127.0.0.1", port) as client:
+        with pytest.raises(MllpReceiverUnavailable):
+            await client.send(plain_message(1))
+
+
+async def test_a_receiver_that_hangs_or_is_not_there() -> None:
+    store = Store()
+    async with listening(store, opened=False) as (server, _):
+        async with MllpClient("127.0.0.1", server.port, timeout_s=0.2) as client:
+            with pytest.raises(MllpReceiverUnavailable):
+                await client.send(plain_message(1))
+            store.open.set()
+            assert (await client.send(plain_message(2))).message_control_id == "C2", "the late answer to C1 is not taken for it"
+        port = server.port
+    async with MllpClient("127.0.0.1", port) as client:
+        with pytest.raises(MllpReceiverUnavailable):
+            await client.send(plain_message(1))
+
+
+async def test_a_message_without_control_id_is_not_sent() -> None:
+    async with MllpClient("127.0.0.1", 1) as client:
+        with pytest.raises(MalformedMessage):
+            await client.send(b"MSH|^~\\&|RIS|H|||20260101||ORM^O01||P|2.5.1\r")
