@@ -9,6 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from connectors.case_store import SqlCaseStore
+from connectors.case_store.correlation import SqlCorrelation
 from schemas.errors import MalformedMessage, MissingIdentifier, UnsupportedMessage
 from schemas.events import AnalysisRequested, OrderPlaced, OrderStatus, PatientEvent, PatientMerged
 from schemas.findings import NotAnalysedReason, OrderReference
@@ -135,6 +136,13 @@ async def test_a_study_without_an_order_goes_by_the_surviving_number(hospital: H
     assert await hospital.due(99) == []
 
 
+async def test_a_study_that_waits_for_its_order_is_told_by_its_timer_however_late_a_merge_comes(hospital: Hospital) -> None:
+    await hospital.happens(study(patient=OLD))
+    assert await hospital.happens(merge(OLD, into=[JANE], at=5)) == []
+    (told,) = await hospital.time_passes(5)
+    assert (said(told).subject.patient, said(told).subject.triggered_at) == (JANE, minutes(1))
+
+
 async def test_a_study_that_names_nobody_goes_by_its_order(hospital: Hospital) -> None:
     await hospital.happens(order(placer="P1", patients=(OLD,)))
     await hospital.happens(order(placer="P1", filler="F1", accession="A1", patients=(), at=1, sender="RIS"))
@@ -150,6 +158,12 @@ async def test_only_studies_whose_state_changes_are_told(hospital: Hospital) -> 
     assert await hospital.happens(update(JANE, CITIZEN, at=2)) == []
     assert await hospital.happens(update(JANE, CITIZEN, at=3)) == []
     assert await hospital.happens(unlink([JANE], [JOHN], at=4)) == []
+
+
+async def test_where_nothing_is_new_of_its_persons_no_study_is_read(hospital: Hospital, monkeypatch: pytest.MonkeyPatch) -> None:
+    await hospital.happens(update(JANE, CITIZEN))
+    monkeypatch.delattr(SqlCorrelation, "studies_of_patients")
+    assert await hospital.happens(update(JANE, CITIZEN, at=1)) == []
 
 
 async def test_a_redelivered_merge_tells_again_what_it_changed_and_nothing_else(hospital: Hospital) -> None:
