@@ -9,9 +9,12 @@ from hypothesis import strategies as st
 from tests.unit.cases import CaseEvent
 from tests.unit.test_correlate_order_of_truth import SEQUENCES, end_is_the_same
 
+#: 2,000 took 10 minutes of one core, and a quarter of an hour beside other work
+EXAMPLES = 1000
+
 
 @pytest.mark.long
-@settings(max_examples=2000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(events=SEQUENCES, data=st.data())
 def test_the_end_is_that_of_the_unshuffled_sequence(events: tuple[CaseEvent, ...], data: st.DataObject) -> None:
     end_is_the_same(events, data)
