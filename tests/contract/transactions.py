@@ -13,9 +13,9 @@ import pytest
 from connectors.case_store import SqlCaseStore
 from schemas.case_store import CaseStore, Told
 from schemas.events import AnalysisRequested, Priority
-from schemas.findings import Findings
+from schemas.findings import Findings, OrderReference
 from streams.serialised import keys_of
-from tests.contract.correlation import PLACER, STUDY, told
+from tests.contract.correlation import ACCESSION, PLACER, STUDY, told
 from tests.contract.due_items import NOON, a_timer
 from tests.unit.cases import CaseEvent, Hospital, merge, numbers, order, person, reason, said, study, unlink
 
@@ -154,6 +154,19 @@ class TransactionContract:
             answers = asyncio.create_task(hospital.answers(order(placer="P1", accession="A1")))
             await asyncio.wait([answers], timeout=0.5)  # time to go wrong
         assert await answers == []
+
+    async def test_a_replacement_waits_for_a_study_of_what_it_replaces_that_is_not_yet_committed(
+        self, store: CaseStore, other: CaseStore
+    ) -> None:
+        """The study cannot know of it yet: only the replacement knows the number by which they meet."""
+        hospital = Hospital(other)
+        await hospital.happens(order(placer="P1", accession="A1"))
+        replaced = OrderReference(placer_order_number=PLACER)
+        async with store.correlation(*keys_of([PLACER, ACCESSION, STUDY])) as rows:
+            await rows.put_study(study())
+            answer = asyncio.create_task(hospital.answer(order(placer="P2", at=1, replaces=(replaced,))))
+            await asyncio.wait([answer], timeout=0.5)  # time to go wrong
+        assert numbers(await answer) == ["P1 - A1", "P2 - -"]
 
     async def test_a_moved_order_and_its_studies_at_the_same_moment(self, url: str) -> None:
         stores = [SqlCaseStore(url) for _ in range(4)]
