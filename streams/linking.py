@@ -14,7 +14,7 @@ from schemas.case_store import OrderNumber
 from schemas.events import OrderEvent, OrderStatus, Priority
 from schemas.findings import OrderReference
 from schemas.identifiers import AccessionNumber, PatientIdentifier
-from streams.order_lines import Line, line_of, one_line
+from streams.order_lines import Line, agree, line_of
 from streams.order_of_truth import last_words
 
 
@@ -44,7 +44,7 @@ def linked_orders(events: Sequence[OrderEvent], accession: AccessionNumber) -> t
     found = {reference: here for reference in whole_references(map(reference_of, here)) if reference.accession_number == accession}
     for successor in _successors(events, [_line(reference) for reference in found], accession):
         line = line_of(successor)
-        same = [event for event in events if event is successor or one_line(line, line_of(event)) is not None]
+        same = [event for event in events if event is successor or agree(line, line_of(event))]
         for reference in whole_references(map(reference_of, same)):
             if _within(reference_of(successor), reference):
                 found.setdefault(reference, same)
@@ -60,7 +60,7 @@ def _successors(events: Sequence[OrderEvent], lines: list[Line], accession: Acce
     while found := [
         event
         for event in left
-        if any(one.accession_number == accession or any(one_line(_line(one), line) for line in lines) for one in event.replaces)
+        if any(one.accession_number == accession or any(agree(_line(one), line) for line in lines) for one in event.replaces)
     ]:
         yield from found
         left = [event for event in left if event not in found]
@@ -91,11 +91,8 @@ def _triple(reference: OrderReference) -> tuple[OrderNumber | None, OrderNumber 
 
 
 def _both(one: OrderReference, other: OrderReference) -> OrderReference | None:
-    """What two references say together when they share a number and contradict in none."""
-    pairs = list(zip(_triple(one), _triple(other), strict=True))
-    shared = any(a is not None and a == b for a, b in pairs)
-    contradicted = any(a is not None and b is not None and a != b for a, b in pairs)
-    if not shared or contradicted:
+    """What two references of one order say together."""
+    if not agree(_triple(one), _triple(other)):
         return None
     return OrderReference(
         placer_order_number=one.placer_order_number or other.placer_order_number,

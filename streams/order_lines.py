@@ -15,6 +15,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 
+from schemas.case_store import OrderNumber
 from schemas.events import OrderChanged, OrderEvent, OrderStatus
 from schemas.identifiers import AccessionNumber, FillerOrderNumber, PlacerOrderNumber
 from streams.order_of_truth import Rank, by_sender
@@ -40,12 +41,15 @@ def accessions_of(*events: OrderEvent) -> frozenset[AccessionNumber]:
     return frozenset(accession for accession in (*own, *replaced) if accession is not None)
 
 
-def one_line(one: Line, other: Line) -> Line | None:
-    """The line that both name: they share a number and contradict each other in none."""
+def agree(one: Sequence[OrderNumber | None], other: Sequence[OrderNumber | None]) -> bool:
+    """Whether two lists of numbers, kind by kind, may be of one order: they share a number and contradict each other in none."""
     pairs = list(zip(one, other, strict=True))
-    if not any(a is not None and a == b for a, b in pairs) or any(None not in (a, b) and a != b for a, b in pairs):
-        return None
-    return one[0] or other[0], one[1] or other[1]
+    return any(a is not None and a == b for a, b in pairs) and all(a is None or b is None or a == b for a, b in pairs)
+
+
+def one_line(one: Line, other: Line) -> Line | None:
+    """The line that both name."""
+    return (one[0] or other[0], one[1] or other[1]) if agree(one, other) else None
 
 
 def lines_known(start: Iterable[Line], events: Sequence[OrderEvent]) -> frozenset[Line]:
@@ -82,7 +86,7 @@ def around(
     speaking = [
         event
         for event, is_under in zip(events, under, strict=True)
-        if is_under or any(one_line(line, own) is not None for line, own in product(known, lines_of(event)))
+        if is_under or any(agree(line, own) for line, own in product(known, lines_of(event)))
     ]
     return speaking, known
 
@@ -123,7 +127,7 @@ def _hear(told: list[_Told], event: OrderEvent, accession: AccessionNumber, arri
     line = line_of(event)
     cancels = event.status is OrderStatus.CANCELLED
     certain = event.filler_order_number is None or event.filler_order_number.value != accession.value
-    kin = [one for one in told if one_line(one.line, line) is not None]
+    kin = [one for one in told if agree(one.line, line)]
     here = [one for one in kin if one.accession == accession]
     if len(here) > 1:  # of several lines under one accession number
         for one in here:
