@@ -80,15 +80,12 @@ async def report(settings: Settings, stop: asyncio.Event, health: Health) -> Non
 
 
 async def project(settings: Settings, stop: asyncio.Event, health: Health) -> None:
-    from streams.steps.project import project
+    from streams.steps.project import TOPICS, project
 
     def step(cases: SqlCaseStore) -> Step:
         return partial(project, cases=cases)
 
-    read = [
-        topics.ORDERS, topics.REPORTS, topics.STUDIES, topics.REQUESTS, topics.REQUESTS_STAT, topics.RESULTS,
-        topics.FINDINGS, topics.DELIVERIES, topics.DEAD_LETTERS,
-    ]  # fmt: skip
+    read = [topic for topic in topics.ALL if topic.name in TOPICS]
     await run_step("project", step, read, faust("project", settings), settings, stop, health)
 
 
