@@ -158,7 +158,7 @@ def _value(
         return
     for number, (_, child, (least, _), _) in enumerate(children, 1):
         part = parts[number - 1] if number <= len(parts) else ""
-        if part.strip() and part != _NULL:
+        if part.strip():
             yield from _value(segment, f"{place}.{number}", part, child, separators[1:], version)
         elif least and text.strip() != _NULL:
             yield Deviation(segment, f"{place}.{number}", _title("a value", child), "empty")

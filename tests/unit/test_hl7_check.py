@@ -177,6 +177,21 @@ def test_what_radstream_makes_of_it(tmp_path: Path) -> None:
     assert outcome(RIGHT.replace("|2.5.1", "|2.5.1||||||KLINGON"))[0].startswith("refused: MSH-18: ")
     assert outcome("") == ("nothing: the file holds no message", False)
     assert outcome("PID|||1\r") == ("refused: lines that belong to no message", False)
+    assert [report.line for report in reports(tmp_path, b"\n\nPID|||1\n")] == [3], "where they stand"
+
+
+def test_a_null_is_a_value_in_a_field_or_component_that_must_have_one() -> None:
+    """2.5.3: it deletes what the receiver holds."""
+    assert told(RIGHT.replace("P1^^^MPI^MR", '""')) == []
+    of_2_7 = RIGHT.replace("|2.5.1", "|2.7")
+    for structure, wrong in (('^""', False), ("", True)):
+        found = told(of_2_7.replace("ORM^O01^ORM_O01", f"ORM^O01{structure}"))
+        assert ("MSH-9.3" in [place for place, *_ in found]) is wrong
+
+
+def test_of_faults_without_end_some_are_told() -> None:
+    found = told("\r".join((MSH.replace("ORM^O01^ORM_O01", "ORU^R01"), PID, *["DG1|1"] * 50, OBR, "")))
+    assert [place for place, _, actual, _ in found if actual == "there"] == ["DG1"] * 20
 
 
 def framed(text: str) -> str:
