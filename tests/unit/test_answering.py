@@ -174,6 +174,14 @@ async def test_utf_16_is_judged_too(house: House) -> None:
     assert len(await house.answering(record(message().decode().encode("utf-16")))) == 1
 
 
+async def test_a_receiver_is_known_in_the_character_set_of_the_listener(tmp_path: Path) -> None:
+    house = House(tmp_path, Admission(receiving_facilities=("醫院",)))
+    to_us = message().replace(b"|RIS|H|||", "|RIS|H||醫院|".encode("big5"))
+    assert len(await house.answering(record(to_us, (("charset", b"BIG-5"),)))) == 1
+    with pytest.raises(Inadmissible):
+        await house.answering(record(to_us))
+
+
 async def test_what_is_not_used_and_what_is_refused_is_counted(house: House) -> None:
     await house.answering(record(message(kind="ADT^A60")))
     await house.answering(record(message(kind="DOE^JANE")))

@@ -18,17 +18,17 @@ def test_one_warning_line_for_each_sender(tmp_path: Path) -> None:
     assert _senders(settings) == []
     tally = Tally(tmp_path, "work-normalise", iter(range(0, 1000, 10)).__next__)
     for error in ("MissingIdentifier", "MissingIdentifier", "MalformedMessage"):
-        tally.rejected("RIS[1]|H", error)
+        tally.rejected("RIS[red]|H", error)
     tally.garbage("10.0.0.1", "bytes outside a frame")
     tally.not_used("ADT^A60")
     sender, host = _senders(settings)
-    assert (sender.what, sender.well, sender.warning) == ("sender RIS[1]|H", True, True)
+    assert (sender.what, sender.well, sender.warning) == ("sender RIS[red]|H", True, True)
     assert sender.found == "3 refused by work-normalise since its start: MissingIdentifier 2, MalformedMessage 1"
     assert host.what == "host 10.0.0.1"
     console = Console(width=200, record=True, file=StringIO())
     console.print(sender.line())
     text = console.export_text()
-    assert "look" in text and "sender RIS[1]|H" in text and "radstream tail radstream.dead-letters" in text
+    assert "look" in text and "sender RIS[red]|H" in text and "radstream tail radstream.dead-letters" in text
 
 
 def test_the_columns_stand_under_each_other() -> None:

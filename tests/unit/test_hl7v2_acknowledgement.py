@@ -162,6 +162,12 @@ def test_reading_never_fails_otherwise(content: bytes) -> None:
             continue
 
 
+def test_a_control_id_that_ends_with_an_end_block_ends_no_frame() -> None:
+    content = answer(MESSAGE.replace(b"|C-1|", b"|C1\x1c|"), AcknowledgementCode.ACCEPT)
+    assert read_acknowledgement(content).message_control_id == "C1\x1c"
+    assert b"\x1c\r" not in content
+
+
 def test_a_control_character_is_no_field_separator() -> None:
     for mark in (b"\x0b", b"\x1c", b"\x00"):
         with pytest.raises(MalformedMessage):

@@ -97,6 +97,7 @@ def test_time_is_that_of_receipt_and_the_same_bytes_have_the_same_id() -> None:
         ("SC", "HD", OrderChanged, OrderStatus.ON_HOLD),
         ("SC", "A", OrderChanged, OrderStatus.IN_PROGRESS),
         ("XO", "DC", OrderCancelled, OrderStatus.CANCELLED),
+        ("HD", "CA", OrderCancelled, OrderStatus.CANCELLED),
         ("RU", "", OrderCancelled, OrderStatus.CANCELLED),
     ],
 )

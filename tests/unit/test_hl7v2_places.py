@@ -117,6 +117,11 @@ def test_each_repetition_has_its_own_assigner() -> None:
     assert [f"{one.value}^{one.assigner}" for one in event.patients] == ["A^ONE", "B^TWO"]
 
 
+def test_an_assigner_may_be_known_by_its_universal_id_alone() -> None:
+    [event] = updated(reception("PID|||A^^^&1.2.3&ISO~B^^^NAME&1.2.4&ISO\r", "ADT^A08"))
+    assert [f"{one.value}^{one.assigner}" for one in event.patients] == ["A^1.2.3", "B^NAME"]
+
+
 def test_prior_identifiers_where_a_site_has_them() -> None:
     [event] = merged(reception(PID + "MRG|||OLD\r", "ADT^A40", prior_patient_identifier=["MRG-1", "MRG-3"]))
     assert event.prior[0].value == "OLD"
@@ -159,6 +164,13 @@ def test_a_senders_own_words(words: dict[str, str], status: str, kind: type) -> 
     assert type(site_says) is (kind if words or status else ReportSigned)
     assert type(sender_says) is type(site_says)
     assert site_says.result_status == status
+
+
+def test_a_senders_words_stand_beside_those_of_the_site() -> None:
+    senders = {"RIS|H": {"result_status": {"Reported": "P", "Final": "C"}}}
+    site = Site.model_validate({"default_assigner": "H", "result_status": {"Read": "F", "Final": "F"}, "senders": senders})
+    told = site.as_of("RIS", "H")
+    assert [told.result_code(word) for word in ("Read", "reported", "FINAL", "else")] == ["F", "P", "C", "ELSE"]
 
 
 @pytest.mark.parametrize(

@@ -142,6 +142,12 @@ def test_each_group_has_the_patient_before_it() -> None:
     assert found[0].id != found[1].id
 
 
+def test_a_result_without_orc_has_no_number_of_the_patient_before() -> None:
+    [_, second] = oru(before="PID|||P1\rORC|RE|PLACER1\r", obx="PID|||P2\rOBR|1||FI2\r")
+    assert second.placer_order_number is None
+    assert second.patients == (PatientIdentifier(value="P2", assigner="HOSPITAL"),)
+
+
 def test_reports_that_could_never_be_found() -> None:
     with pytest.raises(MissingIdentifier):
         reports(reception(MSH.format("ORU^R01") + "OBR|1|||36554-4\r"))

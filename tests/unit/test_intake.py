@@ -171,9 +171,23 @@ async def test_a_late_answer_is_heard_once_by_its_own_connection_alone(event_log
     late.awaited()
     await ear.hears(b"before")
     await event_log.append([late_answer(f"{ear.address}/2", b"one", "2"), late_answer(f"{ear.address}/2", b"one", "2")])
-    await event_log.append([late_answer("process/99/1", b"gone", "3"), late_answer(f"{ear.address}/3", b"two", "4")])
-    await ear.hears(b"before", b"one", b"two")
+    with structlog.testing.capture_logs() as lines:
+        await event_log.append([late_answer("another/99/1", b"gone too", "5"), late_answer("process/99/1", b"gone", "3")])
+        await event_log.append([late_answer(f"{ear.address}/3", b"two", "4")])
+        await ear.hears(b"before", b"one", b"two")
     assert other.heard == []
+    assert [line["event"] for line in lines] == ["an application answer finds no connection"], "of our own one that is gone"
+    await late.stop()
+
+
+async def test_a_bounded_number_of_late_answers_is_remembered(event_log: FakeEventLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streams.late_answers._REMEMBERED", 5)
+    late = LateAnswers(event_log, "process")
+    ear = Ear(late)
+    await event_log.append([late_answer(f"{ear.address}/{number}", b"%d" % number, str(number)) for number in range(20)])
+    late.awaited()
+    await ear.hears(*(b"%d" % number for number in range(20)))
+    assert len(late._seen) == 5
     await late.stop()
 
 

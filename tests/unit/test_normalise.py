@@ -10,6 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from schemas.errors import MalformedMessage, MissingIdentifier, UnsupportedMessage
+from schemas.hl7v2.paths import places
 from schemas.hl7v2.site import Site
 from schemas.ports import Headers, Outgoing, Place, Record
 from streams.steps.normalise import normalise
@@ -46,6 +47,12 @@ async def test_orders(type: str) -> None:
 async def test_the_key_is_the_best_known_number_with_its_assigner(groups: str, key: bytes) -> None:
     [record] = await run(MSH.format("ORM^O01") + groups)
     assert record.key == key
+
+
+async def test_without_an_accession_number_the_key_is_the_placer_order_number() -> None:
+    record = Record(Place("hl7.v2.raw", 1, 42), None, ORDER.replace("ACC1", "").encode(), (), TIMESTAMP)
+    [out] = await normalise(record, site=SITE.model_copy(update={"accession_number": places("OBR-18")}))
+    assert out.key == b"PL1^HOSPITAL"
 
 
 @pytest.mark.parametrize(

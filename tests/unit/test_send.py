@@ -16,7 +16,7 @@ from schemas.errors import MalformedMessage, SettingsInvalid
 from schemas.hl7v2.header import Header
 from streams.listener_settings import ListenerSettings
 from streams.send import target
-from streams.sending import Plan, Tally, letters_of, send, with_control_id
+from streams.sending import Letter, Plan, Tally, letters_of, send, with_control_id
 from tests.unit.mllp_receiver import Write, ack, receiving
 
 
@@ -103,6 +103,28 @@ async def test_a_receiver_that_went_away_ends_it(tmp_path: Path) -> None:
     assert tally.as_dict()["not_sent"] == 500 - tally.unanswered
 
 
+async def test_a_receiver_that_answers_now_and_then_is_not_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streams.sending._GONE", 2)
+
+    async def now_and_then(control_id: str, write: Write) -> None:
+        if control_id in ("C2", "C4"):
+            write(ack("AA", control_id))
+
+    async with receiving(now_and_then) as receiver:
+        messages = (message(number) for number in (1, 2, 3, 4, 5))
+        tally = await sent(tmp_path, *messages, port=receiver.port, retries=0, timeout_s=0.3, window=1)
+    assert (tally.unanswered, tally.answers) == (3, {"AA": 2})
+
+
+def test_troubles_without_end_are_counted_and_some_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streams.sending.LISTED", 3)
+    tally = Tally(10)
+    for line in range(10):
+        tally.trouble(Letter("orders.hl7", line, b"MSH|^~\\&|||||||ORM^O01|C\x1b[2J\xa0"), "AR")
+    assert (tally.troubled, len(tally.troubles)) == (10, 3)
+    assert tally.troubles[0].message_control_id == "C?[2J", "a terminal does as its bytes say"
+
+
 def test_another_control_id_and_not_one_byte_else() -> None:
     told = with_control_id(message("ALT"), "NEW-1")
     assert told == message("ALT").replace(b"CALT", b"NEW-1")
@@ -123,6 +145,8 @@ def test_another_control_id_and_not_one_byte_else() -> None:
         ("ris.hospital", None),
         ("ris.hospital:99999", None),
         ("http://ris:80", None),
+        ("ris:80/x", None),
+        ("somebody@ris:80", None),
     ],
 )
 def test_target(to: str | None, found: tuple[str, int] | None) -> None:
@@ -195,6 +219,15 @@ async def test_one_that_never_answers_may_want_something_else(tmp_path: Path) ->
         code, out, _ = await radstream_send(str(file), "--to", f"127.0.0.1:{receiver.port}", "--retries", "0", "--timeout", "0.3")
     assert code == 1
     assert "no answer at all: does the receiver take this host, want TLS" in out
+
+
+async def test_lines_of_no_message_are_told_and_not_shown() -> None:
+    async with receiving(accept) as receiver:
+        arguments = ("-", "--to", f"127.0.0.1:{receiver.port}")
+        code, out, err = await radstream_send(*arguments, stdin=b"\r\rPID|||SECRET\r" + message(1))
+    assert (code, err, receiver.got) == (1, "", ["C1"])
+    assert "  -:3 (no control id): not sent: belongs to no message" in out
+    assert "SECRET" not in out
 
 
 async def test_ctrl_c_ends_it_with_the_outcome_so_far(tmp_path: Path) -> None:

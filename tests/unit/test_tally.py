@@ -54,8 +54,14 @@ async def test_the_first_refusal_of_a_sender_is_an_alarm_then_one_a_minute(tmp_p
             tally.rejected("RIS|H", "MalformedMessage")
             watch.now += 1
         tally.rejected("OTHER|H", "MissingIdentifier")
+        tally.garbage("10.0.0.1", "bytes outside a frame")
     told = [(line["log_level"], line["event"], line["sender"], line["refused_so_far"]) for line in lines]
-    assert told == [("error", "alarm", "RIS|H", 1), ("error", "alarm", "RIS|H", 61), ("error", "alarm", "OTHER|H", 1)]
+    assert told == [
+        ("error", "alarm", "RIS|H", 1),
+        ("error", "alarm", "RIS|H", 61),
+        ("error", "alarm", "OTHER|H", 1),
+        ("error", "alarm", "10.0.0.1", 1),
+    ]
 
 
 async def test_ever_new_senders_cost_no_memory(tmp_path: Path) -> None:
