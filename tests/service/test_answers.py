@@ -7,7 +7,7 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -89,9 +89,11 @@ def engine(kafka: LocalServices, tmp_path_factory: pytest.TempPathFactory) -> It
     assert "Traceback" not in logs and "SECRET" not in logs, logs
 
 
-def message(control_id: str, *, application: str = "AL", number: str = "P1", processing_id: str = "P") -> bytes:
+def message(
+    control_id: str, *, application: str = "AL", number: str = "P1", processing_id: str = "P", sender: str = "RIS"
+) -> bytes:
     return (
-        f"MSH|^~\\&|RIS|H|||20260101120000||ORM^O01^ORM_O01|{control_id}|{processing_id}|2.5.1|||AL|{application}\r"
+        f"MSH|^~\\&|{sender}|H|||20260101120000||ORM^O01^ORM_O01|{control_id}|{processing_id}|2.5.1|||AL|{application}\r"
         f"PID|1||1^^^HOSPITAL^MR||SECRET\rORC|NW|{number}\rOBR|1|{number}||36643-5^XR chest^LN\r"
     ).encode()
 
@@ -216,9 +218,20 @@ async def test_who_produces_onto_the_topic_itself_is_told_on_another(engine: Eng
 
 
 async def test_the_refusals_are_counted(engine: Engine) -> None:
-    """After the tests above: what normalising refused, by sender, and what the listener did."""
+    """What normalising refused, by sender, and what the listener did."""
+    sender = await connected(engine.port)
+    sender.send(message("N1", number="", sender="COUNTED"), message("N2", processing_id="T", sender="COUNTED"))
+    assert sorted(await sender.hears(3)) == [("AE", "N1", "101"), ("CA", "N1", ""), ("CR", "N2", "202")]
+    sender.writer.close()
     async with asyncio.timeout(PATIENCE_S):
-        while (counts := read_tallies(engine.settings.run_folder)) and not counts["work-normalise"]["rejected"].get("RIS|H"):
+        while not all("COUNTED|H" in rejected for rejected in refusals_of(engine)):
             await asyncio.sleep(0.1)  # a file gives no event
-    assert counts["work-normalise"]["rejected"]["RIS|H"]["MissingIdentifier"] >= 1
-    assert counts["listen"]["rejected"] == {"RIS|H": {"MSH-11": 1}}
+    normalising, listening = refusals_of(engine)
+    assert (normalising["COUNTED|H"], listening["COUNTED|H"]) == ({"MissingIdentifier": 1}, {"MSH-11": 1})
+    assert set(listening) <= {"COUNTED|H", "RIS|H"}
+
+
+def refusals_of(engine: Engine) -> list[Mapping[str, Mapping[str, int]]]:
+    """By the normaliser and by the listener: sender, reason, how often."""
+    counts = read_tallies(engine.settings.run_folder)
+    return [counts[role]["rejected"] if role in counts else {} for role in ("work-normalise", "listen")]
