@@ -43,7 +43,7 @@ class Trigger:
 
 
 @dataclass(frozen=True, slots=True)
-class Word:
+class Telling:
     """One state to be told; `mismatch`: its subject, when it is a new identity mismatch."""
 
     out: Outgoing
@@ -59,16 +59,16 @@ class _Case:
     orders: Sequence[LinkedOrder]
 
 
-async def committed(cases: CaseStore, keys: Keys, work: Work[Sequence[Word]]) -> Sequence[Outgoing]:
+async def committed(cases: CaseStore, keys: Keys, work: Work[Sequence[Telling]]) -> Sequence[Outgoing]:
     """What `work` tells, once it is committed. A mismatch needs a person: an alarm."""
-    words = await serialised(cases, keys, work)
-    for word in words:
-        if word.mismatch is not None:
-            accession = word.mismatch.accession_number
+    tellings = await serialised(cases, keys, work)
+    for telling in tellings:
+        if telling.mismatch is not None:
+            accession = telling.mismatch.accession_number
             number = None if accession is None else str(accession)
-            uid = word.mismatch.study_instance_uid
+            uid = telling.mismatch.study_instance_uid
             _log.error("alarm", alarm="identity-mismatch", study_instance_uid=uid, accession_number=number)
-    return [word.out for word in words]
+    return [telling.out for telling in tellings]
 
 
 async def tell_states(
@@ -79,7 +79,7 @@ async def tell_states(
     policy: Policy,
     *,
     again: Collection[StudyInstanceUID] | None = None,
-) -> Sequence[Word]:
+) -> Sequence[Telling]:
     """The states of these studies: all of them, or with `again` only those that are new and these."""
     studies = [current(state) for state in states]
     accessions = {study.accession_number for study in studies if study.accession_number is not None}
@@ -88,8 +88,8 @@ async def tell_states(
     patients = frozenset(patient for case in known for patient in patients_of(case.study, case.orders))
     persons, reached = await persons_around(rows, patients)
     cover(rows, locked, keys_of(numbers, reached).union(*map(keys_of_study, states)))
-    words = [await _word(rows, case, persons, trigger, policy, again) for case in known]
-    return [word for word in words if word is not None]
+    tellings = [await _telling(rows, case, persons, trigger, policy, again) for case in known]
+    return [telling for telling in tellings if telling is not None]
 
 
 def keys_of_study(state: StudyState) -> Keys:
@@ -103,14 +103,14 @@ def _orders_of(study: StudyCompleted, events: Sequence[OrderEvent]) -> Sequence[
     return () if accession is None else linked_orders(with_accession_now(around(events, (), (accession,))[0]), accession)
 
 
-async def _word(
+async def _telling(
     rows: Correlation,
     case: _Case,
     persons: Persons,
     trigger: Trigger,
     policy: Policy,
     again: Collection[StudyInstanceUID] | None,
-) -> Word | None:
+) -> Telling | None:
     """Tell the state of a study, or let it wait for its order."""
     state, study = case.state, case.study
     said = answer(study, case.orders, persons, policy)
@@ -129,7 +129,7 @@ async def _word(
         await rows.put_told(study.study_instance_uid, now)
     value = value_of(now)
     mismatch = new and said.reason is NotAnalysedReason.IDENTITY_MISMATCH
-    return Word(_outgoing(now, value, trigger.record), value.subject if mismatch else None)
+    return Telling(_outgoing(now, value, trigger.record), value.subject if mismatch else None)
 
 
 def _wait_is_over(said: Answer, told: Told | None, timer: Due, now: datetime | None) -> bool:

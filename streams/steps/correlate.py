@@ -27,7 +27,7 @@ from streams.linking import reference_of
 from streams.order_lines import accessions_of, lines_of
 from streams.persons import Identifiers
 from streams.serialised import Keys, cover, keys_of
-from streams.telling import Trigger, Word, committed, keys_of_study, tell_states
+from streams.telling import Telling, Trigger, committed, keys_of_study, tell_states
 from streams.topics import ORDERS, PATIENTS, STUDIES
 
 _ORDERS: dict[str, type[OrderEvent]] = {kind.TYPE: kind for kind in (OrderPlaced, OrderChanged, OrderCancelled)}
@@ -52,7 +52,7 @@ async def order_wait_over(due: Due, *, cases: CaseStore, policy: Policy) -> Sequ
     """The timer of a study that waited for its order. Raises StoreUnavailable."""
     uid = StudyInstanceUID(due.case)
 
-    async def work(rows: Correlation, locked: Keys) -> Sequence[Word]:
+    async def work(rows: Correlation, locked: Keys) -> Sequence[Telling]:
         state = await rows.study(uid)
         states = [] if state is None else [state]
         return await tell_states(rows, locked, states, Trigger(due.not_before, due.not_before), policy)
@@ -67,7 +67,7 @@ async def _order(order: OrderEvent, record: Record, cases: CaseStore, policy: Po
         raise MissingIdentifier("correlate", str(record.place), "an order without any number") from None
     own = keys_of([told.placer_order_number, told.filler_order_number, told.accession_number])
 
-    async def work(rows: Correlation, locked: Keys) -> Sequence[Word]:
+    async def work(rows: Correlation, locked: Keys) -> Sequence[Telling]:
         await rows.put_order(order)
         events, numbers = await orders_around(rows, lines_of(order))
         cover(rows, locked, own | keys_of(numbers))
@@ -84,7 +84,7 @@ async def _order(order: OrderEvent, record: Record, cases: CaseStore, policy: Po
 
 
 async def _study(completed: StudyCompleted, record: Record, cases: CaseStore, policy: Policy) -> Sequence[Outgoing]:
-    async def work(rows: Correlation, locked: Keys) -> Sequence[Word]:
+    async def work(rows: Correlation, locked: Keys) -> Sequence[Telling]:
         await rows.put_study(completed)
         state = await rows.study(completed.study_instance_uid)
         assert state is not None
@@ -101,7 +101,7 @@ async def _patient(event: PatientEvent, record: Record, cases: CaseStore, policy
     if len(event.named) == 1:
         return ()  # one identifier alone joins nothing
 
-    async def work(rows: Correlation, locked: Keys) -> Sequence[Word]:
+    async def work(rows: Correlation, locked: Keys) -> Sequence[Telling]:
         before, reached = await persons_around(rows, event.named)
         await rows.put_patient(event)
         after, reached = await persons_around(rows, reached)
