@@ -171,7 +171,8 @@ class Message:
         codec, mark = ("", 0) if data.startswith(b"MSH") else wide_codec_of(data)
         charset = codec
         if codec:
-            header_line(data[mark : mark + 256].decode(codec, "replace").encode())
+            begins = data[mark : mark + 256].decode(codec, "replace")
+            header_line(begins.replace("\ufeff", SUBSTITUTE).encode())  # a second byte order mark is none
         else:
             charset, codec = cls._declared(data, default_charset)
         text, at = decode(data[mark:] if mark else data, codec)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.errors import UnsupportedMessage
+from schemas.errors import MalformedMessage, UnsupportedMessage
 from schemas.hl7v2 import cns11643
 from schemas.hl7v2.charset import codec_of, decode, offsets
 from schemas.hl7v2.header import Header
@@ -93,6 +93,13 @@ def test_utf_16_and_utf_32_are_known_by_their_bytes(codec: str, mark: str, msh_1
     assert message.segments[1].value(5) == "山田"
     assert message.segments[1].value(5, 2) == "太郎é"
     assert (message.undecodable_at, bytes(message), message.message_control_id) == (None, data, "C1")
+
+
+@pytest.mark.parametrize("codec", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
+def test_a_wide_message_behind_two_byte_order_marks_is_refused(codec: str) -> None:
+    """As in UTF-8; its separators were read one letter too early, and so it was of no type that is used."""
+    with pytest.raises(MalformedMessage, match="do not begin with an MSH"):
+        Message.parse(("\ufeff\ufeff" + MSH.decode() + "\r").encode(codec))
 
 
 @pytest.mark.parametrize("codec", ["utf-16-le", "utf-32-be"])
