@@ -127,7 +127,7 @@ class Answering:
         try:  # UTF-16 and UTF-32, which come from anywhere but MLLP
             message = Message.parse(record.value, self._charset(record))
             return Header.read(message.header.line.encode("latin-1", "replace"))
-        except (Rejected, IndexError):
+        except Rejected:
             return None
 
 
