@@ -86,8 +86,13 @@ class _Assigned(BaseModel):
     value: _Text
     assigner: _Text
 
-    def __str__(self) -> str:
+    @property
+    def text(self) -> str:
+        """value^assigner: also of a patient, so for keys and tables and never for a log or an error text."""
         return f"{self.value}^{self.assigner}"
+
+    def __str__(self) -> str:
+        return self.text
 
 
 class AccessionNumber(_Assigned):

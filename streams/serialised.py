@@ -45,5 +45,5 @@ async def serialised(cases: CaseStore, keys: Keys, work: Work[_T]) -> _T:
 
 
 def _key(one: OrderNumber | PatientIdentifier | StudyInstanceUID) -> str:
-    value = one if isinstance(one, StudyInstanceUID) else f"{one.value}^{one.assigner}"
+    value = one if isinstance(one, StudyInstanceUID) else one.text
     return f"{type(one).__name__} {value}"

@@ -44,8 +44,7 @@ def digest_of(value: bytes) -> str:
 
 
 def text_of(number: OrderNumber | PatientIdentifier | None) -> str | None:
-    """value^assigner"""
-    return None if number is None else f"{number.value}^{number.assigner}"
+    return None if number is None else number.text
 
 
 def order_row(order: OrderEvent) -> dict[str, Any]:
@@ -77,7 +76,7 @@ def order_replaced_rows(order: OrderEvent) -> list[dict[str, Any]]:
 
 def kind_and_text_of(number: OrderNumber) -> str:
     """The text of a number where all kinds stand together."""
-    return f"{type(number).__name__} {text_of(number)}"
+    return f"{type(number).__name__} {number.text}"
 
 
 def orders_where(connection: Connection, column: Column[Any], keys: Iterable[str]) -> dict[int, OrderEvent]:

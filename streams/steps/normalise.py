@@ -9,7 +9,7 @@ import structlog
 
 from connectors.mllp.batch import holds_second_message
 from schemas.errors import MalformedMessage
-from schemas.events import Event, OrderEvent, PatientMerged, PatientUnlinked, PatientUpdated, ReportEvent
+from schemas.events import Event, OrderEvent, PatientEvent, ReportEvent
 from schemas.hl7v2 import orders, patients, reports
 from schemas.hl7v2.admission import type_of
 from schemas.hl7v2.header import Header
@@ -79,7 +79,7 @@ def _emitted(event: Event, cause: Record) -> Outgoing:
         case OrderEvent() | ReportEvent():
             number = event.accession_number or event.placer_order_number or event.filler_order_number
             return emit(ORDERS if isinstance(event, OrderEvent) else REPORTS, str(number), event, cause)
-        case PatientUpdated() | PatientMerged() | PatientUnlinked():
+        case PatientEvent():
             patient = event.patients[0]
-            return emit(PATIENTS, f"{patient.value}^{patient.assigner}", event, cause)
+            return emit(PATIENTS, patient.text, event, cause)
     raise TypeError(f"{type(event).__name__} has no topic")
