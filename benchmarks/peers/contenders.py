@@ -78,14 +78,9 @@ def running(names: list[str], bootstrap: str, folder: Path) -> Iterator[list[Con
     All senders of the load tool are one to us, whose key is the sender: one partition. So the others have one too, which is
     also their quickest."""
     topics = {name: HL7_RAW.name if name == OURS else f"peer.{name}" for name in names}
-    ensure_topics(
-        bootstrap,
-        [
-            TopicSpec(topic.name, topic.partitions, topic.config) if name == OURS else TopicSpec(topics[name], 1, topic.config)
-            for name in names
-            for topic in ((HL7_RAW, DEAD_LETTERS) if name == OURS else (HL7_RAW,))
-        ],
-    )
+    of_ours = [TopicSpec(topic.name, topic.partitions, topic.config) for topic in (HL7_RAW, DEAD_LETTERS)]
+    of_peers = [TopicSpec(topic, 1, HL7_RAW.config) for name, topic in topics.items() if name != OURS]
+    ensure_topics(bootstrap, [*of_ours, *of_peers])
     with ExitStack() as stack:
         started = []
         for name, port in zip(names, free_ports(len(names)), strict=True):

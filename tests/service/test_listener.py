@@ -124,7 +124,7 @@ async def test_ae_while_the_broker_is_away_and_aa_when_it_is_back(kafka: LocalSe
             await asyncio.to_thread(kafka.up, "kafka")
         async with asyncio.timeout(30):
             while (await client.send(message("AFTER"))).code != "AA":
-                await asyncio.sleep(0.1)
+                await asyncio.sleep(0.1)  # a sender's own time-out between two tries
     assert await of(log, HL7_RAW.name, b"BEFORE")
     assert await of(log, HL7_RAW.name, b"AFTER")
 
