@@ -125,8 +125,7 @@ class Answering:
         except MalformedMessage:
             pass
         try:  # UTF-16 and UTF-32, which come from anywhere but MLLP
-            message = Message.parse(record.value, self._charset(record))
-            return Header.read(message.header.line.encode("latin-1", "replace"))
+            return Header.of(Message.parse(record.value, self._charset(record)))
         except Rejected:
             return None
 

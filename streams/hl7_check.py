@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from schemas.errors import MalformedMessage, Rejected
+from schemas.errors import Rejected
 from schemas.hl7v2.admission import Admission, objection, type_of
 from schemas.hl7v2.files import Piece, pieces_of
 from schemas.hl7v2.header import Header
@@ -85,7 +85,7 @@ def _message(file: str, piece: Piece, site: Site, admission: Admission, reveal: 
         message = Message.parse(piece.content, site.default_charset)
     except Rejected as error:
         return Report(file, piece.line, "other", "", f"refused: {error.reference}: {error.reason}", accepted=False)
-    header = _header(message, site.default_charset)
+    header = Header.of(message)
     outcome, accepted = _outcome(message, header, site, admission)
     stand = {id(segment): line for segment, line in zip(message.segments, message.lines, strict=True)}
     findings = [
@@ -103,13 +103,6 @@ def _message(file: str, piece: Piece, site: Site, admission: Admission, reveal: 
         found = f"at offset {message.undecodable_at} of the message the first byte that is not"
         findings.insert(0, Finding(piece.line, "message", f"characters of {message.charset}", found, error=False))
     return Report(file, piece.line, type_of(header), version_of(message), outcome, accepted, findings)
-
-
-def _header(message: Message, default_charset: str) -> Header:
-    try:
-        return Header.read(message.raw, default_charset)
-    except MalformedMessage:  # UTF-16: what is no Latin-1 says nothing of type, version or environment
-        return Header.read(message.header.line.encode("latin-1", "replace"), default_charset)
 
 
 def _outcome(message: Message, header: Header, site: Site, admission: Admission) -> tuple[str, bool]:

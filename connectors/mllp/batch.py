@@ -13,6 +13,7 @@ from itertools import islice
 from schemas.errors import MalformedMessage
 from schemas.hl7v2.escapes import Separators
 from schemas.hl7v2.header import Header
+from schemas.hl7v2.message import header_fields
 
 #: what the envelope of one message may hold: it travels in the headers of a record
 ENVELOPE_LIMIT = 8 * 1024
@@ -42,15 +43,6 @@ class Batch:
 
 def is_batch(content: bytes) -> bool:
     return content[:1] != b"M" and _BEGINNING.match(content) is not None
-
-
-def holds_second_message(content: bytes) -> bool:
-    """A second MSH in what begins with one: two messages glued together, of which one answer would hide the other."""
-    start = content[:64].find(b"MSH")
-    if content.find(b"MSH", start + 4) < 0:
-        return False  # nearly all of them
-    mark = content[start : start + 4]
-    return any(content.find(end + mark, start + 4) >= 0 for end in (b"\r", b"\n", b"\xef\xbb\xbf"))
 
 
 def split(content: bytes) -> Batch:
@@ -107,14 +99,15 @@ def _said(trailer: bytes) -> int | None:
     return int(said) if said.isdigit() and len(said) < 10 else None
 
 
-def header_of(content: bytes) -> Header | None:
+def header_of(content: bytes, default_charset: str) -> Header | None:
     """BHS or FHS as the MSH that an answer to the whole batch is made of: sender and receiver stand in the same fields, the
-    control id is BHS-11. None when it has no field separator."""
+    control id is BHS-11; its character set is the listener's default (table 0211), for it names none. None when it has no field
+    separator."""
     found = _LINE.search(content)
     line = re.split(rb"[\r\n]", content[found.start(1) :], maxsplit=1)[0].decode("latin-1") if found else ""
     if line[3:4] < " ":
         return None
     separators = Separators.of(line)
-    fields = ["MSH", separators.field, *line.split(separators.field)[1:]]
+    fields = ["MSH", separators.field, *header_fields(line, separators, default_charset)[1:]]
     fields += [""] * (12 - len(fields))
     return Header(separators, (*fields[:9], "", fields[11], "", ""))

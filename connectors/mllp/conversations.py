@@ -32,7 +32,7 @@ class Conversations:
         """Hands an answer (HL7, not framed) to the connection of `address`. False when that is closed."""
         connection, _, number = address.rpartition("/")
         tell = self._open.get(connection)
-        if tell is None or not number.isdigit():
+        if tell is None or not number.isdecimal():
             return False
         tell(int(number), answer)
         return True

@@ -9,7 +9,7 @@ from operator import itemgetter
 
 import structlog
 
-from connectors.mllp.batch import header_of, holds_second_message, is_batch, split
+from connectors.mllp.batch import header_of, is_batch, split
 from connectors.mllp.codes import Answer, Trouble, code_for
 from connectors.mllp.conversations import Conversations
 from connectors.mllp.framing import Fault, Frame, Garbage, frame
@@ -18,6 +18,7 @@ from schemas.hl7v2.acknowledgement import INTERNAL, NOT_HL7, TOO_LARGE, Acknowle
 from schemas.hl7v2.acknowledgement_mode import application_wanted, commit_wanted, enhanced
 from schemas.hl7v2.admission import Admission, Objection, objection
 from schemas.hl7v2.header import Header
+from schemas.hl7v2.message import holds_second_message
 
 log = structlog.get_logger()
 
@@ -168,7 +169,17 @@ class Dialogue:
             batch = split(content)
         except MalformedMessage as error:
             self._taken += 1
-            return [Received(content, peer, at, header_of(content), error.reason, NOT_HL7, trouble=Trouble.UNREADABLE)]
+            return [
+                Received(
+                    content,
+                    peer,
+                    at,
+                    header_of(content, self._terms.default_charset),
+                    error.reason,
+                    NOT_HL7,
+                    trouble=Trouble.UNREADABLE,
+                )
+            ]
         if batch.miscounted:
             log.warning("a batch holds another number of messages than it says", peer=peer, messages=len(batch.parts))
         return [self._message(part.content, peer, at, part.before, part.behind) for part in batch.parts]
@@ -181,7 +192,7 @@ class Dialogue:
         try:
             header = Header.read(item.content, self._terms.default_charset)
         except MalformedMessage:
-            header = header_of(item.content) if is_batch(item.content) else None
+            header = header_of(item.content, self._terms.default_charset) if is_batch(item.content) else None
         return Received(item.content, peer, at, header, item.fault, TOO_LARGE, trouble=Trouble.UNREADABLE)
 
     # ------------------------------------------------------------------------------------------------ answers that come later

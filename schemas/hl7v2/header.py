@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from schemas.errors import MalformedMessage, UnsupportedMessage
 from schemas.hl7v2.charset import codec_of, decode
 from schemas.hl7v2.escapes import Separators
-from schemas.hl7v2.message import header_fields, header_line
+from schemas.hl7v2.message import Message, header_fields, header_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,15 @@ class Header:
         separators = Separators.of(line)
         name, *rest = header_fields(line, separators, default_charset)
         return cls(separators, (name, separators.field, *rest))
+
+    @classmethod
+    def of(cls, message: Message) -> Header:
+        """Of a message that was parsed. Of one in UTF-16 or UTF-32, what is no Latin-1 is a question mark: it says nothing of type,
+        version or environment."""
+        try:
+            return cls.read(message.raw, message.charset)
+        except MalformedMessage:
+            return cls.read(message.header.line.encode("latin-1", "replace"), message.charset)
 
     def field(self, number: int) -> str:
         """As sent; "" where absent."""

@@ -37,6 +37,15 @@ def header_line(data: bytes) -> bytes:
     return data[skipped : end if line_feed < 0 else line_feed]
 
 
+def holds_second_message(content: bytes) -> bool:
+    """A second MSH in what begins with one: two messages glued together, of which one answer would hide the other."""
+    start = content[:64].find(b"MSH")
+    if content.find(b"MSH", start + 4) < 0:
+        return False  # nearly all of them
+    mark = content[start : start + 4]
+    return any(content.find(end + mark, start + 4) >= 0 for end in (b"\r", b"\n", BOM_UTF8))
+
+
 def header_fields(line: str, separators: Separators, default_charset: str) -> list[str]:
     """Of an MSH line read as Latin-1, one character a byte; the first is its name. In Big5 the second byte of the last character
     of "hospital" (MSH-4) is a field separator, and what says that it is none is MSH-18, behind it: of the sets that are named

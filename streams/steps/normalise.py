@@ -7,14 +7,13 @@ from datetime import datetime
 
 import structlog
 
-from connectors.mllp.batch import holds_second_message
 from schemas.errors import MalformedMessage
 from schemas.events import Event, OrderEvent, PatientEvent, ReportEvent
 from schemas.hl7v2 import orders, patients, reports
 from schemas.hl7v2.admission import type_of
 from schemas.hl7v2.header import Header
 from schemas.hl7v2.identification import Reception
-from schemas.hl7v2.message import Message
+from schemas.hl7v2.message import Message, holds_second_message
 from schemas.hl7v2.message_types import ORDER_MESSAGES, PATIENT_MERGES, PATIENT_UNLINKS, PATIENT_UPDATES, REPORT_MESSAGES
 from schemas.hl7v2.site import Site
 from schemas.ports import Outgoing, Record
@@ -40,7 +39,7 @@ async def normalise(record: Record, *, site: Site) -> Sequence[Outgoing]:
     message = Message.parse(record.value, record.header("charset") or site.default_charset)
     events = events_of(message, site, _received_at(record))
     if events is None:
-        kind = type_of(Header(message.separators, tuple(message.header.fields)))
+        kind = type_of(Header.of(message))
         log.info("not used", type=kind, place=str(record.place))
         return []
     return [_emitted(event, record) for event in events]

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connectors.mllp.batch import ENVELOPE_LIMIT, header_of, holds_second_message, is_batch, split
+from connectors.mllp.batch import ENVELOPE_LIMIT, header_of, is_batch, split
 from schemas.errors import MalformedMessage
+from schemas.hl7v2.message import holds_second_message
 
 FHS, BHS, BTS, FTS = b"FHS|^~\\&|RIS|H\r", b"BHS|^~\\&|RIS|H|E|F|20260101|||text|B-7\r", b"BTS|2\r", b"FTS|1\r"
 
@@ -78,10 +79,14 @@ def test_what_is_none_at_all() -> None:
 
 
 def test_an_answer_to_the_whole_names_the_control_id_of_the_batch() -> None:
-    header = header_of(b"\r\n" + BHS + BTS)
+    header = header_of(b"\r\n" + BHS + BTS, "ASCII")
     assert header is not None
     assert [header.field(number) for number in (3, 4, 5, 6, 9, 10, 11, 12)] == ["RIS", "H", "E", "F", "", "B-7", "", ""]
-    assert header_of(b"BHS\rBTS\r") is None
+    assert header_of(b"BHS\rBTS\r", "ASCII") is None
+    hospital = "山醫院".encode("big5")  # its last byte is a field separator
+    header = header_of(BHS.replace(b"|H|", b"|" + hospital + b"|"), "BIG-5")
+    assert header is not None
+    assert (header.field(4).encode("latin-1"), header.field(10)) == (hospital, "B-7")
 
 
 def test_two_messages_glued_together() -> None:
@@ -99,7 +104,7 @@ _lines = st.lists(st.sampled_from([FHS, BHS, message(1), message(2), BTS, FTS, b
 def test_every_byte_is_in_exactly_one_part(start: bytes, lines: list[bytes], rest: bytes) -> None:
     content = start + b"".join(lines) + rest
     assert is_batch(content)
-    header_of(content)
+    header_of(content, "ASCII")
     try:
         batch = split(content)
     except MalformedMessage:
