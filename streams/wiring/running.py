@@ -59,7 +59,7 @@ def faust(name: str, settings: Settings) -> Runner:
 
 
 def window(name: str, settings: Settings, size: int | None = None) -> Runner:
-    """For a long step. `size`: records in flight, None: as the settings say; 1 keeps their order."""
+    """For a long step. `size`: records in flight, None: as the settings say; 1: one after the other, whatever their keys."""
     from streams.runner_window import WindowRunner
 
     size = size or settings.runner.window

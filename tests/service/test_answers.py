@@ -166,31 +166,38 @@ async def test_many_at_once_each_answered_twice_and_the_commit_answer_first(engi
 async def test_application_answers_to_a_return_address_in_order_and_again_after_an_error(engine: Engine) -> None:
     received: asyncio.Queue[Received] = asyncio.Queue()
     failures = [BrokerUnavailable("store", "test", "not yet")]
+    tries: list[list[str]] = []
 
     async def store(batch: Sequence[Received]) -> None:
+        tries.append([read_acknowledgement(one.content).message_control_id for one in batch])
         if failures:
             raise failures.pop()
         for one in batch:
             received.put_nowait(one)
 
     sender = await connected(engine.returning_port)
-    sender.send(message("R1"), message("R2", number=""))
-    assert await sender.hears(2) == [("CA", "R1", ""), ("CA", "R2", "")]
+    sender.send(message("R1"), message("R2", number=""), message("R3", sender="OTHER"))
+    assert await sender.hears(3) == [("CA", "R1", ""), ("CA", "R2", ""), ("CA", "R3", "")]
     # its receiver comes late, and refuses at first
     server = MllpServer(store, SystemClock(), port=engine.return_port)
     await server.start()
     try:
         async with asyncio.timeout(PATIENCE_S):
-            answers = [await received.get() for _ in range(2)]
+            answers = [await received.get() for _ in range(3)]
     finally:
         await server.stop()
     told = [read_acknowledgement(one.content) for one in answers]
-    assert [(ack.code, ack.message_control_id, ack.condition) for ack in told] == [("AA", "R1", ""), ("AE", "R2", "101")]
+    of_one, of_other = (
+        [(ack.code, ack.message_control_id, ack.condition) for ack in told if (ack.message_control_id == "R3") is third]
+        for third in (False, True)
+    )
+    assert (of_one, of_other) == ([("AA", "R1", ""), ("AE", "R2", "101")], [("AA", "R3", "")])
     for one in answers:
         header = Header.read(one.content)
         assert (header.field(15), header.field(16)) == ("AL", "NE")
         assert b"SECRET" not in one.content
-    assert not failures
+    in_order = [[ack.message_control_id] for ack in told]
+    assert tries == [in_order[0], *in_order], "one at a time: what was refused comes again before any other"
     sender.writer.close()
 
 
