@@ -19,7 +19,7 @@ from schemas.ports import Clock
 log = structlog.get_logger()
 
 #: how long a peer that has all its answers may take to close, when we stop
-_LINGER_S = 1.0
+_LINGER_S = 2.0
 #: how long an end block waits for its carriage return
 _CARRIAGE_RETURN_WAIT_S = 0.5
 

@@ -155,7 +155,7 @@ async def test_kafka_is_killed_10_times(listening: ListenerProcess, broker: Loca
 
 
 class Pipelining:
-    """One connection that sends without waiting, and keeps every answer."""
+    """One connection that sends without waiting for answers, and keeps every answer."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
@@ -170,6 +170,7 @@ class Pipelining:
     async def send(self, control_ids: list[str]) -> None:
         self._writer.write(b"".join(frame(message(control_id)) for control_id in control_ids))
         await self._writer.drain()
+        await asyncio.sleep(0)  # drain gives nobody a turn while the listener takes everything: a sender reads too
 
     async def read(self, count: int | None = None) -> None:
         """So many answers in all, or until the listener closes."""
@@ -245,6 +246,8 @@ async def test_term_under_load(listening: ListenerProcess, broker: LocalServices
     async def send(number: int, peer: Pipelining) -> None:
         try:
             for begin in range(0, 100_000, 50):
+                if peer.closed:
+                    return
                 await peer.send([f"TL{number}{begin + n:06d}" for n in range(50)])
         except ConnectionError:
             return
