@@ -4,27 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
-import socket
+import ssl
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any, Self
+from dataclasses import dataclass, field, replace
 
 import requests
-from requests.adapters import HTTPAdapter
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.util.retry import Retry
+from urllib3.exceptions import HTTPError
 
+from connectors.archive_access import ArchiveAccess, Credentials
+from connectors.deadline import CuttableAdapter, Deadline
+from connectors.mllp.tls import reason_of
 from schemas.errors import AccessRefused, ArchiveUnavailable, InvalidResource, ItemNotServed, ResourceRefused, StudyIncomplete
 
 # urllib3 prints addresses, and headers that it cannot read
 logging.getLogger("urllib3").setLevel(logging.ERROR)
 
 _CHUNK = 1 << 18
-_current = threading.local()
+#: bytes kept of an answer that is not what was asked for
+_REFUSAL_LIMIT = 1 << 16
+#: media types of DICOM JSON (PS3.18 annex F) and of what archives send instead of it
+JSON_TYPES = frozenset({"application/dicom+json", "application/json"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,22 +44,54 @@ class Answer:
         return self.content_type.partition(";")[0].strip().lower()
 
 
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A cheap question about nothing that may be broken; a well archive answers 200 and JSON of this type, or 204 (nothing
+    found, as QIDO-RS may say it)."""
+
+    path: str
+    type: type[list[object]] | type[dict[str, object]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """`step` and `reference` are for errors, the rest is sent."""
+
+    method: str
+    path: str
+    step: str
+    reference: str
+    headers: Mapping[str, str]
+    media_types: frozenset[str]
+    params: Sequence[tuple[str, str]] = ()
+    body: bytes | None = field(default=None, repr=False)
+
+
 class ArchiveHttp:
     """A bounded pool of threads, each with one connection to the archive.
 
-    `timeout_s` bounds each wait for the peer and, in total, the whole exchange (a server that drips for ever is cut);
-    `size_limit` bounds the answer in bytes. `probe_path` is a cheap question, asked after a 500: is the archive well, and only
-    this item is not? Redirects are not followed and proxies not used: patient data and the token
-    go to the address of the settings and nowhere else."""
+    `timeout_s` bounds each wait for the peer and, in total, the whole exchange with its tries (a server that drips for ever
+    is cut); `size_limit` bounds the answer in bytes. After a 404, a 500 and an answer of another type (a proxy's log-in page)
+    `probe` is asked: is the archive well, and only this item is not? Redirects are not followed and proxies not used: patient
+    data and credentials go to the address of the settings and nowhere else."""
 
     def __init__(
-        self, base_url: str, *, probe_path: str, timeout_s: float, size_limit: int, pool_size: int, token: str | None = None
+        self,
+        base_url: str,
+        *,
+        probe: Probe,
+        timeout_s: float,
+        size_limit: int,
+        pool_size: int,
+        access: ArchiveAccess = ArchiveAccess(),
     ) -> None:
+        """Raises SettingsInvalid when a file of `access` cannot be used."""
         self._base_url = base_url.rstrip("/")
-        self._probe_path = probe_path
+        self._probe = probe
         self._timeout_s = timeout_s
         self._size_limit = size_limit
-        self._token = token
+        self._access = access
+        self._credentials = Credentials(access)
         self._threads = ThreadPoolExecutor(pool_size, thread_name_prefix="archive")
         self._sessions = threading.local()
 
@@ -68,25 +103,34 @@ class ArchiveHttp:
         step: str,
         reference: str,
         accept: str,
+        media_types: frozenset[str] = JSON_TYPES,
         params: Sequence[tuple[str, str]] = (),
         body: bytes | None = None,
         content_type: str | None = None,
         accepted_statuses: frozenset[int] = frozenset({200}),
     ) -> Answer:
-        """One request. Raises ArchiveUnavailable (no connection, too slow, 408, 429, 5xx), ItemNotServed (500 from an archive
-        that is well), AccessRefused (401, 403, a redirect), StudyIncomplete (404, 410), ResourceRefused (any other status
-        that is not in `accepted_statuses`), InvalidResource (too large)."""
-        headers = {"Accept": accept}
-        if content_type is not None:
-            headers["Content-Type"] = content_type
+        """One question. Raises ArchiveUnavailable (no connection, no TLS, too slow, 408, 429, 5xx; an answer that the archive
+        gives to everything: 404, 500, or not of `media_types`), ItemNotServed (500 or another type from an archive that is
+        well), AccessRefused (401, 403, a redirect), StudyIncomplete (404 from one that is well, 410), ResourceRefused (any
+        other status that is not in `accepted_statuses`), InvalidResource (too large)."""
+        headers = {"Accept": accept} | ({} if content_type is None else {"Content-Type": content_type})
+        question = _Question(method, path, step, reference, headers, media_types, params, body)
 
         def call() -> Answer:
-            return self._call(method, path, step, reference, headers, params, body)
+            with Deadline(self._timeout_s) as deadline:
+                answer = self._ask(deadline, question)
+                accepted = answer.status in accepted_statuses
+                if accepted and (answer.status == 204 or answer.media_type in media_types):
+                    return answer
+                what = "an answer of another type than asked for" if accepted else f"HTTP status {answer.status}"
+                if accepted or answer.status in (404, 500):
+                    if not self._is_well(deadline, question):
+                        raise ArchiveUnavailable(step, reference, f"{what}, and the archive is not well")
+                    if answer.status != 404:
+                        raise ItemNotServed(step, reference, f"{what}, though the archive is well")
+                raise _refusal(answer, step, reference)
 
-        answer = await asyncio.get_running_loop().run_in_executor(self._threads, call)
-        if answer.status not in accepted_statuses:
-            raise _refusal(answer, step, reference)
-        return answer
+        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
 
     def close(self) -> None:
         """Waits for no exchange in progress: each ends within `timeout_s` by itself."""
@@ -97,154 +141,88 @@ class ArchiveHttp:
         if session is None:
             session = requests.Session()
             session.trust_env = False
-            session.mount("http://", _Adapter())
-            session.mount("https://", _Adapter())
+            session.mount("http://", CuttableAdapter())
+            session.mount("https://", CuttableAdapter())
             # Orthanc compresses with gzip when asked to: seen 300 ms instead of 10 ms for one radiograph
             session.headers["Accept-Encoding"] = "identity"
-            if self._token is not None:
-                session.headers["Authorization"] = f"Bearer {self._token}"
+            # files are read for each new connection, so that they can be renewed
+            if self._access.tls_ca is not None:
+                session.verify = str(self._access.tls_ca)
+            if self._access.tls_certificate is not None and self._access.tls_key is not None:
+                session.cert = str(self._access.tls_certificate), str(self._access.tls_key)
             self._sessions.session = session
         return session
 
-    def _call(
-        self,
-        method: str,
-        path: str,
-        step: str,
-        reference: str,
-        headers: dict[str, str],
-        params: Sequence[tuple[str, str]],
-        body: bytes | None,
-    ) -> Answer:
-        with _Deadline(self._timeout_s) as deadline:
-            answer = self._request(deadline, method, path, step, reference, headers, params, body)
-            if answer.status == 500 and self._is_well(deadline, step, reference):
-                raise ItemNotServed(step, reference, "HTTP status 500, though the archive is well")
-            return answer
+    def _ask(self, deadline: Deadline, question: _Question) -> Answer:
+        credentials = self._credentials.header()
+        answer = self._send(deadline, question, credentials)
+        if answer.status == 401 and (renewed := self._credentials.header()) != credentials:
+            answer = self._send(deadline, question, renewed)
+        return answer
 
-    def _is_well(self, deadline: _Deadline, step: str, reference: str) -> bool:
-        with contextlib.suppress(ArchiveUnavailable, InvalidResource):
-            answer = self._request(deadline, "GET", self._probe_path, step, reference, {"Accept": "*/*"}, (), None)
-            return answer.status in (200, 204)  # 204: QIDO-RS found nothing
+    def _is_well(self, deadline: Deadline, about: _Question) -> bool:
+        question = _Question("GET", self._probe.path, about.step, about.reference, {"Accept": "*/*"}, JSON_TYPES)
+        with contextlib.suppress(ArchiveUnavailable, InvalidResource, ValueError, RecursionError):
+            answer = self._ask(deadline, question)
+            return answer.status == 204 or (
+                answer.status == 200
+                and answer.media_type in JSON_TYPES
+                and isinstance(json.loads(answer.content), self._probe.type)
+            )
         return False
 
-    def _request(
-        self,
-        deadline: _Deadline,
-        method: str,
-        path: str,
-        step: str,
-        reference: str,
-        headers: dict[str, str],
-        params: Sequence[tuple[str, str]],
-        body: bytes | None,
-    ) -> Answer:
+    def _send(self, deadline: Deadline, question: _Question, credentials: bytes | None) -> Answer:
+        authorization = {} if credentials is None else {"Authorization": credentials}
         try:
             with self._session().request(
-                method,
-                self._base_url + path,
-                params=list(params),
-                data=body,
-                headers=headers,
+                question.method,
+                self._base_url + question.path,
+                params=list(question.params),
+                data=question.body,
+                headers={**question.headers, **authorization},
                 timeout=self._timeout_s,
                 allow_redirects=False,
                 stream=True,
             ) as response:
+                answer = Answer(response.status_code, response.headers.get("Content-Type", ""), b"", response.headers)
+                wanted = answer.status < 300 and answer.media_type in question.media_types
                 content = bytearray()
                 for chunk in response.iter_content(_CHUNK):
                     content += chunk
+                    if not wanted and len(content) > _REFUSAL_LIMIT:
+                        break  # whatever else comes: it says what it is
                     if len(content) > self._size_limit:
-                        raise InvalidResource(step, reference, f"the answer is larger than {self._size_limit} bytes")
+                        why = f"the answer is larger than {self._size_limit} bytes"
+                        raise InvalidResource(question.step, question.reference, why)
                 deadline.check()  # an answer without a length ends silently when its connection is cut
-                return Answer(response.status_code, response.headers.get("Content-Type", ""), bytes(content), response.headers)
-        except (requests.RequestException, OSError, ValueError) as error:
+                return replace(answer, content=bytes(content))
+        except (requests.RequestException, HTTPError, OSError, ValueError) as error:
             # ValueError: urllib3 reads from a connection that was cut
-            why = f"no complete answer within {self._timeout_s:g} s" if deadline.passed else type(error).__name__
-            raise ArchiveUnavailable(step, reference, why) from None
+            why = f"no complete answer within {self._timeout_s:g} s" if deadline.passed else _reason(error)
+            raise ArchiveUnavailable(question.step, question.reference, why) from None
+
+
+def _reason(error: BaseException) -> str:
+    """What a person can act on: why TLS failed, in OpenSSL's words. Other texts of the library hold addresses."""
+    name, cause = type(error).__name__, error
+    for _ in range(8):  # requests wraps what urllib3 wraps
+        if isinstance(cause, ssl.SSLError):
+            return f"TLS: {reason_of(cause)}: check the certificates on both sides"
+        inside = [one for one in (getattr(cause, "reason", None), *cause.args, cause.__cause__) if isinstance(one, BaseException)]
+        if not inside:
+            break
+        cause = inside[0]
+    return name
 
 
 def _refusal(answer: Answer, step: str, reference: str) -> Exception:
     status = answer.status
-    if status in (401, 403) or 300 <= status < 400:
+    if status == 401:
+        return AccessRefused(step, reference, "HTTP status 401: check token_file, or user and password_file, of the archive")
+    if status == 403 or 300 <= status < 400:
         return AccessRefused(step, reference, f"HTTP status {status}")
     if status in (404, 410):
         return StudyIncomplete(step, reference, f"HTTP status {status}")
     if status in (408, 429) or status >= 500:
         return ArchiveUnavailable(step, reference, f"HTTP status {status}")
     return ResourceRefused(step, reference, f"HTTP status {status}", answer.content)
-
-
-class _Deadline:
-    """Cuts the connection of this thread's exchange when the time is up. Closing it would not wake the thread that waits
-    for the peer, shutting it down does; time-outs of the socket alone start anew with every byte that drips in."""
-
-    def __init__(self, seconds: float) -> None:
-        self.passed = False
-        self.connection: HTTPConnection | None = None
-        #: of the answer: a connection forgets it when the peer announces that it will close
-        self.sock: socket.socket | None = None
-        self._over = False
-        self._lock = threading.Lock()
-        self._timer = threading.Timer(seconds, self._cut)
-        self._timer.daemon = True
-
-    def __enter__(self) -> Self:
-        _current.deadline = self
-        self._timer.start()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._timer.cancel()
-        with self._lock:
-            self._over = True  # the connection may serve the next exchange from here on
-
-    def check(self) -> None:
-        if self.passed:
-            raise TimeoutError
-
-    def _cut(self) -> None:
-        with self._lock:
-            if self._over:
-                return
-            self.passed = True
-            sock = self.sock or (self.connection.sock if self.connection is not None else None)
-            if sock is not None:
-                with contextlib.suppress(OSError):  # not connected any more
-                    sock.shutdown(socket.SHUT_RDWR)
-
-
-class _Cuttable:
-    """Mixed into a connection: tells the deadline of the thread which connection its exchange uses."""
-
-    def request(self, *args: Any, **kwargs: Any) -> None:
-        _current.deadline.check()  # no second try after the deadline
-        _current.deadline.connection, _current.deadline.sock = self, None
-        super().request(*args, **kwargs)  # type: ignore[misc]
-        _current.deadline.sock = self.sock  # type: ignore[attr-defined]
-
-
-class _Connection(_Cuttable, HTTPConnection):
-    pass
-
-
-class _TlsConnection(_Cuttable, HTTPSConnection):
-    pass
-
-
-class _Pool(HTTPConnectionPool):
-    ConnectionCls = _Connection
-
-
-class _TlsPool(HTTPSConnectionPool):
-    ConnectionCls = _TlsConnection
-
-
-class _Adapter(HTTPAdapter):
-    """One more try of a GET whose kept-alive connection the server closed just then (Orthanc: after 1 s)."""
-
-    def __init__(self) -> None:
-        super().__init__(max_retries=Retry(total=1, connect=0, read=1, redirect=0, status=0, other=0, allowed_methods={"GET"}))
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}

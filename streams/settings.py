@@ -10,10 +10,10 @@ import os
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -50,6 +50,14 @@ class KafkaSettings(Peer):
 class ArchiveSettings(Peer):
     dicomweb_url: str = "http://127.0.0.1:8042/dicom-web"
     orthanc_url: str = "http://127.0.0.1:8042"
+    #: a bearer token; or both of the next two: HTTP basic authentication. They hold for both addresses.
+    token_file: Path | None = None
+    user: Annotated[str, Field(pattern="^[^:]+$")] | None = None  # RFC 7617: no colon
+    password_file: Path | None = None
+    #: authorities of its certificate; None: the public ones
+    tls_ca: Path | None = None
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
     timeout_s: Seconds = 20.0
     poll_interval_s: Seconds = 0.5
     #: largest instance, in bytes
@@ -57,6 +65,16 @@ class ArchiveSettings(Peer):
     connections: Annotated[int, Field(ge=1)] = 4
     #: owns Patient IDs (0010,0020) without an issuer, where the archive keeps other numbers than the messages; None: the site's
     default_patient_assigner: Assigner | None = None
+
+    @model_validator(mode="after")
+    def _access_is_whole(self) -> Self:
+        if (self.user is None) != (self.password_file is None):
+            raise ValueError("user and password_file go together")
+        if self.user is not None and self.token_file is not None:
+            raise ValueError("token_file, or user and password_file: not both")
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("tls_certificate and tls_key go together")
+        return self
 
 
 class FhirSettings(Peer):

@@ -11,7 +11,8 @@ from typing import Any
 
 import structlog
 
-from connectors.archive_http import ArchiveHttp
+from connectors.archive_access import ArchiveAccess
+from connectors.archive_http import ArchiveHttp, Probe
 from schemas.errors import (
     ArchiveUnavailable,
     InvalidResource,
@@ -27,7 +28,7 @@ from schemas.identifiers import StudyInstanceUID, identity
 from schemas.ports import RefusedStudy, StudyArchive, StudyBatch
 
 _PAGE = 100
-_PROBE = "/system"
+_PROBE = Probe("/system", dict)
 #: of a study on which the archive fails, before it may be passed over
 TRIES = 10
 _NOT_ORTHANC = "the address of Orthanc answers, but not as Orthanc does"
@@ -65,10 +66,17 @@ class OrthancChanges:
     name = "orthanc:changes"
 
     def __init__(
-        self, url: str, archive: StudyArchive, *, timeout_s: float, size_limit: int = 16 * 1024 * 1024, token: str | None = None
+        self,
+        url: str,
+        archive: StudyArchive,
+        *,
+        timeout_s: float,
+        size_limit: int = 16 * 1024 * 1024,
+        access: ArchiveAccess = ArchiveAccess(),
     ) -> None:
+        """Raises SettingsInvalid when a file of `access` cannot be used."""
         self._archive = archive
-        self._http = ArchiveHttp(url, probe_path=_PROBE, timeout_s=timeout_s, size_limit=size_limit, pool_size=1, token=token)
+        self._http = ArchiveHttp(url, probe=_PROBE, timeout_s=timeout_s, size_limit=size_limit, pool_size=1, access=access)
         #: by Orthanc's id of the study
         self._failures: Counter[str] = Counter()
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from streams import topics
 from streams.settings import Settings
 
 if TYPE_CHECKING:
+    from connectors.archive_access import ArchiveAccess
     from connectors.case_store import SqlCaseStore
     from connectors.decoding import PebbleDecoder
     from connectors.dicomweb import DicomWebArchive
@@ -31,8 +33,15 @@ def ensure_all_topics(settings: Settings) -> Sequence[str]:
     return ensure_topics(settings.kafka.bootstrap, specs)
 
 
+def archive_access(settings: Settings) -> ArchiveAccess:
+    """Of both addresses of the archive."""
+    from connectors.archive_access import ArchiveAccess
+
+    return ArchiveAccess(**{field.name: getattr(settings.archive, field.name) for field in fields(ArchiveAccess)})
+
+
 def archive_for(settings: Settings) -> DicomWebArchive:
-    """The DICOMweb archive."""
+    """The DICOMweb archive. Raises SettingsInvalid when a file of its credentials or certificates cannot be used."""
     from connectors.dicomweb import DicomWebArchive
 
     return DicomWebArchive(
@@ -40,6 +49,7 @@ def archive_for(settings: Settings) -> DicomWebArchive:
         timeout_s=settings.archive.timeout_s,
         size_limit=settings.archive.size_limit,
         pool_size=settings.archive.connections,
+        access=archive_access(settings),
         default_accession_assigner=settings.site.issuer_of_accession_number,
         default_patient_assigner=settings.archive.default_patient_assigner or settings.site.default_assigner,
     )

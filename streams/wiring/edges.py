@@ -15,7 +15,7 @@ from streams.clock import SystemClock
 from streams.health import Health
 from streams.listener_settings import host_and_port
 from streams.settings import Settings
-from streams.wiring.clients import archive_for, fhir_server_for, log_and_cases, log_for
+from streams.wiring.clients import archive_access, archive_for, fhir_server_for, log_and_cases, log_for
 from streams.wiring.running import run_step, together, window
 
 if TYPE_CHECKING:
@@ -43,7 +43,8 @@ async def watch(settings: Settings, stop: asyncio.Event, health: Health) -> None
     from streams.watch import watch
 
     with closing(archive_for(settings)) as archive:
-        source = OrthancChanges(settings.archive.orthanc_url, archive, timeout_s=settings.archive.timeout_s)
+        access = archive_access(settings)
+        source = OrthancChanges(settings.archive.orthanc_url, archive, timeout_s=settings.archive.timeout_s, access=access)
         with closing(source):
             async with log_and_cases(settings) as (log, cases):
                 health.set("ready")

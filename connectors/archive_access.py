@@ -1,0 +1,71 @@
+"""What an archive asks before it answers: a bearer token or a password, and certificates."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from connectors.mllp.tls import client_context
+from schemas.errors import SettingsInvalid
+
+#: b64token, RFC 6750 2.1: nothing else fits in a header
+_TOKEN = re.compile(rb"[A-Za-z0-9\-._~+/]+=*")
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveAccess:
+    """Files only, never a secret. `token_file` holds a bearer token (RFC 6750); or `user` and `password_file` are for HTTP basic
+    authentication (RFC 7617), as Orthanc's own. `tls_ca` is PEM of the authorities of the archive's certificate, None: those that
+    `requests` brings; `tls_certificate` and `tls_key` are shown to an archive that asks (mutual TLS)."""
+
+    token_file: Path | None = None
+    user: str | None = None
+    password_file: Path | None = None
+    tls_ca: Path | None = None
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+
+    def examine(self) -> None:
+        """Raises SettingsInvalid when a file cannot be used."""
+        self.authorization()
+        try:
+            client_context(self.tls_ca, self.tls_certificate, self.tls_key)
+        except SettingsInvalid as error:
+            raise SettingsInvalid("archive", "tls", f"{error.reference} {error.reason}") from None
+
+    def authorization(self) -> bytes | None:
+        """The header of that name, from what the file holds now. Raises SettingsInvalid."""
+        if self.token_file is not None:
+            token = _content(self.token_file)
+            if not _TOKEN.fullmatch(token):
+                raise SettingsInvalid("archive", "token_file", f"{self.token_file} holds no bearer token (RFC 6750 2.1)")
+            return b"Bearer " + token
+        if self.user is not None and self.password_file is not None:
+            return b"Basic " + base64.b64encode(self.user.encode("utf-8") + b":" + _content(self.password_file))
+        return None
+
+
+class Credentials:
+    """The header of an exchange, from a file that may be replaced while the engine runs: each exchange reads it anew."""
+
+    def __init__(self, access: ArchiveAccess) -> None:
+        """Raises SettingsInvalid when a file cannot be used."""
+        access.examine()
+        self._access = access
+        self._last = access.authorization()
+
+    def header(self) -> bytes | None:
+        """While the file cannot be used (it is just being written, say) what it held last."""
+        with contextlib.suppress(SettingsInvalid):  # an old one that the archive refuses is told as AccessRefused
+            self._last = self._access.authorization()
+        return self._last
+
+
+def _content(file: Path) -> bytes:
+    try:
+        return file.read_bytes().strip(b"\r\n")
+    except OSError as error:
+        raise SettingsInvalid("archive", "credentials", f"{file} cannot be read: {error.strerror}") from None

@@ -1,0 +1,211 @@
+"""Bearer tokens, passwords and certificates of an archive: rotated while it is asked, never told."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from connectors.archive_access import ArchiveAccess, Credentials
+from connectors.dicomweb import DicomWebArchive
+from connectors.mllp.tls import CertificateFiles
+from connectors.pacs.orthanc import OrthancChanges
+from schemas.errors import AccessRefused, ArchiveUnavailable, SettingsInvalid
+from streams.settings import Settings
+from streams.wiring.clients import archive_access, archive_for
+from tests.contract.fake_study_archive import FakeStudyArchive
+from tests.unit.archive_peer import REFERENCE, STUDY, archive_at, good
+from tests.unit.certificates import Authority
+from tests.unit.http_peer import Handler, http_peer
+
+
+def _asks_for(wanted: Callable[[], str]) -> Callable[[Handler], None]:
+    def reply(handler: Handler) -> None:
+        if handler.headers["Authorization"] == wanted():
+            good(handler)
+        else:
+            handler.answer(401, "text/plain", b"", **{"WWW-Authenticate": "Bearer"})
+
+    return reply
+
+
+@pytest.fixture
+def token(tmp_path: Path) -> Path:
+    file = tmp_path / "token"
+    file.write_text("first-t0ken\n")
+    return file
+
+
+async def test_a_rotated_token_is_used_without_a_restart(token: Path) -> None:
+    valid = "Bearer first-t0ken"
+    with http_peer(_asks_for(lambda: valid)) as url:
+        async with archive_at(url, pool_size=1, access=ArchiveAccess(token_file=token)) as archive:
+            await archive.instance(STUDY, REFERENCE)
+            token.write_text("second-t0ken")
+            valid = "Bearer second-t0ken"
+            await archive.instance(STUDY, REFERENCE)
+
+
+async def test_a_token_that_is_rotated_while_the_archive_is_asked(token: Path) -> None:
+    """The archive refuses the old one, and the file holds the new one by then."""
+
+    def reply(handler: Handler) -> None:
+        token.write_text("second-t0ken")
+        _asks_for(lambda: "Bearer second-t0ken")(handler)
+
+    with http_peer(reply) as url:
+        async with archive_at(url, access=ArchiveAccess(token_file=token)) as archive:
+            await archive.instance(STUDY, REFERENCE)
+
+
+@pytest.mark.parametrize("now", [None, "", "two words", "line\nbreak", "\N{LATIN SMALL LETTER E WITH ACUTE}"])
+async def test_while_the_file_holds_no_token_the_last_one_is_used(token: Path, now: str | None) -> None:
+    with http_peer(_asks_for(lambda: "Bearer first-t0ken")) as url:
+        async with archive_at(url, access=ArchiveAccess(token_file=token)) as archive:
+            if now is None:
+                token.unlink()
+            else:
+                token.write_text(now)
+            await archive.instance(STUDY, REFERENCE)
+
+
+async def test_an_expired_token_is_refused_and_asked_for_once(token: Path) -> None:
+    seen: list[str | None] = []
+
+    def reply(handler: Handler) -> None:
+        seen.append(handler.headers["Authorization"])
+        handler.answer(401, "text/plain", b"first-t0ken has expired")
+
+    with http_peer(reply) as url:
+        async with archive_at(url, access=ArchiveAccess(token_file=token)) as archive:
+            with pytest.raises(AccessRefused, match="check token_file") as caught:
+                await archive.instance(STUDY, REFERENCE)
+    assert seen == ["Bearer first-t0ken"]
+    assert "t0ken has" not in str(caught.value)
+
+
+async def test_no_token_where_one_is_asked_for() -> None:
+    with http_peer(_asks_for(lambda: "Bearer first-t0ken")) as url:
+        async with archive_at(url) as archive:
+            with pytest.raises(AccessRefused):
+                await archive.instance(STUDY, REFERENCE)
+
+
+async def test_user_and_password_at_both_doors_of_orthanc(tmp_path: Path) -> None:
+    """RFC 7617 2.1: `test` and `123£` in UTF-8 are dGVzdDoxMjPCow==. Through the wiring."""
+    (tmp_path / "password").write_text("123£\n", encoding="utf-8")
+    seen: list[tuple[str, str | None]] = []
+
+    def reply(handler: Handler) -> None:
+        seen.append((handler.path.partition("?")[0], handler.headers["Authorization"]))
+        if handler.path.startswith("/changes"):
+            handler.answer(200, "application/json", b'{"Changes": [], "Last": 0, "Done": true}')
+        else:
+            handler.answer(200, "application/dicom+json", b"[]")
+
+    with http_peer(reply) as url:
+        access = {"user": "test", "password_file": tmp_path / "password"}
+        settings = Settings.model_validate({"archive": {"dicomweb_url": f"{url}/dicom-web", "orthanc_url": url, **access}})
+        with closing(archive_for(settings)) as archive:
+            await archive.answers()
+        changes = OrthancChanges(url, FakeStudyArchive(), timeout_s=5, access=archive_access(settings))
+        with closing(changes):
+            await changes.completed_since(None)
+    assert seen == [("/dicom-web/studies", "Basic dGVzdDoxMjPCow=="), ("/changes", "Basic dGVzdDoxMjPCow==")]
+
+
+@pytest.mark.parametrize("content", [None, b"", b"t0ken with spaces", b"\xff"])
+def test_a_token_file_that_cannot_be_used_ends_the_start(tmp_path: Path, content: bytes | None) -> None:
+    if content is not None:
+        (tmp_path / "token").write_bytes(content)
+    with pytest.raises(SettingsInvalid, match=str(tmp_path / "token")) as caught:
+        archive_for(Settings.model_validate({"archive": {"token_file": tmp_path / "token"}}))
+    assert "t0ken" not in caught.value.reason.replace(str(tmp_path), "")
+    assert str(tmp_path / "token") in caught.value.reason, "doctor shows the reason alone"
+
+
+@pytest.mark.parametrize("setting", ["tls_ca", "tls_certificate"])
+def test_a_certificate_file_that_cannot_be_used_ends_the_start(tmp_path: Path, setting: str) -> None:
+    (tmp_path / "file").write_text("no PEM")
+    files = {setting: tmp_path / "file"} | ({"tls_key": tmp_path / "file"} if setting == "tls_certificate" else {})
+    with pytest.raises(SettingsInvalid) as caught:
+        archive_for(Settings.model_validate({"archive": files}))
+    assert str(tmp_path / "file") in caught.value.reason
+
+
+@pytest.mark.parametrize(
+    "half",
+    [
+        {"user": "radstream"},
+        {"password_file": "p"},
+        {"user": "with:colon", "password_file": "p"},
+        {"token_file": "t", "user": "radstream", "password_file": "p"},
+        {"tls_certificate": "c"},
+        {"tls_key": "k"},
+    ],
+)
+def test_half_an_access_is_refused(half: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match="together|not both|pattern"):
+        Settings.model_validate({"archive": half})
+
+
+def test_no_secret_in_any_repr(token: Path) -> None:
+    access = ArchiveAccess(token_file=token)
+    credentials = Credentials(access)
+    assert credentials.header() == b"Bearer first-t0ken"
+    settings = Settings.model_validate({"archive": {"token_file": token}})
+    with closing(archive_for(settings)) as archive:
+        told = "".join(map(repr, (access, credentials, settings, archive, vars(archive)))) + settings.model_dump_json()
+    assert "first-t0ken" not in told
+
+
+@pytest.fixture(scope="module")
+def hospital(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("hospital"), "hospital")
+
+
+@pytest.fixture(scope="module")
+def stranger(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("stranger"), "stranger")
+
+
+def _server(hospital: Authority, client_ca: Path | None = None) -> ssl.SSLContext:
+    pair = hospital.sign("pacs")
+    return CertificateFiles(pair.certificate, pair.key, client_ca).context()
+
+
+async def _fetch(archive: DicomWebArchive) -> None:
+    await archive.instance(STUDY, REFERENCE)
+
+
+async def test_tls_with_the_hospitals_own_authority(hospital: Authority, stranger: Authority) -> None:
+    with http_peer(good, _server(hospital)) as url:
+        async with archive_at(url, access=ArchiveAccess(tls_ca=hospital.certificate)) as archive:
+            await _fetch(archive)
+        for access in (ArchiveAccess(tls_ca=stranger.certificate), ArchiveAccess()):
+            async with archive_at(url, access=access) as archive:
+                with pytest.raises(ArchiveUnavailable, match="TLS: .*certificate.*check the certificates"):
+                    await _fetch(archive)
+
+
+async def test_tls_is_not_spoken_to_one_who_does_not(hospital: Authority) -> None:
+    with http_peer(good) as url:
+        async with archive_at(url.replace("http:", "https:"), access=ArchiveAccess(tls_ca=hospital.certificate)) as archive:
+            with pytest.raises(ArchiveUnavailable, match="TLS"):
+                await _fetch(archive)
+
+
+async def test_mutual_tls(hospital: Authority, stranger: Authority) -> None:
+    own, foreign = hospital.sign("radstream"), stranger.sign("radstream")
+    with http_peer(good, _server(hospital, client_ca=hospital.certificate)) as url:
+        access = ArchiveAccess(tls_ca=hospital.certificate, tls_certificate=own.certificate, tls_key=own.key)
+        async with archive_at(url, access=access) as archive:
+            await _fetch(archive)
+        foreigner = ArchiveAccess(tls_ca=hospital.certificate, tls_certificate=foreign.certificate, tls_key=foreign.key)
+        for refused in (foreigner, ArchiveAccess(tls_ca=hospital.certificate)):
+            async with archive_at(url, access=refused) as archive:
+                with pytest.raises(ArchiveUnavailable):
+                    await _fetch(archive)
