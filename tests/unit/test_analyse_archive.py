@@ -1,0 +1,171 @@
+"""The step `analyse` on the real DICOMweb client, and archives at their worst: a named error in time, and the next study is
+analysed."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+
+from schemas.errors import AccessRefused, ArchiveUnavailable, InvalidResource, ItemNotServed, RadstreamError, StudyIncomplete
+from schemas.events import ImageReference
+from schemas.findings import Findings
+from schemas.identifiers import SeriesInstanceUID, StudyInstanceUID
+from schemas.ports import Record, Step
+from streams.guard import Guard, Outcome
+from streams.steps.analyse import analyse
+from streams.steps.choosing import IntendedUse
+from streams.topics import DEAD_LETTERS, RESULTS
+from tests.contract.example_images import part10, radiograph, study_of, uid_of
+from tests.contract.fake_event_log import FakeEventLog
+from tests.contract.test_image_decoders import InProcessDecoder
+from tests.unit.archive_peer import (
+    IMAGE,
+    STUDY,
+    TIMEOUT_S,
+    always,
+    archive_at,
+    drip_chunks,
+    drip_headers,
+    good,
+    hang,
+    multipart,
+    typed,
+)
+from tests.unit.http_peer import Handler, http_peer
+from tests.unit.test_analyse import ScriptedModel, _record, _request
+from tests.unit.test_guard import Clock, Health, Store
+
+#: the study whose image the archive will not give
+OTHER = radiograph()
+OTHER_STUDY = study_of(OTHER)
+
+
+def _asks_for(study: StudyInstanceUID) -> Record:
+    image = IMAGE if study == STUDY else OTHER
+    reference = ImageReference(
+        series_instance_uid=SeriesInstanceUID(image.SeriesInstanceUID),
+        sop_instance_uid=uid_of(image),
+        sop_class_uid=str(image.SOPClassUID),
+        modality="CR",
+        body_part_examined="CHEST",
+        view_position="PA",
+    )
+    return _record(_request(study, [reference]))
+
+
+def _step(archive: object) -> Step:
+    return partial(
+        analyse,
+        archive=archive,  # type: ignore[arg-type]
+        decoder=InProcessDecoder(),
+        model=ScriptedModel(),
+        intended_use=IntendedUse(),
+    )
+
+
+def _stream_for_ever(handler: Handler) -> None:
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Type: " + multipart()[0].encode() + b"\r\n\r\n--b\r\n\r\n")
+    while not handler.release.is_set():
+        handler.wfile.write(b"\0" * 65536)
+
+
+def _drip_for_ever(handler: Handler) -> None:
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Type: " + multipart()[0].encode() + b"\r\n\r\n--b\r\n\r\n")
+    while not handler.release.wait(0.05):
+        handler.wfile.write(b"\0")
+
+
+def _half(handler: Handler) -> None:
+    content_type, content = multipart(part10(OTHER))
+    head = f"HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\nContent-Length: {len(content)}\r\n\r\n"
+    handler.wfile.write(head.encode() + content[: len(content) // 2])
+    handler.close_connection = True
+
+
+_LOG_IN = typed("text/html", b"<html>Secret^Name</html>")
+_ANOTHER_STUDYS = typed(*multipart(part10(IMAGE)))
+Reply = Callable[[Handler], None]
+
+
+@pytest.mark.parametrize(
+    ("reply", "error"),
+    [
+        (hang, ArchiveUnavailable),
+        (drip_headers, ArchiveUnavailable),
+        (drip_chunks, ArchiveUnavailable),
+        (_drip_for_ever, ArchiveUnavailable),
+        (_stream_for_ever, InvalidResource),
+        (_half, ArchiveUnavailable),
+        (always(302), AccessRefused),
+        (always(401), AccessRefused),
+        (always(404), StudyIncomplete),
+        (always(500), ItemNotServed),
+        (always(503), ArchiveUnavailable),
+        (_LOG_IN, ItemNotServed),
+        (typed(multipart()[0], b"<html>Secret^Name</html>"), InvalidResource),
+        (_ANOTHER_STUDYS, InvalidResource),
+    ],
+)
+async def test_one_study_fails_by_name_and_in_time_and_the_next_is_analysed(reply: Reply, error: type[RadstreamError]) -> None:
+    with http_peer(lambda handler: (reply if OTHER_STUDY in handler.path else good)(handler)) as url:
+        async with archive_at(url, pool_size=1) as archive:
+            step = _step(archive)
+            start = time.monotonic()
+            with pytest.raises(error) as caught:
+                await step(_asks_for(OTHER_STUDY))
+            assert time.monotonic() - start < 4 * TIMEOUT_S
+            assert "Secret" not in str(caught.value)
+            (out,) = await step(_asks_for(STUDY))
+    assert Findings.model_validate_json(out.value).images[0].sop_instance_uid == uid_of(IMAGE)
+
+
+@pytest.mark.parametrize("reply", [hang, _drip_for_ever, always(404), always(500), always(503), _LOG_IN])
+async def test_an_archive_that_is_ill_pauses_the_step_and_no_study_is_lost(reply: Reply) -> None:
+    """The whole archive is meant: what it says of every study is no study's fault."""
+    ill = True
+    log, cases, health = FakeEventLog(RESULTS.name, DEAD_LETTERS.name), Store(), Health()
+
+    def told(state: str, reason: str) -> None:
+        nonlocal ill
+        health(state, reason)
+        ill = False  # by the next try it is well
+
+    with http_peer(lambda handler: (reply if ill else good)(handler)) as url:
+        async with archive_at(url, pool_size=1) as archive:
+            guard = Guard("analyse", _step(archive), log, cases, Clock(), asyncio.Event(), health=told, first_pause_s=0.01)
+            assert await guard(_asks_for(STUDY)) is Outcome.DONE
+    assert health.states == ["paused", "ready"]
+    assert not cases.due
+    assert log.records(DEAD_LETTERS.name) == []
+    (result,) = log.records(RESULTS.name)
+    assert Findings.model_validate_json(result.value).images
+
+
+@pytest.mark.parametrize(
+    ("reply", "outcome"),
+    [
+        (always(401), Outcome.DEAD_LETTER),
+        (_ANOTHER_STUDYS, Outcome.DEAD_LETTER),
+        (_stream_for_ever, Outcome.DEAD_LETTER),
+        (always(404), Outcome.PARKED),
+        (always(500), Outcome.PARKED),
+        (_LOG_IN, Outcome.PARKED),
+    ],
+)
+async def test_what_one_study_meets_is_put_aside(reply: Reply, outcome: Outcome) -> None:
+    log, cases, health = FakeEventLog(RESULTS.name, DEAD_LETTERS.name), Store(), Health()
+    with http_peer(lambda handler: (reply if OTHER_STUDY in handler.path else good)(handler)) as url:
+        async with archive_at(url, pool_size=1) as archive:
+            guard = Guard("analyse", _step(archive), log, cases, Clock(), asyncio.Event(), health=health)
+            assert await guard(_asks_for(OTHER_STUDY)) is outcome
+            assert await guard(_asks_for(STUDY)) is Outcome.DONE
+    assert health.states == []
+    letters = log.records(DEAD_LETTERS.name)
+    assert (len(letters), len(cases.due)) == ((1, 0) if outcome is Outcome.DEAD_LETTER else (0, 1))
+    for letter in letters:
+        assert letter.value == _asks_for(OTHER_STUDY).value
+    assert len(log.records(RESULTS.name)) == 1
