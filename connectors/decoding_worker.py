@@ -14,16 +14,23 @@ import sys
 import warnings
 from typing import Any
 
+import gdcm
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
+from pydicom.encaps import generate_frames
 from pydicom.multival import MultiValue
 from pydicom.pixels.processing import apply_modality_lut
 from pydicom.pixels.utils import pixel_array
 from pydicom.uid import (
+    HTJ2K,
     JPEG2000,
+    HTJ2KLossless,
+    HTJ2KLosslessRPCL,
     JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
     JPEGLossless,
     JPEGLosslessSV1,
     JPEGLSLossless,
@@ -31,6 +38,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from connectors.decoding_codestream import check_inflated, coded_size
 from schemas.errors import InvalidResource, RadstreamError, Unsuitable
 from schemas.findings import NotAnalysedReason
 from schemas.identifiers import SOPInstanceUID
@@ -47,7 +55,14 @@ PLUGINS = {
     JPEG2000: "gdcm",
     JPEGLossless: "gdcm",
     JPEGLosslessSV1: "gdcm",
+    JPEGBaseline8Bit: "gdcm",
+    JPEGExtended12Bit: "gdcm",
+    HTJ2KLossless: "pylibjpeg",
+    HTJ2KLosslessRPCL: "pylibjpeg",
+    HTJ2K: "pylibjpeg",
 }
+#: transfer syntaxes whose coded pixels say their own size
+CODESTREAMS = PLUGINS.keys() - {RLELossless}
 
 
 def initialise(memory_limit_bytes: int) -> None:
@@ -68,19 +83,21 @@ def decode(part10: bytes, expected: SOPInstanceUID, pixel_limit: int) -> Radiogr
     reference = f"instance {expected}"
     try:
         return _decode(part10, expected, pixel_limit, reference)
-    except RadstreamError:
+    except (RadstreamError, KeyboardInterrupt):
         raise
     except MemoryError:
         raise InvalidResource(_STEP, reference, "needs more memory than a decoding process may have") from None
-    except Exception as error:  # noqa: BLE001 - whatever the file's bytes provoke in the decoders
+    except BaseException as error:  # noqa: BLE001 - whatever the bytes provoke; a panic of a decoder in Rust is no Exception
         raise InvalidResource(_STEP, reference, f"cannot be read ({type(error).__name__})") from None
 
 
 def _decode(part10: bytes, expected: SOPInstanceUID, pixel_limit: int, reference: str) -> Radiograph:
+    check_inflated(part10, pixel_limit)
     image = pydicom.dcmread(io.BytesIO(part10), force=False)
     if image.get("SOPInstanceUID") != expected:
         raise InvalidResource(_STEP, reference, "the file holds another SOP Instance UID")
     _check_shape(image, pixel_limit, reference)
+    _check_codestream(image, reference)
     stored = stored_pixels(image)
     spacing, plane = pixel_spacing(image)
     return Radiograph(
@@ -112,11 +129,53 @@ def _check_shape(image: Dataset, pixel_limit: int, reference: str) -> None:
         raise InvalidResource(_STEP, reference, "High Bit is not Bits Stored - 1")
 
 
+def _check_codestream(image: Dataset, reference: str) -> None:
+    """RLE has neither size nor end of its own: it is decoded into what the headers promise."""
+    if image.file_meta.TransferSyntaxUID not in CODESTREAMS:
+        return
+    codestream = codestream_of(image)
+    try:
+        size = coded_size(codestream)
+    except ValueError as error:
+        raise InvalidResource(_STEP, reference, f"its coded pixels are broken: {error}") from None
+    if size[:3] != (image.Rows, image.Columns, 1) or size.precision > image.BitsAllocated:
+        raise InvalidResource(_STEP, reference, "its coded pixels have another shape than its headers promise")
+
+
+def codestream_of(image: Dataset) -> bytes:
+    """The one frame, all its fragments (PS3.5 A.4)."""
+    return next(generate_frames(image.PixelData, number_of_frames=1))
+
+
+def _twelve_bits(image: Dataset) -> NDArray[np.uint16]:
+    """JPEG Extended of 12 bits, which pydicom's gdcm plugin refuses and gdcm reads as DCMTK does."""
+    fragment = gdcm.Fragment()
+    fragment.SetByteStringValue(codestream_of(image))
+    fragments = gdcm.SequenceOfFragments.New()
+    fragments.AddFragment(fragment)
+    element = gdcm.DataElement(gdcm.Tag(0x7FE0, 0x0010))
+    element.SetValue(fragments.__ref__())
+    coded = gdcm.Image()
+    coded.SetNumberOfDimensions(2)
+    coded.SetDimensions((image.Columns, image.Rows, 1))
+    coded.SetDataElement(element)
+    monochrome2 = gdcm.PhotometricInterpretation.GetPIType("MONOCHROME2")
+    coded.SetPhotometricInterpretation(gdcm.PhotometricInterpretation(monochrome2))
+    coded.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.GetTSType(str(JPEGExtended12Bit))))
+    coded.SetPixelFormat(gdcm.PixelFormat(1, 16, 12, 11, 0))
+    buffer = coded.GetBuffer().encode("utf-8", "surrogateescape")  # gdcm gives its char* as str
+    return np.frombuffer(buffer, "<u2").reshape(image.Rows, image.Columns)
+
+
 def stored_pixels(image: Dataset) -> NDArray[Any]:
     """Stored values, shape (rows, columns), C order, little endian, uint8, uint16, int8 or int16: bits above Bits Stored
     (old overlays, sign) are not part of them (PS3.5 8.1.1)."""
     syntax = image.file_meta.TransferSyntaxUID
-    stored: NDArray[Any] = pixel_array(image, decoding_plugin=PLUGINS.get(syntax, ""))
+    stored: NDArray[Any]
+    if syntax == JPEGExtended12Bit and image.BitsAllocated == 16 and image.PixelRepresentation == 0:
+        stored = _twelve_bits(image)
+    else:
+        stored = pixel_array(image, decoding_plugin=PLUGINS.get(syntax, ""))
     if stored.shape != (image.Rows, image.Columns):
         raise ValueError("the decoder gave another shape than the headers")
     stored = stored.astype(stored.dtype.newbyteorder("<"), copy=False)  # big endian files give big endian arrays
