@@ -8,6 +8,7 @@ import json
 import logging
 import ssl
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -26,6 +27,10 @@ logging.getLogger("urllib3").setLevel(logging.ERROR)
 _CHUNK = 1 << 18
 #: bytes kept of an answer that is not what was asked for
 _REFUSAL_LIMIT = 1 << 16
+#: of the time of an exchange is for the answer; what is left of it for the question whether the archive is well
+_SHARE = 0.8
+#: what an archive, or the proxy before it, says of one item that it cannot get, or of every one
+_OF_ONE_OR_ALL = frozenset({404, 500, 502, 504})
 #: media types of DICOM JSON (PS3.18 annex F) and of what archives send instead of it
 JSON_TYPES = frozenset({"application/dicom+json", "application/json"})
 
@@ -71,9 +76,9 @@ class ArchiveHttp:
     """A bounded pool of threads, each with one connection to the archive.
 
     `timeout_s` bounds each wait for the peer and, in total, the whole exchange with its tries (a server that drips for ever
-    is cut); `size_limit` bounds the answer in bytes. After a 404, a 500 and an answer of another type (a proxy's log-in page)
-    `probe` is asked: is the archive well, and only this item is not? Redirects are not followed and proxies not used: patient
-    data and credentials go to the address of the settings and nowhere else."""
+    is cut); `size_limit` bounds the answer in bytes. After no answer in time, a broken one, 404, 500, 502, 504 and an answer of
+    another type (a proxy's log-in page) `probe` is asked: is the archive well, and only this item is not? Redirects are not
+    followed and proxies not used: patient data and credentials go to the address of the settings and nowhere else."""
 
     def __init__(
         self,
@@ -109,26 +114,36 @@ class ArchiveHttp:
         content_type: str | None = None,
         accepted_statuses: frozenset[int] = frozenset({200}),
     ) -> Answer:
-        """One question. Raises ArchiveUnavailable (no connection, no TLS, too slow, 408, 429, 5xx; an answer that the archive
-        gives to everything: 404, 500, or not of `media_types`), ItemNotServed (500 or another type from an archive that is
-        well), AccessRefused (401, 403, a redirect), StudyIncomplete (404 from one that is well, 410), ResourceRefused (any
-        other status that is not in `accepted_statuses`), InvalidResource (too large)."""
+        """One question. Raises ArchiveUnavailable (no connection, no TLS, 408, 429, 503; from an archive that is not well also
+        too slow, 404, other 5xx, not of `media_types`), ItemNotServed (the same, but for 404, from one that is well),
+        StudyIncomplete (404 from one that is well, 410), AccessRefused (401, 403, a redirect), ResourceRefused (any other
+        status that is not in `accepted_statuses`), InvalidResource (too large)."""
         headers = {"Accept": accept} | ({} if content_type is None else {"Content-Type": content_type})
         question = _Question(method, path, step, reference, headers, media_types, params, body)
 
         def call() -> Answer:
-            with Deadline(self._timeout_s) as deadline:
-                answer = self._ask(deadline, question)
+            end = time.monotonic() + self._timeout_s
+            answer = None
+            with Deadline(self._timeout_s * _SHARE) as deadline:
+                try:
+                    answer = self._ask(deadline, question)
+                except ArchiveUnavailable as error:
+                    if not deadline.reached:
+                        raise
+                    trouble = error.reason
+            if answer is not None:
                 accepted = answer.status in accepted_statuses
                 if accepted and (answer.status == 204 or answer.media_type in media_types):
                     return answer
-                what = "an answer of another type than asked for" if accepted else f"HTTP status {answer.status}"
-                if accepted or answer.status in (404, 500):
-                    if not self._is_well(deadline, question):
-                        raise ArchiveUnavailable(step, reference, f"{what}, and the archive is not well")
-                    if answer.status != 404:
-                        raise ItemNotServed(step, reference, f"{what}, though the archive is well")
-                raise _refusal(answer, step, reference)
+                if not accepted and answer.status not in _OF_ONE_OR_ALL:
+                    raise _refusal(answer, step, reference)
+                trouble = "an answer of another type than asked for" if accepted else f"HTTP status {answer.status}"
+            with Deadline(max(end - time.monotonic(), 0.0)) as deadline:
+                if not self._is_well(deadline, question):
+                    raise ArchiveUnavailable(step, reference, f"{trouble}, and the archive is not well")
+            if answer is not None and answer.status == 404:
+                raise StudyIncomplete(step, reference, "HTTP status 404")
+            raise ItemNotServed(step, reference, f"{trouble}, though the archive is well")
 
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)
 
@@ -180,7 +195,7 @@ class ArchiveHttp:
                 params=list(question.params),
                 data=question.body,
                 headers={**question.headers, **authorization},
-                timeout=self._timeout_s,
+                timeout=deadline.seconds,
                 allow_redirects=False,
                 stream=True,
             ) as response:
@@ -198,7 +213,7 @@ class ArchiveHttp:
                 return replace(answer, content=bytes(content))
         except (requests.RequestException, HTTPError, OSError, ValueError) as error:
             # ValueError: urllib3 reads from a connection that was cut
-            why = f"no complete answer within {self._timeout_s:g} s" if deadline.passed else _reason(error)
+            why = f"no complete answer within {deadline.seconds:g} s" if deadline.passed else _reason(error)
             raise ArchiveUnavailable(question.step, question.reference, why) from None
 
 

@@ -23,7 +23,10 @@ class Deadline:
     for the peer, shutting it down does; time-outs of the socket alone start anew with every byte that drips in."""
 
     def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
         self.passed = False
+        #: whether the last try had a connection: then the peer is there, whatever it answers
+        self.reached = False
         self.connection: HTTPConnection | None = None
         #: of the answer: a connection forgets it when the peer announces that it will close
         self.sock: socket.socket | None = None
@@ -70,12 +73,15 @@ class _Cuttable:
 
     def connect(self) -> None:
         _current.deadline.check()
+        _current.deadline.reached = False
         self.timeout = max(_current.deadline.left_s, 0.001)  # there is nothing to cut yet; 0 would be "do not wait"
         super().connect()  # type: ignore[misc]
+        _current.deadline.reached = True
 
     def request(self, *args: Any, **kwargs: Any) -> None:
         _current.deadline.check()  # no second try after the deadline
         _current.deadline.connection, _current.deadline.sock = self, None
+        _current.deadline.reached = self.sock is not None  # type: ignore[attr-defined]
         super().request(*args, **kwargs)  # type: ignore[misc]
         _current.deadline.sock = self.sock  # type: ignore[attr-defined]
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from schemas.errors import ArchiveUnavailable
+from schemas.errors import ArchiveUnavailable, ItemNotServed, RadstreamError
 from tests.contract.example_images import part10
 from tests.unit.archive_peer import IMAGE, REFERENCE, STUDY, TIMEOUT_S, archive_at, good
 from tests.unit.http_peer import Handler, http_peer
@@ -21,11 +21,13 @@ class Peer:
 
     def __init__(self, bad: Callable[[Handler], None], times: int = 1) -> None:
         self.seen: list[float] = []
+        self.methods: list[str] = []
         self._bad = bad
         self._times = times
 
     def reply(self, handler: Handler) -> None:
         self.seen.append(time.monotonic())
+        self.methods.append(handler.command)
         (self._bad if len(self.seen) <= self._times else good)(handler)
 
 
@@ -98,11 +100,11 @@ async def test_nor_is_a_deadline_stretched_by_tries() -> None:
             assert time.monotonic() - start < 4 * TIMEOUT_S
 
 
-@pytest.mark.parametrize("bad", [_busy(503), _cut])
-async def test_storing_is_not_tried_again(bad: Callable[[Handler], None]) -> None:
+@pytest.mark.parametrize(("bad", "error"), [(_busy(503), ArchiveUnavailable), (_cut, ItemNotServed)])
+async def test_storing_is_not_tried_again(bad: Callable[[Handler], None], error: type[RadstreamError]) -> None:
     peer = Peer(bad)
     with http_peer(peer.reply) as url:
         async with archive_at(url, timeout_s=PATIENT_S) as archive:
-            with pytest.raises(ArchiveUnavailable):
+            with pytest.raises(error):
                 await archive.store([part10(IMAGE)])
-    assert len(peer.seen) == 1
+    assert peer.methods.count("POST") == 1
