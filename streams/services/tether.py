@@ -17,7 +17,8 @@ PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 def _end_with(tether: int) -> None:
-    """In the child, before exec: the kernel kills it when the tether is gone."""
+    """In the child, before exec: the kernel kills it when the tether is gone. What the tether holds back is not held back here."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != tether:  # gone between fork and prctl
         os._exit(1)
@@ -29,8 +30,11 @@ def main(parent: int, grace_seconds: float, command: list[str]) -> int:
     if os.getppid() != parent:
         return 1
     tether = os.getpid()
+    # a TERM before there is somebody to hand it to would end the tether, and with it the command, unasked
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     child = subprocess.Popen(command, preexec_fn=lambda: _end_with(tether))
     signal.signal(signal.SIGTERM, lambda *_: child.terminate())
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     child_handle = os.pidfd_open(child.pid)
     poll = select.poll()
     poll.register(parent_handle, select.POLLIN)

@@ -172,6 +172,23 @@ class TestProcess:
         running.stop()
         assert "ended in order" in (tmp_path / "it.log").read_text()
 
+    def test_a_request_that_comes_at_once_is_passed_on_too(self, tmp_path: Path) -> None:
+        """The command is there, and its tether has had no time yet to listen for TERM."""
+        code = f"""
+import os, subprocess, sys, time
+from streams.services import tether
+start = subprocess.Popen
+subprocess.Popen = lambda *args, **more: (start(*args, **more), time.sleep(1))[0]
+sys.exit(tether.main({os.getpid()}, 10, ["sh", "-c", sys.argv[1]]))
+"""
+        script = "trap 'echo ended in order; exit' TERM; echo ready; while :; do sleep 0.1; done"
+        log = tmp_path / "it.log"
+        with log.open("wb") as output, subprocess.Popen([sys.executable, "-c", code, script], stdout=output) as slow:
+            await_text(log, "ready")
+            slow.terminate()
+            slow.wait(10)
+        assert "ended in order" in log.read_text()
+
     @pytest.mark.parametrize("victim", ["parent", "tether"])
     def test_attached_ends_when_its_parent_or_its_tether_is_killed(self, tmp_path: Path, victim: str) -> None:
         """The parent starts it from a thread that ends at once: that alone must not end the service."""
