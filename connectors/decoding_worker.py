@@ -107,6 +107,9 @@ def _decode(part10: bytes, expected: SOPInstanceUID, pixel_limit: int, reference
         modality=_text(image, "Modality"),
         body_part_examined=_text(image, "BodyPartExamined"),
         view_position=_text(image, "ViewPosition"),
+        image_type=_texts(image, "ImageType"),
+        series_description=_text(image, "SeriesDescription"),
+        protocol_name=_text(image, "ProtocolName"),
         pixel_spacing_mm=spacing,
         pixel_spacing_plane=plane,
     )
@@ -229,3 +232,8 @@ def _spacing(value: Any) -> tuple[float, float] | None:
 def _text(image: Dataset, keyword: str) -> str | None:
     value = image.get(keyword)
     return (value.strip() or None) if isinstance(value, str) else None
+
+
+def _texts(image: Dataset, keyword: str) -> tuple[str, ...]:
+    value = image.get(keyword)
+    return tuple(str(item) for item in value) if isinstance(value, MultiValue) else (value,) if isinstance(value, str) else ()

@@ -42,5 +42,10 @@ def text(instance: dict[str, Any], tag: str) -> str | None:
     return (value.strip(" \0") or None) if isinstance(value, str) else None
 
 
+def texts(instance: dict[str, Any], tag: str) -> tuple[str, ...]:
+    """All values without padding; an empty one (PS3.18 F.2.5: null) is "" in its place."""
+    return tuple(value.strip(" \0") if isinstance(value, str) else "" for value in values(instance, tag))
+
+
 def items(instance: dict[str, Any], tag: str) -> list[dict[str, Any]]:
     return [item for item in values(instance, tag) if isinstance(item, dict)]

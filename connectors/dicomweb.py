@@ -17,8 +17,8 @@ from requests_toolbelt import MultipartDecoder
 from connectors.archive_access import ArchiveAccess
 from connectors.archive_http import Answer, ArchiveHttp, Probe
 from connectors.dicom_json import MEDIA_TYPE as _JSON
-from connectors.dicom_json import first, items, objects, parsed, text
-from schemas.dicom import is_image
+from connectors.dicom_json import first, items, objects, parsed, text, texts
+from schemas.dicom import age_in_years, is_image
 from schemas.errors import InvalidResource, ResourceRefused, StudyIncomplete
 from schemas.events import ImageReference
 from schemas.identifiers import AccessionNumber, PatientIdentifier, SeriesInstanceUID, SOPInstanceUID, StudyInstanceUID
@@ -31,25 +31,41 @@ _PAGE = 500
 _PROBE = Probe("/studies?StudyInstanceUID=2.25.0&limit=1", list)
 
 #: PS3.6 tags, as PS3.18 F.2 writes them
+_IMAGE_TYPE = "00080008"
 _SOP_CLASS_UID = "00080016"
 _SOP_INSTANCE_UID = "00080018"
+_STUDY_DATE = "00080020"
 _ACCESSION_NUMBER = "00080050"
 _ISSUER_OF_ACCESSION_NUMBER = "00080051"
 _MODALITY = "00080060"
 _PRESENTATION_INTENT_TYPE = "00080068"
+_STUDY_DESCRIPTION = "00081030"
+_SERIES_DESCRIPTION = "0008103E"
 _FAILED_SOP_SEQUENCE = "00081198"
 _REFERENCED_SOP_SEQUENCE = "00081199"
 _FAILURE_REASON = "00081197"
+_IRRADIATION_EVENT_UID = "00083010"
 _PATIENT_ID = "00100020"
 _ISSUER_OF_PATIENT_ID = "00100021"
+_BIRTH_DATE = "00100030"
+_AGE = "00101010"
 _BODY_PART_EXAMINED = "00180015"
+_PROTOCOL_NAME = "00181030"
 _VIEW_POSITION = "00185101"
 _STUDY_INSTANCE_UID = "0020000D"
 _SERIES_INSTANCE_UID = "0020000E"
+_LATERALITY = "00200060"
+_IMAGE_LATERALITY = "00200062"
+_PHOTOMETRIC_INTERPRETATION = "00280004"
+_NUMBER_OF_FRAMES = "00280008"
 _LOCAL_NAMESPACE = "00400031"
 _UNIVERSAL_ENTITY_ID = "00400032"
 
-_IMAGE_FIELDS = (_SOP_CLASS_UID, _MODALITY, _PRESENTATION_INTENT_TYPE, _BODY_PART_EXAMINED, _VIEW_POSITION)
+_IMAGE_FIELDS = (
+    *(_SOP_CLASS_UID, _MODALITY, _PRESENTATION_INTENT_TYPE, _BODY_PART_EXAMINED, _VIEW_POSITION, _IMAGE_TYPE),
+    *(_PHOTOMETRIC_INTERPRETATION, _NUMBER_OF_FRAMES, _LATERALITY, _IMAGE_LATERALITY, _SERIES_DESCRIPTION, _PROTOCOL_NAME),
+    _IRRADIATION_EVENT_UID,
+)
 
 
 class DicomWebArchive:
@@ -87,7 +103,14 @@ class DicomWebArchive:
             accession_number, patient = self._accession_number(header), self._patient(header)
         except ValueError as error:  # pydantic's ValidationError is one
             raise InvalidResource("describe", reference, f"a header breaks the standard ({type(error).__name__})") from None
-        return StudyDescription(study, accession_number, patient, tuple(sorted(images, key=lambda image: image.sop_instance_uid)))
+        return StudyDescription(
+            study,
+            accession_number,
+            patient,
+            tuple(sorted(images, key=lambda image: image.sop_instance_uid)),
+            age_in_years(text(header, _AGE), text(header, _BIRTH_DATE), text(header, _STUDY_DATE)),
+            text(header, _STUDY_DESCRIPTION),
+        )
 
     async def instance(self, study: StudyInstanceUID, image: ImageReference) -> bytes:
         """See `StudyArchive.instance`."""
@@ -218,7 +241,22 @@ def _image(instance: dict[str, Any]) -> ImageReference:
         body_part_examined=text(instance, _BODY_PART_EXAMINED),
         view_position=text(instance, _VIEW_POSITION),
         presentation_intent_type=text(instance, _PRESENTATION_INTENT_TYPE),
+        image_type=texts(instance, _IMAGE_TYPE),
+        photometric_interpretation=text(instance, _PHOTOMETRIC_INTERPRETATION),
+        number_of_frames=_count(instance, _NUMBER_OF_FRAMES),
+        laterality=text(instance, _LATERALITY),
+        image_laterality=text(instance, _IMAGE_LATERALITY),
+        series_description=text(instance, _SERIES_DESCRIPTION),
+        protocol_name=text(instance, _PROTOCOL_NAME),
+        irradiation_event_uids=texts(instance, _IRRADIATION_EVENT_UID),
     )
+
+
+def _count(instance: dict[str, Any], tag: str) -> int | None:
+    """IS: a number, or a string of digits (PS3.18 F.2.3); None for anything else."""
+    value = first(instance, tag)
+    digits = str(value).strip() if isinstance(value, int | str) else ""
+    return int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= 10 else None
 
 
 def _uid(instance: dict[str, Any]) -> SOPInstanceUID:

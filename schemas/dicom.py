@@ -1,6 +1,9 @@
-"""What the engine knows of DICOM's SOP classes."""
+"""What the engine knows of DICOM's SOP classes, and of ages."""
 
 from __future__ import annotations
+
+import re
+from datetime import date
 
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
 
@@ -79,3 +82,31 @@ IMAGE_SOP_CLASSES = frozenset(_STORAGE + suffix for suffix in _IMAGE_STORAGE)
 def is_image(sop_class_uid: str) -> bool:
     """Whether instances of the SOP class are images: eligible for a study revision."""
     return sop_class_uid in IMAGE_SOP_CLASSES
+
+
+#: AS (PS3.5 6.2): so many of a unit make a year
+_UNITS = {"D": 365.25, "W": 365.25 / 7, "M": 12, "Y": 1}
+#: beyond it the header is wrong: birth dates such as 18000101 are sent for "not known"
+_OLDEST = 130
+
+
+def age_in_years(age: str | None, birth_date: str | None, study_date: str | None) -> int | None:
+    """Completed years from Patient's Age (0010,1010), else from Patient's Birth Date (0010,0030) and Study Date (0008,0020);
+    None when they do not tell."""
+    stated = re.fullmatch(r"([0-9]{3})([DWMY])", age or "")
+    if stated and (years := int(int(stated[1]) / _UNITS[stated[2]])) <= _OLDEST:
+        return years
+    born, then = _date(birth_date), _date(study_date)
+    if born is None or then is None:
+        return None
+    years = then.year - born.year - ((then.month, then.day) < (born.month, born.day))
+    return years if 0 <= years <= _OLDEST else None
+
+
+def _date(value: str | None) -> date | None:
+    """DA (PS3.5 6.2)."""
+    digits = re.fullmatch(r"([0-9]{4})([0-9]{2})([0-9]{2})", value or "")
+    try:
+        return date(*map(int, digits.groups())) if digits else None
+    except ValueError:
+        return None

@@ -227,6 +227,18 @@ class ImageReference(BaseModel):
     body_part_examined: str | None = None
     view_position: str | None = None
     presentation_intent_type: str | None = None
+    #: (0008,0008), empty values kept in their place; (0028,0004), (0028,0008)
+    image_type: tuple[str, ...] = ()
+    photometric_interpretation: str | None = None
+    number_of_frames: int | None = None
+    #: (0020,0060), (0020,0062)
+    laterality: str | None = None
+    image_laterality: str | None = None
+    #: (0008,103E), (0018,1030): free text, may hold names and diagnoses; read by rules, never repeated
+    series_description: str | None = None
+    protocol_name: str | None = None
+    #: (0008,3010): images that share one were made by the same exposure
+    irradiation_event_uids: tuple[str, ...] = ()
 
 
 def revision_of(images: Iterable[ImageReference]) -> str:
@@ -242,6 +254,10 @@ class StudyCompleted(Event):
     study_instance_uid: StudyInstanceUID
     accession_number: AccessionNumber | None = None
     patient: PatientIdentifier | None = None
+    #: completed years on the day of the study
+    patient_age_years: int | None = None
+    #: (0008,1030): free text, as that of an image
+    study_description: str | None = None
     images: tuple[ImageReference, ...]
     revision: Digest
     #: which StudySource said so, e.g. "orthanc:changes", and its own position (a replay aid)
@@ -256,6 +272,9 @@ class AnalysisRequested(Event):
     subject: Subject
     images: tuple[ImageReference, ...]
     priority: Priority = Priority.ROUTINE
+    #: as of StudyCompleted
+    patient_age_years: int | None = None
+    study_description: str | None = None
 
 
 #: CloudEvents types of the two values that are no Event: `Findings` on ai.results, the FHIR Bundle on ai.findings

@@ -93,6 +93,9 @@ class StudyDescription:
     accession_number: AccessionNumber | None
     patient: PatientIdentifier | None
     images: tuple[ImageReference, ...]
+    #: see StudyCompleted
+    patient_age_years: int | None = None
+    study_description: str | None = None
 
 
 class StudyArchive(Protocol):
@@ -160,6 +163,9 @@ class Radiograph:
     modality: str | None = None
     body_part_examined: str | None = None
     view_position: str | None = None
+    image_type: tuple[str, ...] = ()
+    series_description: str | None = None
+    protocol_name: str | None = None
     #: (row, column) in mm and where it is true, when the file says so
     pixel_spacing_mm: tuple[float, float] | None = None
     pixel_spacing_plane: str | None = None

@@ -117,7 +117,15 @@ def tell(
     value: AnalysisRequested | Findings
     if said.reason is None:
         topic = REQUESTS_STAT if said.priority is Priority.STAT else REQUESTS
-        value = AnalysisRequested(id=analysis_id, time=triggered_at, subject=subject, images=study.images, priority=said.priority)
+        value = AnalysisRequested(
+            id=analysis_id,
+            time=triggered_at,
+            subject=subject,
+            images=study.images,
+            priority=said.priority,
+            patient_age_years=study.patient_age_years,
+            study_description=study.study_description,
+        )
     else:
         topic = RESULTS
         not_analysed = NotAnalysed(reason=said.reason, explanation=_WORDS[said.reason])

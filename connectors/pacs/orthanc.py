@@ -185,6 +185,8 @@ class OrthancChanges:
             study_instance_uid=study,
             accession_number=description.accession_number,
             patient=description.patient,
+            patient_age_years=description.patient_age_years,
+            study_description=description.study_description,
             images=description.images,
             revision=revision,
             source=self.name,

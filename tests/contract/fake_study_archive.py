@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pydicom
 from pydicom.dataset import Dataset
 
-from schemas.dicom import is_image
+from schemas.dicom import age_in_years, is_image
 from schemas.errors import ResourceRefused, StudyIncomplete
 from schemas.events import ImageReference
 from schemas.identifiers import AccessionNumber, PatientIdentifier, SeriesInstanceUID, SOPInstanceUID, StudyInstanceUID
@@ -37,6 +37,8 @@ class FakeStudyArchive:
             if first.get("PatientID")
             else None,
             tuple(_image(header) for header in headers if is_image(header.SOPClassUID)),
+            age_in_years(first.get("PatientAge"), first.get("PatientBirthDate"), first.get("StudyDate")),
+            first.get("StudyDescription") or None,
         )
 
     async def instance(self, study: StudyInstanceUID, image: ImageReference) -> bytes:
@@ -67,4 +69,18 @@ def _image(header: Dataset) -> ImageReference:
         body_part_examined=header.get("BodyPartExamined"),
         view_position=header.get("ViewPosition"),
         presentation_intent_type=header.get("PresentationIntentType"),
+        image_type=_values(header, "ImageType"),
+        photometric_interpretation=header.get("PhotometricInterpretation"),
+        number_of_frames=header.get("NumberOfFrames"),
+        laterality=header.get("Laterality") or None,
+        image_laterality=header.get("ImageLaterality") or None,
+        series_description=header.get("SeriesDescription") or None,
+        protocol_name=header.get("ProtocolName") or None,
+        irradiation_event_uids=_values(header, "IrradiationEventUID"),
+    )
+
+
+def _values(header: Dataset, keyword: str) -> tuple[str, ...]:
+    return (
+        tuple(map(str, header[keyword].value if header[keyword].VM > 1 else [header[keyword].value])) if keyword in header else ()
     )

@@ -17,8 +17,19 @@ from tests.contract.example_images import part10, radiograph, structured_report,
 
 class StudyArchiveContract:
     async def test_what_was_stored_is_described(self, archive: StudyArchive) -> None:
-        first = radiograph(PresentationIntentType="FOR PRESENTATION")
-        second = radiograph(StudyInstanceUID=first.StudyInstanceUID, ViewPosition=None, BodyPartExamined=None)
+        of_study = {"PatientBirthDate": "19700102", "StudyDescription": "Chest, bedside"}
+        first = radiograph(
+            PresentationIntentType="FOR PRESENTATION",
+            ImageType=["DERIVED", "PRIMARY", "", "LOCALIZER"],
+            NumberOfFrames=1,
+            Laterality="R",
+            ImageLaterality="U",
+            SeriesDescription="Thorax pa",
+            ProtocolName="Chest",
+            IrradiationEventUID="1.2.3.4",
+            **of_study,
+        )
+        second = radiograph(StudyInstanceUID=first.StudyInstanceUID, ViewPosition=None, BodyPartExamined=None, **of_study)
         await archive.store([part10(first), part10(second)])
 
         described = await archive.describe(study_of(first))
@@ -37,14 +48,24 @@ class StudyArchiveContract:
                 body_part_examined="CHEST",
                 view_position="PA",
                 presentation_intent_type="FOR PRESENTATION",
+                image_type=("DERIVED", "PRIMARY", "", "LOCALIZER"),
+                photometric_interpretation="MONOCHROME2",
+                number_of_frames=1,
+                laterality="R",
+                image_laterality="U",
+                series_description="Thorax pa",
+                protocol_name="Chest",
+                irradiation_event_uids=("1.2.3.4",),
             ),
             uid_of(second): ImageReference(
                 series_instance_uid=SeriesInstanceUID(second.SeriesInstanceUID),
                 sop_instance_uid=uid_of(second),
                 sop_class_uid=str(second.SOPClassUID),
                 modality="CR",
+                photometric_interpretation="MONOCHROME2",
             ),
         }
+        assert (described.patient_age_years, described.study_description) == (55, "Chest, bedside")
 
     async def test_the_issuers_in_the_file_are_the_assigners(self, archive: StudyArchive) -> None:
         image = with_issuers(radiograph(), accession="RIS", patient="WARD")
