@@ -94,7 +94,9 @@ def decode(part10: bytes, expected: SOPInstanceUID, pixel_limit: int) -> Radiogr
 def _decode(part10: bytes, expected: SOPInstanceUID, pixel_limit: int, reference: str) -> Radiograph:
     check_inflated(part10, pixel_limit)
     image = pydicom.dcmread(io.BytesIO(part10), force=False)
-    if image.get("SOPInstanceUID") != expected:
+    if "SOPInstanceUID" not in image:
+        raise InvalidResource(_STEP, reference, "no SOP Instance UID, or truncated")
+    if image.SOPInstanceUID != expected:
         raise InvalidResource(_STEP, reference, "the file holds another SOP Instance UID")
     _check_shape(image, pixel_limit, reference)
     _check_codestream(image, reference)

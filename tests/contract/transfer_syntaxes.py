@@ -92,11 +92,12 @@ def in_syntax(image: Dataset, syntax: UID, folder: Path) -> bytes:
 
 
 def in_syntaxes(syntaxes: tuple[UID, ...], folder: Path) -> dict[UID, tuple[Dataset, bytes]]:
-    """For each: the uncompressed object and its file."""
+    """For each: the uncompressed object and its file, the same bytes every time."""
     made = {}
     for syntax in syntaxes:
         bits = bits_of(syntax)
-        source = radiograph(real_pixels(bits), BitsStored=bits, PhotometricInterpretation="MONOCHROME1")
+        uids = {f"{of}InstanceUID": f"2.25.{number}" for number, of in enumerate(("SOP", "Study", "Series"), 1000)}
+        source = radiograph(real_pixels(bits), BitsStored=bits, PhotometricInterpretation="MONOCHROME1", **uids)
         made[syntax] = (source, in_syntax(pydicom.dcmread(io.BytesIO(part10(source))), syntax, folder))
     return made
 
