@@ -31,6 +31,8 @@ class ArchiveAccess:
     def examine(self) -> None:
         """Raises SettingsInvalid when a file cannot be used."""
         self.authorization()
+        if self.tls_ca is None and self.tls_certificate is None:
+            return
         try:
             client_context(self.tls_ca, self.tls_certificate, self.tls_key)
         except SettingsInvalid as error:

@@ -94,10 +94,6 @@ Reply = Callable[[Handler], None]
 @pytest.mark.parametrize(
     ("reply", "error"),
     [
-        (hang, ItemNotServed),
-        (drip_headers, ItemNotServed),
-        (drip_chunks, ItemNotServed),
-        (_drip_for_ever, ItemNotServed),
         (_stream_for_ever, InvalidResource),
         (_half, ItemNotServed),
         (always(302), AccessRefused),
@@ -121,6 +117,23 @@ async def test_one_study_fails_by_name_and_in_time_and_the_next_is_analysed(repl
             assert "Secret" not in str(caught.value)
             (out,) = await step(_asks_for(STUDY))
     assert Findings.model_validate_json(out.value).images[0].sop_instance_uid == uid_of(IMAGE)
+
+
+async def test_a_study_that_hangs_or_drips_is_told_from_an_archive_that_does() -> None:
+    """All at once: each takes its whole time. A fifth of it is for the question whether the archive is well."""
+    limit_s = 3.0
+
+    async def one(reply: Reply) -> None:
+        with http_peer(lambda handler: (reply if OTHER_STUDY in handler.path else good)(handler)) as url:
+            async with archive_at(url, timeout_s=limit_s, pool_size=1) as archive:
+                start = time.monotonic()
+                with pytest.raises(ItemNotServed, match="no complete answer within"):
+                    await _step(archive)(_asks_for(OTHER_STUDY))
+                assert time.monotonic() - start < 2 * limit_s
+                (out,) = await _step(archive)(_asks_for(STUDY))
+        assert Findings.model_validate_json(out.value).images
+
+    await asyncio.gather(*map(one, (hang, drip_headers, drip_chunks, _drip_for_ever)))
 
 
 @pytest.mark.parametrize("reply", [hang, _drip_for_ever, always(404), always(500), always(503), _LOG_IN])
@@ -151,7 +164,6 @@ async def test_an_archive_that_is_ill_pauses_the_step_and_no_study_is_lost(reply
         (always(401), Outcome.DEAD_LETTER),
         (_ANOTHER_STUDYS, Outcome.DEAD_LETTER),
         (_stream_for_ever, Outcome.DEAD_LETTER),
-        (hang, Outcome.PARKED),
         (_half, Outcome.PARKED),
         (always(404), Outcome.PARKED),
         (always(500), Outcome.PARKED),

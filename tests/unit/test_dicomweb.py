@@ -119,8 +119,6 @@ _LOG_IN = typed("text/html", b"<html>Secret^Name</html>")
         (always(504), ItemNotServed),
         (_LOG_IN, ItemNotServed),
         (_cut_short, ItemNotServed),
-        (hang, ItemNotServed),
-        (drip_body, ItemNotServed),
     ],
 )
 async def test_what_a_well_archive_says_is_about_the_item(reply: Callable[[Handler], None], error: type[RadstreamError]) -> None:
