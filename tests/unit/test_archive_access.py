@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import ssl
+import traceback
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -160,6 +162,19 @@ def test_no_secret_in_any_repr(token: Path) -> None:
     with closing(archive_for(settings)) as archive:
         told = "".join(map(repr, (access, credentials, settings, archive, vars(archive)))) + settings.model_dump_json()
     assert "first-t0ken" not in told
+
+
+async def test_no_secret_in_any_log(token: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Nor that of a connection that fails, of which libraries like to tell."""
+
+    def reply(handler: Handler) -> None:
+        handler.close_connection = True
+
+    with caplog.at_level(logging.DEBUG), http_peer(reply) as url:
+        async with archive_at(url, access=ArchiveAccess(token_file=token)) as archive:
+            with pytest.raises(ArchiveUnavailable) as caught:
+                await archive.instance(STUDY, REFERENCE)
+    assert "t0ken" not in caplog.text + "".join(traceback.format_exception(caught.value))
 
 
 @pytest.fixture(scope="module")
