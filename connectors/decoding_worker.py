@@ -20,8 +20,6 @@ import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.encaps import generate_frames
-from pydicom.multival import MultiValue
-from pydicom.pixels.processing import apply_modality_lut
 from pydicom.pixels.utils import pixel_array
 from pydicom.uid import (
     HTJ2K,
@@ -39,6 +37,7 @@ from pydicom.uid import (
 )
 
 from connectors.decoding_codestream import check_inflated, coded_size
+from connectors.decoding_pixels import bright_is_dense, hidden_pixels, pixel_spacing, without_hidden
 from schemas.errors import InvalidResource, RadstreamError, Unsuitable
 from schemas.findings import NotAnalysedReason
 from schemas.identifiers import SOPInstanceUID
@@ -101,10 +100,13 @@ def _decode(part10: bytes, expected: SOPInstanceUID, pixel_limit: int, reference
     _check_shape(image, pixel_limit, reference)
     _check_codestream(image, reference)
     stored = stored_pixels(image)
+    hidden = hidden_pixels(image, stored)
+    if hidden is not None and hidden.all():
+        raise Unsuitable(_STEP, reference, "Shutter or padding covers the whole image.", NotAnalysedReason.NO_IMAGE)
     spacing, plane = pixel_spacing(image)
     return Radiograph(
         sop_instance_uid=expected,
-        pixels=bright_is_dense(image, stored),
+        pixels=without_hidden(bright_is_dense(image, stored), hidden),
         pixel_sha256=hashlib.sha256(stored.data).hexdigest(),
         modality=_text(image, "Modality"),
         body_part_examined=_text(image, "BodyPartExamined"),
@@ -191,46 +193,6 @@ def stored_pixels(image: Dataset) -> NDArray[Any]:
     return np.ascontiguousarray(stored)
 
 
-def bright_is_dense(image: Dataset, stored: NDArray[Any]) -> NDArray[np.float32] | NDArray[np.uint16]:
-    """Modality LUT (PS3.3 C.11.1), then MONOCHROME1 (the lowest value is white, PS3.3 C.7.6.3.1.2) turned over within the
-    range that the stored bits can give, not within the range that this image happens to use."""
-    signed = image.PixelRepresentation == 1
-    low, high = (-(1 << image.BitsStored - 1), (1 << image.BitsStored - 1) - 1) if signed else (0, (1 << image.BitsStored) - 1)
-    turned = image.PhotometricInterpretation == "MONOCHROME1"
-    if image.get("ModalityLUTSequence"):
-        values = apply_modality_lut(stored, image)
-        possible = apply_modality_lut(np.arange(low, high + 1, dtype=stored.dtype), image)
-        return np.ascontiguousarray(possible.min() + possible.max() - values if turned else values, dtype=np.uint16)
-    slope, intercept = float(image.get("RescaleSlope") or 1), float(image.get("RescaleIntercept") or 0)
-    if (slope, intercept) == (1, 0) and not signed:
-        return np.ascontiguousarray(high - stored if turned else stored, dtype=np.uint16)
-    rescaled = stored.astype(np.float32) * np.float32(slope) + np.float32(intercept)
-    if turned:
-        rescaled = np.float32(slope * (low + high) + 2 * intercept) - rescaled
-    if not np.isfinite(rescaled).all():
-        raise ValueError("the rescale gives no finite values")
-    return rescaled
-
-
-def pixel_spacing(image: Dataset) -> tuple[tuple[float, float] | None, str | None]:
-    """Row and column spacing in mm, and the plane in which it is true (PS3.3 10.7.1.3): calibrated Pixel Spacing holds in
-    the patient, Imager Pixel Spacing at the detector; uncalibrated Pixel Spacing of a projection says nothing."""
-    if image.get("PixelSpacingCalibrationType") in ("GEOMETRY", "FIDUCIAL"):
-        calibrated = _spacing(image.get("PixelSpacing"))
-        if calibrated is not None:
-            return calibrated, "patient"
-    detector = _spacing(image.get("ImagerPixelSpacing"))
-    return (detector, "detector") if detector is not None else (None, None)
-
-
-def _spacing(value: Any) -> tuple[float, float] | None:
-    """DS, VM 2; None for what no detector has: zeros and infinities are sent, too."""
-    if not isinstance(value, MultiValue) or len(value) != 2:
-        return None
-    row, column = float(value[0]), float(value[1])
-    return (row, column) if 0 < row < 100 and 0 < column < 100 else None
-
-
 def _text(image: Dataset, keyword: str) -> str | None:
     value = image.get(keyword)
     return (value.strip() or None) if isinstance(value, str) else None
@@ -238,4 +200,4 @@ def _text(image: Dataset, keyword: str) -> str | None:
 
 def _texts(image: Dataset, keyword: str) -> tuple[str, ...]:
     value = image.get(keyword)
-    return tuple(str(item) for item in value) if isinstance(value, MultiValue) else (value,) if isinstance(value, str) else ()
+    return (value,) if isinstance(value, str) else tuple(map(str, value or ()))

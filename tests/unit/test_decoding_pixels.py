@@ -16,7 +16,8 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRBigEndian
 
-from connectors.decoding_worker import bright_is_dense, decode, pixel_spacing, stored_pixels
+from connectors.decoding_pixels import bright_is_dense, pixel_spacing
+from connectors.decoding_worker import decode, stored_pixels
 from schemas.errors import InvalidResource, Unsuitable
 from tests.contract.example_images import RAMP, part10, radiograph, uid_of
 
@@ -96,12 +97,17 @@ def test_a_modality_lut_sequence_is_applied(photometric: str) -> None:
             ((0.1, 0.1), "patient"),
         ),
         ({"PixelSpacing": [0.0, 0.0], "PixelSpacingCalibrationType": "GEOMETRY"}, (None, None)),
+        ({"ImagerPixelSpacing": [0.2, 0.3], "EstimatedRadiographicMagnificationFactor": 1.25}, ((0.16, 0.24), "patient")),
+        ({"ImagerPixelSpacing": [0.2, 0.3], "EstimatedRadiographicMagnificationFactor": 0}, ((0.2, 0.3), "detector")),
+        ({"ImagerPixelSpacing": [0.2, 0.3], "EstimatedRadiographicMagnificationFactor": 100}, ((0.2, 0.3), "detector")),
+        ({"EstimatedRadiographicMagnificationFactor": 1.25}, (None, None)),
         ({"ImagerPixelSpacing": [0.2, -1]}, (None, None)),
         ({"ImagerPixelSpacing": 0.2}, (None, None)),
     ],
 )
 def test_pixel_spacing(headers: dict[str, Any], expected: tuple[Any, Any]) -> None:
-    assert pixel_spacing(radiograph(**headers)) == expected
+    spacing, plane = pixel_spacing(radiograph(**headers))
+    assert (spacing and pytest.approx(spacing), plane) == expected
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
