@@ -154,7 +154,8 @@ class Radiograph:
     """A decoded projection image, ready for preprocessing.
 
     `pixels`: 2-D, float32 or uint16, shape (rows, columns), after modality LUT, *bright = dense* (MONOCHROME1 is already
-    inverted), window not applied. The header values are as in the file and may lie."""
+    inverted), window not applied; padding and what a shutter hides have the darkest value of the others. The header values are
+    as in the file and may lie."""
 
     sop_instance_uid: SOPInstanceUID
     pixels: NDArray[np.float32] | NDArray[np.uint16]
@@ -166,7 +167,7 @@ class Radiograph:
     image_type: tuple[str, ...] = ()
     series_description: str | None = None
     protocol_name: str | None = None
-    #: (row, column) in mm and where it is true, when the file says so
+    #: (row, column) in mm and where it is true ("patient" or "detector"), when the file says so
     pixel_spacing_mm: tuple[float, float] | None = None
     pixel_spacing_plane: str | None = None
 
