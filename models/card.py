@@ -24,6 +24,11 @@ class IntendedUse(_Part):
     #: whether an image that does not say its body part or view is refused
     body_part_required: bool
     view_required: bool
+    #: completed years, both included; None: no limit
+    minimum_age_years: Annotated[int, Field(ge=0)] | None = None
+    maximum_age_years: Annotated[int, Field(ge=0)] | None = None
+    #: whether pictures taken at the bedside may be used
+    portable: bool
 
 
 class Input(_Part):

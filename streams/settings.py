@@ -25,6 +25,7 @@ from pydantic_settings import (
 from schemas.errors import SettingsInvalid
 from schemas.hl7v2.admission import Admission
 from schemas.hl7v2.site import Assigner, Site
+from streams.choosing_settings import ChoosingSettings
 from streams.listener_settings import MllpSettings
 from streams.section import Peer, Port, Seconds, Section
 
@@ -140,6 +141,7 @@ class Settings(BaseSettings):
     database: DatabaseSettings = DatabaseSettings()
     models: ModelSettings = ModelSettings()
     decoding: DecodingSettings = DecodingSettings()
+    choosing: ChoosingSettings = ChoosingSettings()
     correlation: CorrelationSettings = CorrelationSettings()
     runner: RunnerSettings = RunnerSettings()
     services: ServicesSettings = ServicesSettings()

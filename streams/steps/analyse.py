@@ -14,7 +14,7 @@ from schemas.identifiers import StudyInstanceUID
 from schemas.ports import FindingModel, ImageDecoder, Outgoing, Prediction, Record, StudyArchive
 from streams import topics
 from streams.emission import emit_value
-from streams.steps.choosing import IntendedUse, choose, refusal
+from streams.steps.choosing import IntendedUse, StudyHeaders, as_the_rules_read_it, choose, refusal
 
 #: images of one study that are fetched and decoded at the same time: each is held in memory
 _IMAGES_IN_FLIGHT = 2
@@ -32,7 +32,7 @@ async def analyse(
         request = AnalysisRequested.model_validate_json(record.value)
     except ValidationError:
         raise MalformedMessage("analyse", str(record.place), "no AnalysisRequested") from None
-    chosen = choose(request.images, intended_use)
+    chosen = choose(request.images, intended_use, StudyHeaders(request.patient_age_years, request.study_description))
     if isinstance(chosen, NotAnalysed):
         return [_result(_not_analysed(request, chosen), record)]
 
@@ -61,7 +61,7 @@ async def _predict(
 ) -> Prediction | NotAnalysed:
     try:
         radiograph = await decoder.decode(await archive.instance(study, image), image.sop_instance_uid)
-        return refusal(radiograph, intended_use) or await model.predict(radiograph)
+        return refusal(radiograph, intended_use) or await model.predict(as_the_rules_read_it(radiograph, intended_use))
     except Unsuitable as error:
         return NotAnalysed(reason=error.code, explanation=error.reason)
 

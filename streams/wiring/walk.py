@@ -64,6 +64,10 @@ async def analyse(settings: Settings, stop: asyncio.Event, health: Health) -> No
             view_positions=use.views,
             body_part_required=use.body_part_required,
             view_required=use.view_required,
+            minimum_age_years=use.minimum_age_years,
+            maximum_age_years=use.maximum_age_years,
+            portable=use.portable,
+            words=settings.choosing,
         )
         step = partial(analyse, archive=archive, decoder=decoder, model=model, intended_use=intended_use)
         read = [topics.REQUESTS_STAT, topics.REQUESTS]

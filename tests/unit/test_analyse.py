@@ -155,6 +155,36 @@ async def test_an_unsuitable_study_is_not_analysed_and_not_fetched(headers: dict
     assert model.seen == []
 
 
+async def test_a_childs_study_is_not_analysed_where_the_model_is_for_adults() -> None:
+    archive, request = await _stored(radiograph())
+    (out,) = await analyse(
+        _record(request.model_copy(update={"patient_age_years": 4})),
+        archive=archive,
+        decoder=InProcessDecoder(),
+        model=ScriptedModel(),
+        intended_use=IntendedUse(minimum_age_years=18),
+    )
+    findings = Findings.model_validate_json(out.value)
+    assert findings.not_analysed is not None
+    assert findings.not_analysed.reason is NotAnalysedReason.WRONG_AGE
+
+
+async def test_a_body_part_that_only_a_text_tells_reaches_the_model_as_its_term() -> None:
+    model = ScriptedModel()
+    archive, request = await _stored(radiograph(BodyPartExamined=None, ViewPosition=None, SeriesDescription="Thorax p.a."))
+    findings, _ = await _run(archive, request, model)
+    assert findings.not_analysed is None
+    assert [(seen.body_part_examined, seen.view_position) for seen in model.seen] == [("CHEST", None)]
+
+
+async def test_the_file_is_not_believed_when_its_own_text_says_lateral() -> None:
+    archive, request = await _stored(radiograph(SeriesDescription="Chest lat."))
+    silent = tuple(image.model_copy(update={"series_description": None}) for image in request.images)
+    findings, _ = await _run(archive, request.model_copy(update={"images": silent}))
+    assert findings.not_analysed is not None
+    assert findings.not_analysed.reason is NotAnalysedReason.WRONG_VIEW
+
+
 async def test_a_study_without_images_is_not_analysed() -> None:
     findings, _ = await _run(FakeStudyArchive(), _request(StudyInstanceUID("1.2.3"), ()))
     assert findings.not_analysed is not None
