@@ -110,7 +110,32 @@ class DicomWebArchive:
             tuple(sorted(images, key=lambda image: image.sop_instance_uid)),
             age_in_years(text(header, _AGE), text(header, _BIRTH_DATE), text(header, _STUDY_DATE)),
             text(header, _STUDY_DESCRIPTION),
+            frozenset(map(_uid, instances)),
         )
+
+    async def studies_of(self, accession_number: AccessionNumber) -> Sequence[StudyInstanceUID]:
+        """See `StudyArchive.studies_of`. Answers are compared: some archives match loosely. QIDO-RS of Orthanc 1.10 leaves issuers
+        out: then the number alone decides, and what `describe` says of the study is what counts."""
+        reference = "studies of an accession number"
+        answer = await self._http.exchange(
+            "GET",
+            "/studies",
+            step="describe",
+            reference=reference,
+            accept=_JSON,
+            params=[("AccessionNumber", accession_number.value), ("includefield", _ISSUER_OF_ACCESSION_NUMBER)],
+            accepted_statuses=frozenset({200, 204}),
+        )
+        found = objects(answer, "describe", reference) if answer.status == 200 else []
+        try:
+            same = [study for study in found if self._accession_number(study) == accession_number or not _issuers(study)]
+            return sorted(
+                StudyInstanceUID(text(study, _STUDY_INSTANCE_UID) or "")
+                for study in same
+                if text(study, _ACCESSION_NUMBER) == accession_number.value
+            )
+        except ValueError:
+            raise InvalidResource("describe", reference, "a header breaks the standard") from None
 
     async def instance(self, study: StudyInstanceUID, image: ImageReference) -> bytes:
         """See `StudyArchive.instance`."""
@@ -220,7 +245,7 @@ class DicomWebArchive:
         number = text(header, _ACCESSION_NUMBER)
         if number is None:
             return None
-        issuers = items(header, _ISSUER_OF_ACCESSION_NUMBER)
+        issuers = _issuers(header)
         #: HL7v2 Hierarchic Designator Macro, PS3.3 table 10-17: the local namespace first, as EI.2 does
         issuer = (text(issuers[0], _LOCAL_NAMESPACE) or text(issuers[0], _UNIVERSAL_ENTITY_ID)) if issuers else None
         return AccessionNumber(value=number, assigner=issuer or self._default_accession_assigner)
@@ -230,6 +255,10 @@ class DicomWebArchive:
         if number is None:
             return None
         return PatientIdentifier(value=number, assigner=text(header, _ISSUER_OF_PATIENT_ID) or self._default_patient_assigner)
+
+
+def _issuers(header: dict[str, Any]) -> list[dict[str, Any]]:
+    return items(header, _ISSUER_OF_ACCESSION_NUMBER)
 
 
 def _image(instance: dict[str, Any]) -> ImageReference:

@@ -263,6 +263,16 @@ class StudyCompleted(Event):
     #: which StudySource said so, e.g. "orthanc:changes", and its own position (a replay aid)
     source: str
     source_position: str = ""
+    #: instances of the study in the archive, images or not (0: the study is gone); how many the source promised
+    instance_count: Annotated[int, Field(ge=0)] | None = None
+    promised_count: Annotated[int, Field(ge=0)] | None = None
+    #: who sent the images to the archive, where the source knows
+    source_ae_title: str | None = None
+
+    @property
+    def gone(self) -> bool:
+        """Whether the archive holds nothing of the study any more."""
+        return self.instance_count == 0
 
 
 class AnalysisRequested(Event):

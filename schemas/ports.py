@@ -12,9 +12,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
 from schemas.errors import RadstreamError
-from schemas.events import ImageReference, StudyCompleted
+from schemas.events import ImageReference
 from schemas.findings import AnalysedImage, Finding, ModelIdentity
 from schemas.identifiers import AccessionNumber, PatientIdentifier, SOPInstanceUID, StudyInstanceUID
+from schemas.notices import StudyNoticed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -96,6 +97,8 @@ class StudyDescription:
     #: see StudyCompleted
     patient_age_years: int | None = None
     study_description: str | None = None
+    #: all instances of the study, images or not
+    instances: frozenset[SOPInstanceUID] = frozenset()
 
 
 class StudyArchive(Protocol):
@@ -104,6 +107,11 @@ class StudyArchive(Protocol):
     async def describe(self, study: StudyInstanceUID) -> StudyDescription:
         """QIDO-RS: the study and its eligible images. Raises StudyIncomplete when the archive does not know the study,
         ArchiveUnavailable, ItemNotServed, AccessRefused, InvalidResource (an answer about another study)."""
+        ...
+
+    async def studies_of(self, accession_number: AccessionNumber) -> Sequence[StudyInstanceUID]:
+        """QIDO-RS: the studies with this accession number, sorted; those of another issuer, where the archive tells it, are left
+        out. Raises as `describe`, but for StudyIncomplete."""
         ...
 
     async def instance(self, study: StudyInstanceUID, image: ImageReference) -> bytes:
@@ -117,8 +125,8 @@ class StudyArchive(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class RefusedStudy:
-    """A study that its source passes over: `change` is what the source said of it (JSON), `time` when, `error` why."""
+class RefusedChange:
+    """What a source said that names no study: `change` its own words (JSON), `time` when, `error` why."""
 
     change: bytes
     time: datetime
@@ -126,23 +134,22 @@ class RefusedStudy:
 
 
 @dataclass(frozen=True, slots=True)
-class StudyBatch:
+class NoticeBatch:
     """What a source has to say: all of it goes on the log (`refused` as dead letters) before `position` is kept."""
 
-    completed: Sequence[StudyCompleted]
-    refused: Sequence[RefusedStudy]
+    notices: Sequence[StudyNoticed]
     position: str | None
+    refused: Sequence[RefusedChange] = ()
 
 
 class StudySource(Protocol):
-    """Somebody who knows when a study is complete."""
+    """Somebody who is asked what happened to studies in the archive. What the archive holds is not its business."""
 
     name: str
 
-    async def completed_since(self, position: str | None) -> StudyBatch:
+    async def noticed_since(self, position: str | None) -> NoticeBatch:
         """The next batch after `position` (None: from the beginning). An empty batch with an unchanged position: nothing new.
-        Using a change twice is harmless, missing one is not; so a study is `refused` only when it is certain that the fault
-        is its own, and from the same position with the same `change`. Raises ArchiveUnavailable, AccessRefused."""
+        Using a change twice is harmless, missing one is not. Raises ArchiveUnavailable, AccessRefused."""
         ...
 
 

@@ -63,11 +63,15 @@ class Answer:
 
 def current(state: StudyState) -> StudyCompleted:
     """The newest event of each source by its own time (clocks of two sources are not compared, rule 8), and of these the
-    one that arrived last."""
+    one that arrived last. Of a study that is gone the archive tells neither number nor patient: they are those it had."""
     newest: dict[str, tuple[datetime, int]] = {}
     for arrival, event in enumerate(state.events):
         newest[event.source] = max(newest.get(event.source, (event.time, arrival)), (event.time, arrival))
-    return state.events[max(arrival for time, arrival in newest.values())]
+    event = state.events[max(arrival for time, arrival in newest.values())]
+    if not event.gone:
+        return event
+    had = next((one for one in reversed(state.events) if not one.gone), event)
+    return event.model_copy(update={"accession_number": had.accession_number, "patient": had.patient})
 
 
 def answer(study: StudyCompleted, orders: Sequence[LinkedOrder], persons: Persons, policy: Policy) -> Answer:

@@ -61,6 +61,11 @@ class ArchiveSettings(Peer):
     tls_key: Path | None = None
     timeout_s: Seconds = 20.0
     poll_interval_s: Seconds = 0.5
+    #: a study of which a source does not say that it is complete is counted twice, so far apart
+    quiet_s: Seconds = 10.0
+    #: how often the archive's list of recent studies is compared with that of last time (QIDO-RS), None: never; and what is recent
+    list_interval_s: Seconds | None = 5.0
+    list_days: Annotated[int, Field(ge=1)] = 3
     #: largest instance, in bytes
     size_limit: Annotated[int, Field(gt=0)] = 256 * 1024 * 1024
     connections: Annotated[int, Field(ge=1)] = 4

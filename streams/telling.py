@@ -111,11 +111,13 @@ async def _telling(
     policy: Policy,
     again: Collection[StudyInstanceUID] | None,
 ) -> Telling | None:
-    """Tell the state of a study, or let it wait for its order."""
+    """Tell the state of a study, or let it wait for its order. Who was told nothing of a study need not hear that it is gone."""
     state, study = case.state, case.study
+    if study.gone and state.told is None:
+        return None
     said = answer(study, case.orders, persons, policy)
     timer = _timer(study, policy)
-    if not case.orders and not _wait_is_over(said, state.told, timer, trigger.now):
+    if not case.orders and not study.gone and not _wait_is_over(said, state.told, timer, trigger.now):
         await rows.put_due(timer)
         return None
     now = tell(study, said, state.told, trigger.time, policy, trigger.event)

@@ -46,6 +46,8 @@ HL7_ACKNOWLEDGEMENTS = Topic("hl7.v2.acknowledgements", retention_ms=7 * _DAY_MS
 ORDERS = Topic("imaging.orders")
 REPORTS = Topic("imaging.reports")
 PATIENTS = Topic("imaging.patients")
+#: what study sources say; what is complete is on imaging.studies
+NOTICES = Topic("imaging.notices", retention_ms=7 * _DAY_MS)
 STUDIES = Topic("imaging.studies")
 REQUESTS = Topic("ai.requests")
 REQUESTS_STAT = Topic("ai.requests.stat")
@@ -64,6 +66,7 @@ ALL: tuple[Topic, ...] = (
     ORDERS,
     REPORTS,
     PATIENTS,
+    NOTICES,
     STUDIES,
     REQUESTS,
     REQUESTS_STAT,

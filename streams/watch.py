@@ -12,7 +12,7 @@ import structlog
 from schemas.case_store import CaseStore
 from schemas.errors import RadstreamError, Refused, Unavailable
 from schemas.identifiers import identity
-from schemas.ports import EventLog, Outgoing, RefusedStudy, StudySource
+from schemas.ports import EventLog, Outgoing, RefusedChange, StudySource
 from streams import topics
 from streams.dead_letter import DEAD_LETTER_TYPE
 from streams.emission import JSON, emit, headers
@@ -32,8 +32,8 @@ async def watch(sources: Sequence[StudySource], log: EventLog, cases: CaseStore,
 async def take_over(source: StudySource, log: EventLog, cases: CaseStore) -> bool:
     """One batch of one source; whether there was anything new. Raises Unavailable, Refused."""
     position = await cases.position(source.name)
-    batch = await source.completed_since(position)
-    records = [emit(topics.STUDIES, event.study_instance_uid, event, None) for event in batch.completed]
+    batch = await source.noticed_since(position)
+    records = [emit(topics.NOTICES, notice.key, notice, None) for notice in batch.notices]
     records += [passed_over(source.name, refused) for refused in batch.refused]
     if records:
         await log.append(records)
@@ -43,7 +43,7 @@ async def take_over(source: StudySource, log: EventLog, cases: CaseStore) -> boo
     return True
 
 
-def passed_over(source: str, refused: RefusedStudy) -> Outgoing:
+def passed_over(source: str, refused: RefusedChange) -> Outgoing:
     """Its dead letter. There is no record it came from, so partition and offset are not told."""
     error = refused.error
     ours = {

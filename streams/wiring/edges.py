@@ -6,7 +6,9 @@ Imports are made inside each function, so that a process loads only what its rol
 from __future__ import annotations
 
 import asyncio
-from contextlib import closing
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -20,7 +22,8 @@ from streams.wiring.running import run_step, together, window
 
 if TYPE_CHECKING:
     from connectors.case_store import SqlCaseStore
-    from schemas.ports import Step
+    from connectors.pacs.qidopoll import QidoPolling
+    from schemas.ports import Step, StudySource
     from streams.health import Part
     from streams.listener_settings import ListenerSettings, MllpSettings
 
@@ -39,16 +42,48 @@ async def listen(settings: Settings, stop: asyncio.Event, health: Health) -> Non
 
 
 async def watch(settings: Settings, stop: asyncio.Event, health: Health) -> None:
+    """What sources say, and the step that counts."""
     from connectors.pacs.orthanc import OrthancChanges
+    from streams.health import Shared
+    from streams.steps.complete import complete
     from streams.watch import watch
 
+    async def follow(sources: Sequence[StudySource], part: Part) -> None:
+        async with log_and_cases(settings) as (log, cases):
+            part.set("ready")
+            await watch(sources, log, cases, interval_s=settings.archive.poll_interval_s, stop=stop)
+
     with closing(archive_for(settings)) as archive:
+
+        def step(cases: SqlCaseStore) -> Step:
+            return partial(complete, archive=archive, cases=cases, quiet=timedelta(seconds=settings.archive.quiet_s))
+
         access = archive_access(settings)
-        source = OrthancChanges(settings.archive.orthanc_url, archive, timeout_s=settings.archive.timeout_s, access=access)
-        with closing(source):
-            async with log_and_cases(settings) as (log, cases):
-                health.set("ready")
-                await watch([source], log, cases, interval_s=settings.archive.poll_interval_s, stop=stop)
+        feed = OrthancChanges(settings.archive.orthanc_url, timeout_s=settings.archive.timeout_s, access=access)
+        shared, runner = Shared(health), window("complete", settings)
+        with ExitStack() as stack:
+            sources: list[StudySource] = [stack.enter_context(closing(feed))]
+            if settings.archive.list_interval_s is not None:
+                sources.append(stack.enter_context(closing(_list_of(settings, settings.archive.list_interval_s))))
+            await together(
+                stop,
+                follow(sources, shared.part("sources")),
+                run_step("complete", step, [topics.NOTICES], runner, settings, stop, shared.part("complete")),
+            )
+
+
+def _list_of(settings: Settings, interval_s: float) -> QidoPolling:
+    from connectors.pacs.qidopoll import QidoPolling
+
+    archive = settings.archive
+    return QidoPolling(
+        archive.dicomweb_url,
+        SystemClock(),
+        days=archive.list_days,
+        interval_s=interval_s,
+        timeout_s=archive.timeout_s,
+        access=archive_access(settings),
+    )
 
 
 async def deliver(settings: Settings, stop: asyncio.Event, health: Health) -> None:

@@ -39,7 +39,16 @@ class FakeStudyArchive:
             tuple(_image(header) for header in headers if is_image(header.SOPClassUID)),
             age_in_years(first.get("PatientAge"), first.get("PatientBirthDate"), first.get("StudyDate")),
             first.get("StudyDescription") or None,
+            frozenset(SOPInstanceUID(header.SOPInstanceUID) for header in headers),
         )
+
+    async def studies_of(self, accession_number: AccessionNumber) -> Sequence[StudyInstanceUID]:
+        studies = {StudyInstanceUID(of) for of, _ in self._files}
+        return sorted([study for study in studies if (await self.describe(study)).accession_number == accession_number])
+
+    def forget(self, study: StudyInstanceUID, image: str | None = None) -> None:
+        """Deletes the study, or one instance of it."""
+        self._files = {key: file for key, file in self._files.items() if key[0] != study or image not in (None, key[1])}
 
     async def instance(self, study: StudyInstanceUID, image: ImageReference) -> bytes:
         try:

@@ -90,6 +90,22 @@ class StudyArchiveContract:
         assert [reference.sop_instance_uid for reference in after.images] == [uid_of(image)]
         assert revision_of(after.images) == revision_of(before.images)
 
+    async def test_all_instances_are_told_images_or_not(self, archive: StudyArchive) -> None:
+        image = radiograph()
+        report = structured_report(image.StudyInstanceUID)
+        await archive.store([part10(image), part10(report)])
+        assert (await archive.describe(study_of(image))).instances == {uid_of(image), uid_of(report)}
+
+    async def test_the_studies_of_an_accession_number(self, archive: StudyArchive) -> None:
+        number = generate_uid()[-14:]
+        images = [radiograph(AccessionNumber=number), radiograph(AccessionNumber=number), radiograph(AccessionNumber=number + "7")]
+        await archive.store([part10(image) for image in images])
+        mine = AccessionNumber(value=number, assigner="SITE")
+        assert list(await archive.studies_of(mine)) == sorted(study_of(image) for image in images[:2])
+
+    async def test_an_accession_number_that_nobody_has(self, archive: StudyArchive) -> None:
+        assert list(await archive.studies_of(AccessionNumber(value=generate_uid()[-14:], assigner="SITE"))) == []
+
     async def test_one_more_image_is_a_new_revision(self, archive: StudyArchive) -> None:
         image = radiograph()
         await archive.store([part10(image)])

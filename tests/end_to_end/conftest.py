@@ -144,6 +144,7 @@ async def hospital(
             folder,
             fhir={"url": proxy.url, "timeout_s": 5},
             correlation={"order_wait_s": ORDER_WAIT_S},
+            archive={"list_interval_s": 1, "list_days": 36_500},  # the films are old ones
         )
         engine = await stack.enter_async_context(local_engine(services, settings))
         log = await stack.enter_async_context(KafkaLog(services.kafka_bootstrap))

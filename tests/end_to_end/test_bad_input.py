@@ -8,6 +8,7 @@ import socket
 
 import pydicom
 import pytest
+import requests
 
 from schemas.ports import Record
 from streams import topics
@@ -68,6 +69,21 @@ async def test_a_truncated_dicom_file(hospital: Hospital) -> None:
     assert (letter.header("step"), letter.header("error")) == ("analyse", "InvalidResource")
     assert letter.value == hospital.of(topics.REQUESTS, study)[-1].value
     await good_study(hospital, "E2E-AFTER-CUT")
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR UI")
+async def test_a_study_that_breaks_the_standard(hospital: Hospital) -> None:
+    dataset = pydicom.dcmread(io.BytesIO(copy_of(CHEST, accession_number="E2E-BROKEN", patient_id="P-1")))
+    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = f"{dataset.SOPInstanceUID[:50]}.01"
+    file = io.BytesIO()
+    dataset.save_as(file, enforce_file_format=True)
+    url = f"{hospital.engine.services.orthanc_url}/instances"  # over STOW-RS it would be refused at the door
+    (await asyncio.to_thread(requests.post, url, data=file.getvalue(), timeout=20)).raise_for_status()
+    study = study_uid_of("E2E-BROKEN")
+    letter = (await hospital.until("the dead letter", lambda _: dead(hospital, study.encode())))[0]
+    assert (letter.header("step"), letter.header("error")) == ("complete", "InvalidResource")
+    assert letter.header("topic") == topics.NOTICES.name
+    await good_study(hospital, "E2E-AFTER-BROKEN")
 
 
 REFUSALS = {

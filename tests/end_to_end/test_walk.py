@@ -75,7 +75,8 @@ async def test_every_record_names_its_cause_and_its_trace(hospital: Hospital) ->
             assert record.header(header), f"{record.place} lacks {header}"
         walked.append(record.place.topic)
         traces.add((record.header("traceparent") or "")[3:35])
-    assert walked == [t.name for t in (topics.DELIVERIES, topics.FINDINGS, topics.RESULTS, topics.REQUESTS, topics.STUDIES)]
+    way = (topics.DELIVERIES, topics.FINDINGS, topics.RESULTS, topics.REQUESTS, topics.STUDIES, topics.NOTICES)
+    assert walked == [topic.name for topic in way]
     assert len(traces) == 1
 
 

@@ -75,8 +75,8 @@ async def test_the_password_opens_both_doors(settings: Settings, orthanc: str) -
         await archive.store([part10(image)])
         (reference,) = (await archive.describe(study_of(image))).images
         assert len(await archive.instance(study_of(image), reference)) >= len(image.PixelData)
-        with closing(OrthancChanges(orthanc, archive, timeout_s=20, access=archive_access(settings))) as changes:
-            assert (await changes.completed_since(None)).position is not None
+        with closing(OrthancChanges(orthanc, timeout_s=20, access=archive_access(settings))) as changes:
+            assert (await changes.noticed_since(None)).position is not None
 
 
 async def test_a_wrong_password_is_refused_at_both(settings: Settings, orthanc: str, folder: Path) -> None:
@@ -85,6 +85,6 @@ async def test_a_wrong_password_is_refused_at_both(settings: Settings, orthanc: 
         with pytest.raises(AccessRefused, match="401") as caught:
             await archive.answers()
         assert "wr0ng" not in str(caught.value)
-        changes = OrthancChanges(orthanc, archive, timeout_s=20, access=archive_access(wrong))
+        changes = OrthancChanges(orthanc, timeout_s=20, access=archive_access(wrong))
         with closing(changes), pytest.raises(AccessRefused, match="401"):
-            await changes.completed_since(None)
+            await changes.noticed_since(None)

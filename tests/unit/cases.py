@@ -153,6 +153,11 @@ def study(
     )
 
 
+def gone(uid: str = "1.2.3", *, at: float = 0, source: str = "qido") -> StudyCompleted:
+    """The archive holds it no more, and says neither number nor patient."""
+    return study(uid, accession=None, at=at, images=0, patient=None, source=source).model_copy(update={"instance_count": 0})
+
+
 def record_of(event: CaseEvent, offset: int = 0) -> Record:
     """As it would stand on its topic."""
     topic = STUDIES if isinstance(event, StudyCompleted) else ORDERS if isinstance(event, OrderEvent) else PATIENTS

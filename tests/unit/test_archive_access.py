@@ -18,7 +18,6 @@ from connectors.pacs.orthanc import OrthancChanges
 from schemas.errors import AccessRefused, ArchiveUnavailable, SettingsInvalid
 from streams.settings import Settings
 from streams.wiring.clients import archive_access, archive_for
-from tests.contract.fake_study_archive import FakeStudyArchive
 from tests.unit.archive_peer import REFERENCE, STUDY, archive_at, good
 from tests.unit.certificates import Authority
 from tests.unit.http_peer import Handler, http_peer
@@ -113,9 +112,9 @@ async def test_user_and_password_at_both_doors_of_orthanc(tmp_path: Path) -> Non
         settings = Settings.model_validate({"archive": {"dicomweb_url": f"{url}/dicom-web", "orthanc_url": url, **access}})
         with closing(archive_for(settings)) as archive:
             await archive.answers()
-        changes = OrthancChanges(url, FakeStudyArchive(), timeout_s=5, access=archive_access(settings))
+        changes = OrthancChanges(url, timeout_s=5, access=archive_access(settings))
         with closing(changes):
-            await changes.completed_since(None)
+            await changes.noticed_since(None)
     assert seen == [("/dicom-web/studies", "Basic dGVzdDoxMjPCow=="), ("/changes", "Basic dGVzdDoxMjPCow==")]
 
 

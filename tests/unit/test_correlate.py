@@ -16,7 +16,7 @@ from schemas.findings import NotAnalysedReason
 from schemas.identifiers import AccessionNumber, PatientIdentifier
 from streams.case_state import Policy
 from streams.steps.correlate import correlate, order_wait_over
-from tests.unit.cases import JANE, JOHN, Hospital, minutes, numbers, order, reason, record_of, said, study
+from tests.unit.cases import JANE, JOHN, Hospital, gone, minutes, numbers, order, reason, record_of, said, study
 
 
 @pytest.fixture
@@ -260,6 +260,37 @@ async def test_an_image_that_goes_away_again_is_a_state_of_its_own(hospital: Hos
     assert isinstance(first, AnalysisRequested)
     assert isinstance(third, AnalysisRequested)
     assert third.id != first.id
+
+
+async def test_a_study_that_is_gone_is_withdrawn_where_it_was_told(hospital: Hospital) -> None:
+    await hospital.happens(order(placer="P1", accession="A1"))
+    request = await hospital.answer(study(at=1))
+    withdrawn = await hospital.answer(gone(at=2))
+    assert reason(withdrawn) is NotAnalysedReason.NO_IMAGE
+    assert withdrawn.subject.sequence == request.subject.sequence + 1
+    for name in ("accession_number", "patient", "orders"):
+        assert getattr(withdrawn.subject, name) == getattr(request.subject, name)
+    # an order that still speaks of it finds it gone
+    assert await hospital.answer(order(placer="P1", accession="A1", at=3)) == withdrawn
+    back = await hospital.answer(study(at=4))
+    assert isinstance(back, AnalysisRequested)
+    assert back.subject.sequence == 3
+
+
+async def test_nobody_hears_of_a_study_that_came_and_went(hospital: Hospital) -> None:
+    assert await hospital.happens(gone()) == []
+    assert await hospital.happens(study(at=1)) == []  # waits for its order
+    assert await hospital.happens(gone(at=1.5)) == []
+    assert await hospital.time_passes(9) == []
+    assert await hospital.happens(order(placer="P1", accession="A1", at=10)) == []
+
+
+async def test_a_study_without_an_order_is_withdrawn_at_once(hospital: Hospital) -> None:
+    await hospital.happens(study())
+    (told,) = await hospital.time_passes(2)
+    withdrawn = await hospital.answer(gone(at=3))
+    assert reason(withdrawn) is NotAnalysedReason.NO_IMAGE
+    assert withdrawn.subject.patient == said(told).subject.patient == JANE
 
 
 async def test_clocks_of_two_sources_are_not_compared(hospital: Hospital) -> None:

@@ -13,23 +13,18 @@ import pytest
 from connectors.case_store import SqlCaseStore
 from schemas.case_store import CaseStore
 from schemas.errors import AccessRefused, ArchiveUnavailable, BrokerUnavailable, InvalidResource
-from schemas.events import StudyCompleted, revision_of
 from schemas.identifiers import StudyInstanceUID, identity
-from schemas.ports import RefusedStudy, StudyBatch
-from streams.topics import DEAD_LETTERS, STUDIES
+from schemas.notices import StudyNoticed
+from schemas.ports import NoticeBatch, RefusedChange
+from streams.topics import DEAD_LETTERS, NOTICES
 from streams.watch import take_over, watch
 from tests.contract.fake_event_log import FakeEventLog
 
 
-def _event(number: int) -> StudyCompleted:
+def _event(number: int) -> StudyNoticed:
     study = StudyInstanceUID(f"1.2.{number}")
-    return StudyCompleted(
-        id=identity("study-completed", study, revision_of(())),
-        time=datetime(2026, 1, 1, tzinfo=UTC),
-        study_instance_uid=study,
-        images=(),
-        revision=revision_of(()),
-        source="scripted",
+    return StudyNoticed(
+        id=identity("noticed", study), time=datetime(2026, 1, 1, tzinfo=UTC), study_instance_uid=study, source="scripted"
     )
 
 
@@ -41,7 +36,7 @@ class ScriptedSource:
         name: str,
         studies: int,
         failing: Callable[[], Exception | None] = lambda: None,
-        refused: Mapping[int, RefusedStudy] = {},
+        refused: Mapping[int, RefusedChange] = {},
     ) -> None:
         self.name = name
         self.studies = studies
@@ -49,7 +44,7 @@ class ScriptedSource:
         self._refused = refused
         self.asked: list[str | None] = []
 
-    async def completed_since(self, position: str | None) -> StudyBatch:
+    async def noticed_since(self, position: str | None) -> NoticeBatch:
         self.asked.append(position)
         error = self._failing()
         if error is not None:
@@ -57,8 +52,8 @@ class ScriptedSource:
         since = int(position or 0)
         upto = min(since + 2, self.studies)
         numbers = range(since + 1, upto + 1)
-        return StudyBatch(
-            completed=[_event(n) for n in numbers if n not in self._refused],
+        return NoticeBatch(
+            notices=[_event(n) for n in numbers if n not in self._refused],
             refused=[self._refused[n] for n in numbers if n in self._refused],
             position=str(upto) if upto else position,
         )
@@ -73,11 +68,11 @@ async def cases(tmp_path: Path) -> AsyncIterator[CaseStore]:
 
 @pytest.fixture
 def log() -> FakeEventLog:
-    return FakeEventLog(STUDIES.name, DEAD_LETTERS.name)
+    return FakeEventLog(NOTICES.name, DEAD_LETTERS.name)
 
 
 def _studies(log: FakeEventLog) -> list[str]:
-    found = [StudyCompleted.model_validate_json(record.value) for record in log.records(STUDIES.name)]
+    found = [StudyNoticed.model_validate_json(record.value) for record in log.records(NOTICES.name)]
     return sorted(event.study_instance_uid for event in found)
 
 
@@ -93,11 +88,11 @@ async def _watch_until(done: Callable[[], bool], sources: Sequence[ScriptedSourc
 
 async def test_an_event_goes_on_the_log_with_its_study_as_key(log: FakeEventLog, cases: CaseStore) -> None:
     assert await take_over(ScriptedSource("scripted", 1), log, cases)
-    (record,) = log.records(STUDIES.name)
+    (record,) = log.records(NOTICES.name)
     assert record.key == b"1.2.1"
     assert record.value == _event(1).model_dump_json().encode()
     assert record.header("ce_id") == str(_event(1).id)
-    assert record.header("ce_type") == StudyCompleted.TYPE
+    assert record.header("ce_type") == StudyNoticed.TYPE
     assert await cases.position("scripted") == "1"
 
 
@@ -105,7 +100,7 @@ async def test_nothing_new_keeps_the_position(log: FakeEventLog, cases: CaseStor
     source = ScriptedSource("scripted", 1)
     await take_over(source, log, cases)
     assert not await take_over(source, log, cases)
-    assert len(log.records(STUDIES.name)) == 1
+    assert len(log.records(NOTICES.name)) == 1
 
 
 async def test_the_position_stays_when_the_log_is_away(log: FakeEventLog, cases: CaseStore) -> None:
@@ -115,7 +110,7 @@ async def test_the_position_stays_when_the_log_is_away(log: FakeEventLog, cases:
     assert await cases.position("scripted") is None
 
 
-REFUSED = RefusedStudy(
+REFUSED = RefusedChange(
     change=b'{"ID": "abc"}',
     time=datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
     error=InvalidResource("describe", "study 1.2.1", "a SOP Instance UID breaks the standard"),
@@ -141,7 +136,7 @@ async def test_a_study_that_is_passed_over_is_a_dead_letter(log: FakeEventLog, c
         "ce_time": "2026-01-02T03:04:05Z",
         "content-type": "application/json",
     }
-    assert log.records(STUDIES.name) == []
+    assert log.records(NOTICES.name) == []
     assert await cases.position("scripted") == "1"
 
 
@@ -159,16 +154,16 @@ async def test_the_position_stays_until_the_dead_letter_is_on_the_log(log: FakeE
 
 async def test_all_studies_of_all_sources_come_once_each(log: FakeEventLog, cases: CaseStore) -> None:
     sources = [ScriptedSource("one", 5), ScriptedSource("other", 3)]
-    await _watch_until(lambda: len(log.records(STUDIES.name)) == 8, sources, log, cases)
+    await _watch_until(lambda: len(log.records(NOTICES.name)) == 8, sources, log, cases)
     assert _studies(log) == sorted([f"1.2.{n}" for n in range(1, 6)] + [f"1.2.{n}" for n in range(1, 4)])
     assert (await cases.position("one"), await cases.position("other")) == ("5", "3")
 
 
 async def test_watching_goes_on_where_it_stopped(log: FakeEventLog, cases: CaseStore) -> None:
     source = ScriptedSource("scripted", 2)
-    await _watch_until(lambda: len(log.records(STUDIES.name)) == 2, [source], log, cases)
+    await _watch_until(lambda: len(log.records(NOTICES.name)) == 2, [source], log, cases)
     again = ScriptedSource("scripted", 4)
-    await _watch_until(lambda: len(log.records(STUDIES.name)) == 4, [again], log, cases)
+    await _watch_until(lambda: len(log.records(NOTICES.name)) == 4, [again], log, cases)
     assert again.asked[0] == "2"
     assert _studies(log) == ["1.2.1", "1.2.2", "1.2.3", "1.2.4"]
 
@@ -185,7 +180,7 @@ async def test_a_source_that_fails_pauses_alone_and_goes_on(
         return error("watch", "scripted", "why") if left >= 0 else None
 
     sources = [ScriptedSource("failing", 2, failing), ScriptedSource("good", 1)]
-    await _watch_until(lambda: len(log.records(STUDIES.name)) == 3, sources, log, cases)
+    await _watch_until(lambda: len(log.records(NOTICES.name)) == 3, sources, log, cases)
     assert (await cases.position("failing"), await cases.position("good")) == ("2", "1")
     assert capsys.readouterr().out.count("source pauses") == 1  # told once, not once a try
 
@@ -196,7 +191,7 @@ async def test_the_broker_comes_back(log: FakeEventLog, cases: CaseStore) -> Non
 
     def after_three_tries() -> bool:
         log.away = len(source.asked) < 3
-        return len(log.records(STUDIES.name)) == 2
+        return len(log.records(NOTICES.name)) == 2
 
     await _watch_until(after_three_tries, [source], log, cases)
     assert _studies(log) == ["1.2.1", "1.2.2"]

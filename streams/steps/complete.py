@@ -1,0 +1,108 @@
+"""From a notice to a complete study: the archive is asked what it holds, and counted, until nothing is missing and nothing
+more comes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+
+from pydantic import ValidationError
+
+from schemas.case_store import CaseStore, Due
+from schemas.errors import MalformedMessage, StudyIncomplete
+from schemas.events import StudyCompleted, revision_of
+from schemas.identifiers import SOPInstanceUID, StudyInstanceUID, identity
+from schemas.notices import StudyNoticed
+from schemas.ports import Outgoing, Record, StudyArchive, StudyDescription
+from streams.due import attempts_of
+from streams.emission import emit
+from streams.topics import NOTICES, STUDIES
+
+#: the timer's name: a study that is counted again after its quiet time
+QUIET = "quiet"
+#: tries after which what is there is taken, though the source promised more: about ten minutes with the delays of streams.due
+PATIENCE = 7
+
+
+async def complete(record: Record, *, archive: StudyArchive, cases: CaseStore, quiet: timedelta) -> Sequence[Outgoing]:
+    """A StudyNoticed becomes StudyCompleted; or is counted again after `quiet`; or, of an accession number, a notice for each of
+    its studies, so that one study is never counted twice at the same time. Raises MalformedMessage, StudyIncomplete (not all
+    there yet: parked), and what `archive` and `cases` raise."""
+    try:
+        notice = StudyNoticed.model_validate_json(record.value)
+    except ValidationError:
+        raise MalformedMessage("complete", str(record.place), "no StudyNoticed") from None
+    if notice.study_instance_uid is None:
+        return await _of_accession_number(notice, record, archive)
+    study = notice.study_instance_uid
+    there = await _there(study, notice, archive)
+    if attempts_of(record) < PATIENCE:
+        _check_promise(notice, there)
+    counted = _digest(there.instances)
+    if not (notice.settled or notice.removed or notice.instances or notice.counted == counted):
+        again = notice.model_copy(update={"id": identity("counted", str(notice.id), counted), "counted": counted})
+        await cases.put_due(_after(record, again, quiet))
+        return ()
+    revision = revision_of(there.images)
+    number, patient = there.accession_number, there.patient
+    said = ("" if number is None else number.text, "" if patient is None else patient.text)
+    completed = StudyCompleted(
+        id=identity("study-completed", study, revision, *said, notice.source, str(notice.id)),
+        time=notice.time,
+        study_instance_uid=study,
+        accession_number=number,
+        patient=patient,
+        patient_age_years=there.patient_age_years,
+        study_description=there.study_description,
+        images=there.images,
+        revision=revision,
+        source=notice.source,
+        source_position=notice.source_position,
+        instance_count=len(there.instances),
+        promised_count=len(notice.instances) or notice.instance_count,
+        source_ae_title=notice.source_ae_title,
+    )
+    return (emit(STUDIES, study, completed, record),)
+
+
+async def _of_accession_number(notice: StudyNoticed, record: Record, archive: StudyArchive) -> Sequence[Outgoing]:
+    assert notice.accession_number is not None
+    studies = await archive.studies_of(notice.accession_number)
+    if not studies:
+        raise StudyIncomplete("complete", notice.source, "the archive has no study with this accession number yet")
+    notices = (
+        notice.model_copy(update={"id": identity("noticed", str(notice.id), study), "study_instance_uid": study})
+        for study in studies
+    )
+    return [emit(NOTICES, one.key, one, record) for one in notices]
+
+
+async def _there(study: StudyInstanceUID, notice: StudyNoticed, archive: StudyArchive) -> StudyDescription:
+    """What the archive holds; nothing, when the source says that something was taken away and the archive knows no such study.
+    One without the other is no proof: an archive that lost its index knows no study at all."""
+    try:
+        return await archive.describe(study)
+    except StudyIncomplete:
+        if not notice.removed:
+            raise
+        return StudyDescription(study, notice.accession_number, None, ())
+
+
+def _check_promise(notice: StudyNoticed, there: StudyDescription) -> None:
+    missing = len(set(notice.instances) - there.instances)
+    if notice.instance_count is not None:
+        missing = max(missing, notice.instance_count - len(there.instances))
+    if missing > 0:
+        raise StudyIncomplete("complete", f"study {notice.study_instance_uid}", f"{missing} instances are not in the archive yet")
+
+
+def _digest(instances: Iterable[SOPInstanceUID]) -> str:
+    return hashlib.sha256("\n".join(sorted(instances)).encode("ascii")).hexdigest()
+
+
+def _after(record: Record, again: StudyNoticed, quiet: timedelta) -> Due:
+    """Counted from the record's own time: the wall clock is not asked."""
+    out = emit(NOTICES, again.key, again, record)
+    due = Record(record.place, out.key, out.value, out.headers, record.timestamp)
+    return Due(id=again.id, reason=QUIET, case=again.key, not_before=record.timestamp + quiet, step="complete", record=due)
