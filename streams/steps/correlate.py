@@ -88,7 +88,9 @@ async def _study(completed: StudyCompleted, record: Record, cases: CaseStore, po
         await rows.put_study(completed)
         state = await rows.study(completed.study_instance_uid)
         assert state is not None
-        return await tell_states(rows, locked, [state], Trigger(completed.time, None, record, completed.id), policy)
+        # several sources notice one study: who says only what was told asks for no second analysis
+        again = await rows.told_because(completed.id)
+        return await tell_states(rows, locked, [state], Trigger(completed.time, None, record, completed.id), policy, again=again)
 
     return await committed(cases, keys_of_study(StudyState((completed,))), work)
 

@@ -160,7 +160,7 @@ async def test_the_order_never_comes(hospital: Hospital) -> None:
     assert request.subject.patient == JANE
     assert request.subject.triggered_at == minutes(1)
     assert await hospital.due(99) == []
-    assert await hospital.answer(study()) == request  # redelivered: told again, and no new wait
+    assert await hospital.happens(study()) == []  # redelivered: the timer has told it, and no new wait
     assert await hospital.due(99) == []
 
 
@@ -246,7 +246,8 @@ async def test_one_more_image_is_a_new_state(hospital: Hospital) -> None:
     assert isinstance(second, AnalysisRequested)
     assert second.subject.sequence == 2
     assert second.subject.revision != first.subject.revision
-    assert await hospital.answer(study()) == second  # the older event again: the state stays
+    assert await hospital.happens(study()) == []  # the older event again: the state stays
+    assert await hospital.answer(study(at=2, images=2)) == second
 
 
 async def test_an_image_that_goes_away_again_is_a_state_of_its_own(hospital: Hospital) -> None:
@@ -300,13 +301,28 @@ async def test_clocks_of_two_sources_are_not_compared(hospital: Hospital) -> Non
     second = await hospital.answer(study(at=2, images=2))
     assert isinstance(second, AnalysisRequested)
     assert len(second.images) == 2
-    assert await hospital.answer(ahead) == second
+    assert await hospital.happens(ahead) == []
+    assert await hospital.answer(study(at=2, images=2)) == second
 
 
-async def test_another_source_that_says_the_same_changes_nothing(hospital: Hospital) -> None:
+async def test_several_sources_for_one_study_give_one_request(hospital: Hospital) -> None:
+    """Each request on the log is an analysis; the one who made the state tells it again, should it have been lost (rule 2)."""
     await hospital.happens(order(placer="P1", accession="A1"))
     first = await hospital.answer(study())
-    assert await hospital.answer(study(at=1, source="webhook")) == first
+    assert await hospital.happens(study(at=1, source="qido")) == []
+    assert await hospital.happens(study(at=2)) == []
+    assert await hospital.answer(study()) == first
+    assert await hospital.answer(order(placer="P1", accession="A1")) == first
+
+
+async def test_two_sources_wait_for_the_same_order(hospital: Hospital) -> None:
+    assert await hospital.happens(study()) == []
+    assert await hospital.happens(study(at=0.5, source="qido")) == []
+    (out,) = await hospital.time_passes(1.5)  # the wait of the newest
+    assert await hospital.happens(study(at=3, source="qido")) == []
+    late = await hospital.answer(order(placer="P1", accession="A1", at=5))
+    assert late.subject.sequence == said(out).subject.sequence + 1
+    assert await hospital.due(99) == []
 
 
 async def test_a_corrected_accession_number_moves_the_study(hospital: Hospital) -> None:
