@@ -5,27 +5,20 @@ Every UID in an answer is compared with the one asked for: archives have been se
 
 from __future__ import annotations
 
-import io
-import itertools
-import uuid
 from collections.abc import Sequence
 from typing import Any
 
-from pydicom.filereader import _read_file_meta_info, read_preamble
-from requests_toolbelt import MultipartDecoder
-
 from connectors.archive_access import ArchiveAccess
-from connectors.archive_http import Answer, ArchiveHttp, Probe
+from connectors.archive_http import ArchiveHttp, Probe
 from connectors.dicom_json import MEDIA_TYPE as _JSON
 from connectors.dicom_json import first, items, objects, parsed, text, texts
+from connectors.dicom_part10 import DICOM, PART10, media_storage_sop_instance_uid, multipart, single_part
 from schemas.dicom import age_in_years, is_image
 from schemas.errors import InvalidResource, ResourceRefused, StudyIncomplete
 from schemas.events import ImageReference
 from schemas.identifiers import AccessionNumber, PatientIdentifier, SeriesInstanceUID, SOPInstanceUID, StudyInstanceUID
 from schemas.ports import StudyDescription
 
-_DICOM = "application/dicom"
-_PART10 = f'multipart/related; type="{_DICOM}"'
 _PAGE = 500
 #: QIDO-RS for a study that nobody has: any other answer Orthanc 1.10 reads from a file, and that file may be the broken one
 _PROBE = Probe("/studies?StudyInstanceUID=2.25.0&limit=1", list)
@@ -117,16 +110,8 @@ class DicomWebArchive:
         """See `StudyArchive.studies_of`. Answers are compared: some archives match loosely. QIDO-RS of Orthanc 1.10 leaves issuers
         out: then the number alone decides, and what `describe` says of the study is what counts."""
         reference = "studies of an accession number"
-        answer = await self._http.exchange(
-            "GET",
-            "/studies",
-            step="describe",
-            reference=reference,
-            accept=_JSON,
-            params=[("AccessionNumber", accession_number.value), ("includefield", _ISSUER_OF_ACCESSION_NUMBER)],
-            accepted_statuses=frozenset({200, 204}),
-        )
-        found = objects(answer, "describe", reference) if answer.status == 200 else []
+        params = [("AccessionNumber", accession_number.value), ("includefield", _ISSUER_OF_ACCESSION_NUMBER)]
+        found, _ = await self._search("/studies", params, "describe", reference)
         try:
             same = [study for study in found if self._accession_number(study) == accession_number or not _issuers(study)]
             return sorted(
@@ -145,29 +130,26 @@ class DicomWebArchive:
             f"/studies/{study}/series/{image.series_instance_uid}/instances/{image.sop_instance_uid}",
             step="fetch",
             reference=reference,
-            accept=f"{_PART10}; transfer-syntax=*",
-            media_types=frozenset({"multipart/related", _DICOM}),
+            accept=f"{PART10}; transfer-syntax=*",
+            media_types=frozenset({"multipart/related", DICOM}),
         )
-        part10 = _single_part(answer, reference)
-        if _media_storage_sop_instance_uid(part10, reference) != image.sop_instance_uid:
+        part10 = single_part(answer, reference)
+        if media_storage_sop_instance_uid(part10, reference) != image.sop_instance_uid:
             raise InvalidResource("fetch", reference, "the archive answered with another instance")
         return part10
 
     async def store(self, instances: Sequence[bytes]) -> None:
         """See `StudyArchive.store`. All or an error; what was stored before the error stays stored."""
         reference = f"{len(instances)} instances"
-        boundary = _boundary(instances)
-        body = b"".join(
-            b"--" + boundary + b"\r\nContent-Type: application/dicom\r\n\r\n" + instance + b"\r\n" for instance in instances
-        )
+        body, content_type = multipart(instances)
         answer = await self._http.exchange(
             "POST",
             "/studies",
             step="store",
             reference=reference,
             accept=_JSON,
-            body=body + b"--" + boundary + b"--\r\n",
-            content_type=f"{_PART10}; boundary={boundary.decode('ascii')}",
+            body=body,
+            content_type=content_type,
             accepted_statuses=frozenset({200, 202}),  # 202: some failed or were changed, PS3.18 table 10.5.3-1
         )
         result = parsed(answer, "store", reference)
@@ -184,17 +166,8 @@ class DicomWebArchive:
 
     async def answers(self) -> None:
         """Returns when QIDO-RS answers as PS3.18 says. Raises as `describe`."""
-        answer = await self._http.exchange(
-            "GET",
-            "/studies",
-            step="ask",
-            reference="QIDO-RS",
-            accept=_JSON,
-            params=[("StudyInstanceUID", "2.25.0"), ("limit", "1")],  # about no study: one may be broken
-            accepted_statuses=frozenset({200, 204}),
-        )
-        if answer.status == 200:
-            objects(answer, "ask", "QIDO-RS")
+        # about no study: one may be broken
+        await self._search("/studies", [("StudyInstanceUID", "2.25.0"), ("limit", "1")], "ask", "QIDO-RS")
 
     def close(self) -> None:
         """Ends the threads of this archive."""
@@ -204,16 +177,8 @@ class DicomWebArchive:
         """All pages (PS3.18 8.3.4.4): a server with a limit of its own says so by a Warning."""
         found: dict[SOPInstanceUID, dict[str, Any]] = {}
         while True:
-            answer = await self._http.exchange(
-                "GET",
-                f"/studies/{study}/instances",
-                step="describe",
-                reference=reference,
-                accept=_JSON,
-                params=[("includefield", tag) for tag in _IMAGE_FIELDS] + [("limit", str(_PAGE)), ("offset", str(len(found)))],
-                accepted_statuses=frozenset({200, 204}),
-            )
-            page = objects(answer, "describe", reference) if answer.status == 200 else []
+            params = [("includefield", tag) for tag in _IMAGE_FIELDS] + [("limit", str(_PAGE)), ("offset", str(len(found)))]
+            page, limited = await self._search(f"/studies/{study}/instances", params, "describe", reference)
             for instance in page:
                 _same(instance, _STUDY_INSTANCE_UID, study, reference)
             try:
@@ -222,8 +187,24 @@ class DicomWebArchive:
                 raise InvalidResource("describe", reference, "a SOP Instance UID breaks the standard") from None
             nothing_new = new.keys() <= found.keys()
             found |= new
-            if nothing_new or (len(page) != _PAGE and "299" not in answer.headers.get("Warning", "")):
+            if nothing_new or (len(page) != _PAGE and not limited):
                 return list(found.values())
+
+    async def _search(
+        self, path: str, params: Sequence[tuple[str, str]], step: str, reference: str
+    ) -> tuple[list[dict[str, Any]], bool]:
+        """QIDO-RS: what was found, and whether the server says that there is more."""
+        answer = await self._http.exchange(
+            "GET",
+            path,
+            step=step,
+            reference=reference,
+            accept=_JSON,
+            params=params,
+            accepted_statuses=frozenset({200, 204}),  # 204: nothing, PS3.18 8.3.4.4
+        )
+        found = objects(answer, step, reference) if answer.status == 200 else []
+        return found, "299" in answer.headers.get("Warning", "")
 
     async def _metadata(self, study: StudyInstanceUID, instance: dict[str, Any], reference: str) -> dict[str, Any]:
         series, sop_instance_uid = SeriesInstanceUID(text(instance, _SERIES_INSTANCE_UID) or ""), _uid(instance)
@@ -295,32 +276,3 @@ def _uid(instance: dict[str, Any]) -> SOPInstanceUID:
 def _same(instance: dict[str, Any], tag: str, expected: str, reference: str) -> None:
     if text(instance, tag) != expected:
         raise InvalidResource("describe", reference, "the archive answered for something else")
-
-
-def _single_part(answer: Answer, reference: str) -> bytes:
-    if answer.media_type == _DICOM:
-        return answer.content  # not what was asked for (PS3.18 10.4.4), but some archives send it
-    try:
-        parts = MultipartDecoder(answer.content, answer.content_type).parts
-    except Exception as error:  # noqa: BLE001 - whatever the peer's bytes provoke in the decoder
-        raise InvalidResource("fetch", reference, f"the answer is broken multipart ({type(error).__name__})") from None
-    if len(parts) != 1:
-        raise InvalidResource("fetch", reference, f"{len(parts)} parts instead of one instance")
-    part: bytes = parts[0].content
-    return part
-
-
-def _media_storage_sop_instance_uid(part10: bytes, reference: str) -> str:
-    """(0002,0003). Only the file meta group is read here: the rest is for a process that may die of it."""
-    try:
-        file = io.BytesIO(part10)
-        read_preamble(file, force=False)
-        return str(_read_file_meta_info(file).MediaStorageSOPInstanceUID)
-    except Exception as error:  # noqa: BLE001 - whatever the file's bytes provoke in pydicom
-        raise InvalidResource("fetch", reference, f"not a DICOM file ({type(error).__name__})") from None
-
-
-def _boundary(instances: Sequence[bytes]) -> bytes:
-    """One that no instance contains; the same for the same instances."""
-    candidates = (uuid.uuid5(uuid.NAMESPACE_OID, str(attempt)).hex.encode("ascii") for attempt in itertools.count())
-    return next(candidate for candidate in candidates if not any(candidate in instance for instance in instances))

@@ -2,7 +2,7 @@
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -113,12 +113,20 @@ class Card(_Part):
     known_failures: list[str]
 
 
+_Card = TypeVar("_Card", bound=BaseModel)
+
+
 def read_card(package: Path) -> Card:
     """Raises SettingsInvalid: no card there, or one that is not as this version reads it."""
+    return read_card_as(Card, package)
+
+
+def read_card_as(kind: type[_Card], package: Path) -> _Card:
+    """As `read_card`, for a package of another kind."""
     path = package / "card.toml"
     reference = "/".join(package.parts[-2:])
     try:
-        return Card.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        return kind.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError as error:
         raise SettingsInvalid("load", reference, "no card.toml: point RADSTREAM_MODELS__URL to a model package folder") from error
     except tomllib.TOMLDecodeError as error:

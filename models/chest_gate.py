@@ -1,22 +1,18 @@
 """Headers lie: whether the pixels show a frontal chest radiograph, upright, bright = dense. A network, its package and card."""
 
-import hashlib
-import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from models.card import Weights
+from models.card import Weights, read_card_as
 from models.preprocessing import to_canvas
-from models.registry import self_test_image
-from schemas.errors import ModelFailed, SettingsInvalid
+from models.registry import fill, self_test_image
+from schemas.errors import ModelFailed
 from schemas.findings import Probability
 
 #: side of the gate's canvas: ribs vanish, lungs, heart and diaphragm stay
@@ -125,39 +121,13 @@ def self_test_logit(network: nn.Module) -> float:
     return float(network(gate_canvas(self_test_image())))
 
 
-def read_gate_card(package: Path) -> GateCard:
-    """Raises SettingsInvalid: no card there, or one that is not as this version reads it."""
-    reference = "/".join(package.parts[-2:])
-    try:
-        return GateCard.model_validate(tomllib.loads((package / "card.toml").read_text(encoding="utf-8")))
-    except FileNotFoundError as error:
-        raise SettingsInvalid("load", reference, "no card.toml: point to a gate's package folder") from error
-    except tomllib.TOMLDecodeError as error:
-        raise SettingsInvalid("load", reference, f"card.toml is not TOML ({error}): restore it from the release") from error
-    except ValidationError as error:
-        places = ", ".join(".".join(map(str, e["loc"])) for e in error.errors())
-        raise SettingsInvalid("load", reference, f"card.toml: missing or invalid {places}: correct the card") from error
-
-
 def load_gate(package: Path) -> ChestGate:
     """Card, checksum, weights, self-test, in this order. Raises SettingsInvalid, ModelFailed (damaged, or another answer)."""
-    card = read_gate_card(package)
+    card = read_card_as(GateCard, package)
     reference = f"{card.name}/{card.version}"
-    try:
-        stored = (package / card.weights.file).read_bytes()
-    except FileNotFoundError as error:
-        raise ModelFailed("load", reference, f"{card.weights.file} is missing: copy the package again, whole") from error
-    # the bytes that were hashed are the bytes that are read
-    if hashlib.sha256(stored).hexdigest() != card.weights.sha256:
-        raise ModelFailed("load", reference, f"{card.weights.file} does not have the card's SHA-256: copy the package again")
     network = ChestGateNetwork()
-    try:
-        network.load_state_dict(load(stored))
-    except (SafetensorError, RuntimeError) as error:
-        raise ModelFailed(
-            "load", reference, f"{card.weights.file} does not fit {card.architecture}: take another package"
-        ) from error
-    logit = self_test_logit(network.eval())
+    fill(network, package, card.weights, reference, card.architecture)
+    logit = self_test_logit(network)
     # written so that NaN fails
     if not abs(logit - card.self_test.logit) <= card.self_test.tolerance:
         said = f"logit {logit:.4f}; the card says {card.self_test.logit:.4f} within {card.self_test.tolerance}"

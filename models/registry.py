@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import nn
 
-from models.card import Card, read_card
+from models.card import Card, Weights, read_card
 from models.chest_nodule import ChestNoduleNetwork
 from models.inference import NoduleModel
 from models.preprocessing import to_canvas
@@ -35,24 +35,28 @@ def load_network(package: Path, card: Card) -> nn.Module:
         known = ", ".join(ARCHITECTURES)
         raise SettingsInvalid("load", reference, f"unknown architecture {card.architecture!r}; this version knows {known}")
     network = ARCHITECTURES[card.architecture]()
+    fill(network, package, card.weights, reference, card.architecture)
+    check_self(network, card)
+    return network
+
+
+def fill(network: nn.Module, package: Path, weights: Weights, reference: str, architecture: str) -> None:
+    """The package's weights into the network, float32, in evaluation mode. Raises ModelFailed when they are not those of the
+    card, do not fit or are not finite."""
     try:
-        stored = (package / card.weights.file).read_bytes()
+        stored = (package / weights.file).read_bytes()
     except FileNotFoundError as error:
-        raise ModelFailed("load", reference, f"{card.weights.file} is missing: copy the package again, whole") from error
+        raise ModelFailed("load", reference, f"{weights.file} is missing: copy the package again, whole") from error
     # the bytes that were hashed are the bytes that are read: no second look at the file
-    if hashlib.sha256(stored).hexdigest() != card.weights.sha256:
-        raise ModelFailed("load", reference, f"{card.weights.file} does not have the card's SHA-256: copy the package again")
+    if hashlib.sha256(stored).hexdigest() != weights.sha256:
+        raise ModelFailed("load", reference, f"{weights.file} does not have the card's SHA-256: copy the package again")
     try:
         network.load_state_dict({name: tensor.float() for name, tensor in load(stored).items()})
     except (SafetensorError, RuntimeError) as error:
-        raise ModelFailed(
-            "load", reference, f"{card.weights.file} does not fit {card.architecture}: take another package"
-        ) from error
+        raise ModelFailed("load", reference, f"{weights.file} does not fit {architecture}: take another package") from error
     if not all(bool(torch.isfinite(tensor).all()) for tensor in network.state_dict().values()):
-        raise ModelFailed("load", reference, f"{card.weights.file} holds numbers that are not finite: take another package")
+        raise ModelFailed("load", reference, f"{weights.file} holds numbers that are not finite: take another package")
     network.eval()
-    check_self(network, card)
-    return network
 
 
 def self_test_image() -> NDArray[np.float32]:

@@ -16,7 +16,8 @@ from rich.progress import track
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from models.chest_gate import ChestGate, ChestGateNetwork, GatePerformance, gate_canvas, load_gate, read_gate_card, self_test_logit
+from models.card import read_card_as
+from models.chest_gate import ChestGate, ChestGateNetwork, GateCard, GatePerformance, gate_canvas, load_gate, self_test_logit
 from models.registry import PACKAGES
 from models.training.films import FilmRecord, Split, film_records
 from models.training.gate_images import DRAWN, MADE, OtherImage, Picture, altered, other_images, read_film_small
@@ -211,7 +212,7 @@ def write_package(
     text = template.substitute(values | {"performance": "\n".join(lines)})
     (out / "card.toml").write_text(text + "\n", encoding="utf-8")
     load_gate(out)
-    print(read_gate_card(out).performance.model_dump_json(indent=2))
+    print(read_card_as(GateCard, out).performance.model_dump_json(indent=2))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ from pydicom.data import get_testdata_file
 from safetensors.torch import save
 
 from connectors.decoding_worker import decode
-from models.chest_gate import ChestGate, ChestGateNetwork, load_gate, read_gate_card
+from models.card import read_card_as
+from models.chest_gate import ChestGate, ChestGateNetwork, GateCard, load_gate
 from models.registry import PACKAGES, self_test_image
 from models.training.films import film_records
 from models.training.gate import DRAWN_A_KIND, GateImages, lower_bound, measure, passes, train
@@ -82,7 +83,7 @@ def test_what_is_no_image_is_refused_with_its_reason(gate: ChestGate, pixels: np
 def test_the_package_is_small_and_has_the_cards_checksum() -> None:
     stored = (COMMITTED / "weights.safetensors").read_bytes()
     assert len(stored) < 300_000
-    assert hashlib.sha256(stored).hexdigest() == read_gate_card(COMMITTED).weights.sha256
+    assert hashlib.sha256(stored).hexdigest() == read_card_as(GateCard, COMMITTED).weights.sha256
 
 
 def test_a_changed_byte_is_refused(copy: Path) -> None:
@@ -93,8 +94,11 @@ def test_a_changed_byte_is_refused(copy: Path) -> None:
         load_gate(copy)
 
 
-@pytest.mark.parametrize("kind", ["others", "not finite", "another network"])
-def test_weights_that_do_not_answer_as_the_card_says_are_refused(copy: Path, kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [("others", "do not use the gate"), ("not finite", "numbers that are not finite"), ("another network", "does not fit")],
+)
+def test_weights_that_do_not_answer_as_the_card_says_are_refused(copy: Path, kind: str, said: str) -> None:
     torch.manual_seed(3)
     state = dict(ChestGateNetwork().state_dict())
     if kind == "not finite":
@@ -103,10 +107,10 @@ def test_weights_that_do_not_answer_as_the_card_says_are_refused(copy: Path, kin
         del state["0.weight"]
     stored = save(state)
     (copy / "weights.safetensors").write_bytes(stored)
-    before = read_gate_card(copy).weights.sha256
+    before = read_card_as(GateCard, copy).weights.sha256
     card = (copy / "card.toml").read_text()
     (copy / "card.toml").write_text(card.replace(before, hashlib.sha256(stored).hexdigest()))
-    with pytest.raises(ModelFailed, match="does not fit" if kind == "another network" else "do not use the gate"):
+    with pytest.raises(ModelFailed, match=said):
         load_gate(copy)
 
 
@@ -171,7 +175,7 @@ def test_real_dicom_radiographs(gate: ChestGate, shared_data: Path) -> None:
 
 
 def test_unseen_films_pass_and_what_is_made_of_them_does_not(gate: ChestGate, shared_data: Path) -> None:
-    card = read_gate_card(COMMITTED)
+    card = read_card_as(GateCard, COMMITTED)
     test = GateImages.read(shared_data, other_images([shared_data / "dicom"]), "test")
     trained = {r.patient for r in film_records(shared_data) if r.split != "test"}
     assert not trained & {r.patient for r in test.records}
