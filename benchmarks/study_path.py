@@ -25,8 +25,8 @@ from rich.table import Table
 
 from connectors.kafka import KafkaLog
 from connectors.mllp.client import MllpClient
-from schemas.events import AnalysisRequested
 from schemas.ports import Record
+from schemas.study_events import AnalysisRequested
 from streams import topics
 from streams.demo.orders import order_for
 from streams.demo.radiographs import CHEST, copy_of, study_uid_of

@@ -15,9 +15,9 @@ from connectors.dicom_json import first, items, objects, parsed, text, texts
 from connectors.dicom_part10 import DICOM, PART10, media_storage_sop_instance_uid, multipart, single_part
 from schemas.dicom import age_in_years, is_image
 from schemas.errors import InvalidResource, ResourceRefused, StudyIncomplete
-from schemas.events import ImageReference
 from schemas.identifiers import AccessionNumber, PatientIdentifier, SeriesInstanceUID, SOPInstanceUID, StudyInstanceUID
 from schemas.ports import StudyDescription
+from schemas.study_events import ImageReference
 
 _PAGE = 500
 #: QIDO-RS for a study that nobody has: any other answer Orthanc 1.10 reads from a file, and that file may be the broken one

@@ -9,9 +9,10 @@ from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
-from schemas.events import OrderEvent, PatientEvent, StudyCompleted
+from schemas.events import OrderEvent, PatientEvent
 from schemas.identifiers import AccessionNumber, FillerOrderNumber, PatientIdentifier, PlacerOrderNumber, StudyInstanceUID
 from schemas.ports import Place, Record
+from schemas.study_events import StudyCompleted
 
 OrderNumber = PlacerOrderNumber | FillerOrderNumber | AccessionNumber
 

@@ -2,7 +2,8 @@
 
     RadstreamError
       Rejected        dead letter          MalformedMessage, UnsupportedMessage, MissingIdentifier, InvalidResource
-      Unavailable     pause, then go on    BrokerUnavailable, ArchiveUnavailable, FhirServerUnavailable, StoreUnavailable
+      Unavailable     pause, then go on    BrokerUnavailable, ArchiveUnavailable, FhirServerUnavailable, StoreUnavailable,
+                                           ObjectStoreUnavailable
       NotYet          park this item       StudyIncomplete, OrderAwaited, Conflict, ItemNotServed
       Refused         a person must act    AccessRefused, ResourceRefused (keeps the OperationOutcome)
       Unsuitable      a result, no fault   published as NotAnalysed
@@ -70,6 +71,10 @@ class FhirServerUnavailable(Unavailable):
 
 class StoreUnavailable(Unavailable):
     """The database does not answer, or stays locked."""
+
+
+class ObjectStoreUnavailable(Unavailable):
+    """The object store does not answer, or cannot write."""
 
 
 class NotYet(RadstreamError):

@@ -126,13 +126,15 @@ class Subject(_Frozen):
 
     study_instance_uid: StudyInstanceUID
     revision: Digest
-    #: rises by one whenever the state that is to be told changes; deliver never replaces a higher by a lower one
+    #: rises whenever the state that is to be told changes; deliver never replaces a higher by a lower one
     sequence: Annotated[int, Field(ge=1)]
     accession_number: AccessionNumber | None = None
     patient: PatientIdentifier | None = None
     orders: tuple[OrderReference, ...] = ()
     #: time of the record that triggered this state, never the wall clock
     triggered_at: AwareDatetime
+    #: receivers are told; not of what is analysed for ourselves only (the bulk lane)
+    outward: bool = True
 
 
 class Findings(_Frozen):

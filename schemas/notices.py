@@ -25,6 +25,8 @@ class StudyNoticed(Event):
     settled: bool = False
     #: images were taken away, or the study's patient or number was corrected: nor here, and the study may be gone
     removed: bool = False
+    #: the source knows that a procedure was done, not that images exist: it is no fault when none come
+    hint: bool = False
     #: SOP Instance UIDs that the source names (IAN (0008,1199), MPPS (0040,0340)), and how many instances it promises
     instances: tuple[SOPInstanceUID, ...] = ()
     instance_count: Annotated[int, Field(ge=0)] | None = None

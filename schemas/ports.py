@@ -6,16 +6,17 @@ All I/O is async; all errors are of schemas.errors. Nothing here knows a topic n
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Protocol
 
 from schemas.errors import RadstreamError
-from schemas.events import ImageReference
 from schemas.findings import AnalysedImage, Finding, ModelIdentity
 from schemas.identifiers import AccessionNumber, PatientIdentifier, SOPInstanceUID, StudyInstanceUID
 from schemas.notices import StudyNoticed
+from schemas.study_events import ImageReference
 
 if TYPE_CHECKING:
     import numpy as np
@@ -99,6 +100,9 @@ class StudyDescription:
     study_description: str | None = None
     #: all instances of the study, images or not
     instances: frozenset[SOPInstanceUID] = frozenset()
+    study_date: date | None = None
+    #: images that a rejection note in the study names: not eligible, and none of `images`
+    rejected: frozenset[SOPInstanceUID] = frozenset()
 
 
 class StudyArchive(Protocol):
@@ -153,6 +157,31 @@ class StudySource(Protocol):
         ...
 
 
+Tell = Callable[[Sequence[StudyNoticed]], Awaitable[None]]
+"""Puts notices on the log; when it returns they are there, and the one who told them may be thanked. Raises BrokerUnavailable."""
+
+
+class StudyListener(Protocol):
+    """Somebody whom others tell what happened to studies in the archive: a StudySource that is not asked."""
+
+    name: str
+
+    async def listen(self, tell: Tell, stop: asyncio.Event, ready: Callable[[], None]) -> None:
+        """Until `stop`; what is in flight then is answered first. `ready` is called once the address is bound. Who tells something
+        hears "yes" only after `tell` has returned, and "again later" when it raised Unavailable. Raises SettingsInvalid (the
+        address is taken, a certificate cannot be used)."""
+        ...
+
+
+class StudyOrigin(Protocol):
+    """An archive that remembers who sent it a study."""
+
+    async def sent_by(self, study: StudyInstanceUID) -> str | None:
+        """The application entity title that sent its newest instance; None when the archive does not know it, or the study.
+        Raises ArchiveUnavailable, AccessRefused."""
+        ...
+
+
 # ---------------------------------------------------------------------------------------------------------- pixels
 
 
@@ -179,12 +208,45 @@ class Radiograph:
     pixel_spacing_plane: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Rendering:
+    """A picture for people: `png` is 8 bits of grey, rows x columns of the stored image, VOI LUT or first window applied, no header
+    and no text of the file in it. `pixel_sha256` as of Radiograph."""
+
+    png: bytes
+    pixel_sha256: str
+
+
 class ImageDecoder(Protocol):
     """Turns untrusted Part 10 bytes into pixels, in a process of its own."""
 
     async def decode(self, part10: bytes, expected: SOPInstanceUID) -> Radiograph:
         """Raises InvalidResource: truncated, broken, too large, too slow, killed its process, or another SOP Instance UID
         than `expected`. Raises Unsuitable when it holds no single projection image."""
+        ...
+
+
+class ImageRenderer(Protocol):
+    """Turns untrusted Part 10 bytes into a picture, in a process of its own."""
+
+    async def render(self, part10: bytes, expected: SOPInstanceUID) -> Rendering:
+        """Raises as `ImageDecoder.decode`."""
+        ...
+
+
+class ObjectStore(Protocol):
+    """Bytes by name, where several machines can read them: a folder, or S3."""
+
+    async def put(self, name: str, value: bytes) -> None:
+        """Whole or not at all; putting it again changes nothing. Raises ObjectStoreUnavailable, AccessRefused."""
+        ...
+
+    async def get(self, name: str) -> bytes | None:
+        """None when there is no such object. Raises as `put`."""
+        ...
+
+    async def holds(self, name: str) -> bool:
+        """Raises as `put`."""
         ...
 
 

@@ -11,9 +11,10 @@ from typing import Literal
 from uuid import UUID
 
 from schemas.case_store import StudyState, Told
-from schemas.events import AnalysisRequested, Priority, StudyCompleted
+from schemas.events import Priority
 from schemas.findings import Findings, NotAnalysed, NotAnalysedReason, OrderReference, Subject
 from schemas.identifiers import PatientIdentifier, identity
+from schemas.study_events import AnalysisRequested, StudyCompleted
 from streams.linking import LinkedOrder
 from streams.persons import Persons
 from streams.topics import REQUESTS, REQUESTS_STAT, RESULTS, Topic

@@ -28,6 +28,7 @@ from schemas.hl7v2.site import Assigner, Site
 from streams.choosing_settings import ChoosingSettings
 from streams.listener_settings import MllpSettings
 from streams.section import Peer, Port, Seconds, Section
+from streams.study_settings import DicomSettings, NewsSettings, WebhookSettings
 
 #: the word for a setting that is not set, in the environment
 _NONE = "none"
@@ -97,6 +98,8 @@ class ModelSettings(Section):
     """`url`: folder of one model package (card.toml, weights.safetensors)."""
 
     url: str = "models/packages/chest-nodule/1"
+    #: folder of the gate that looks at the pixels (frontal chest or not), None: headers are believed
+    gate_url: str | None = "models/packages/chest-gate/1"
     threads: Annotated[int, Field(ge=1)] = 2
 
 
@@ -107,10 +110,33 @@ class DecodingSettings(Section):
     pixel_limit: Annotated[int, Field(gt=0)] = 64 * 1024 * 1024
 
 
+class ObjectSettings(Peer):
+    """Where rendered images are kept: a folder, or `s3://BUCKET/PREFIX` with endpoint, region and two files of one line."""
+
+    url: str | None = "var/objects"
+    s3_endpoint: str | None = None
+    s3_region: str = "us-east-1"
+    s3_access_key_file: Path | None = None
+    s3_secret_key_file: Path | None = None
+    timeout_s: Seconds = 20.0
+
+    def _plaintext_hosts(self) -> list[str | None]:
+        endpoint = urlsplit(self.s3_endpoint or "https://")
+        return [] if endpoint.scheme == "https" else [endpoint.hostname]
+
+    @model_validator(mode="after")
+    def _keys_go_together(self) -> Self:
+        if (self.s3_access_key_file is None) != (self.s3_secret_key_file is None):
+            raise ValueError("s3_access_key_file and s3_secret_key_file go together")
+        return self
+
+
 class CorrelationSettings(Section):
     #: how long a study waits for its order (rule 5)
     order_wait_s: Annotated[float, Field(ge=0)] = 60.0
     without_order: Literal["analyse", "refuse"] = "analyse"
+    #: from the request to "not analysed (late)"; the answer may still follow. None: never
+    deadline_s: Seconds | None = 600.0
     sweep_interval_s: Seconds = 0.5
 
 
@@ -147,6 +173,10 @@ class Settings(BaseSettings):
     models: ModelSettings = ModelSettings()
     decoding: DecodingSettings = DecodingSettings()
     choosing: ChoosingSettings = ChoosingSettings()
+    webhook: WebhookSettings = WebhookSettings()
+    dicom: DicomSettings = DicomSettings()
+    news: NewsSettings = NewsSettings()
+    objects: ObjectSettings = ObjectSettings()
     correlation: CorrelationSettings = CorrelationSettings()
     runner: RunnerSettings = RunnerSettings()
     services: ServicesSettings = ServicesSettings()

@@ -10,10 +10,11 @@ from uuid import UUID
 import structlog
 
 from schemas.case_store import CaseStore, Correlation, Due, StudyState, Told
-from schemas.events import FINDINGS_TYPE, AnalysisRequested, OrderEvent, StudyCompleted
+from schemas.events import FINDINGS_TYPE, OrderEvent
 from schemas.findings import Findings, NotAnalysedReason, Subject
 from schemas.identifiers import StudyInstanceUID, identity
 from schemas.ports import Outgoing, Record
+from schemas.study_events import AnalysisRequested, StudyCompleted
 from streams.case_state import Answer, Policy, answer, current, patients_of, tell, value_of
 from streams.concerned import orders_around, persons_around
 from streams.emission import emit_value

@@ -51,6 +51,8 @@ NOTICES = Topic("imaging.notices", retention_ms=7 * _DAY_MS)
 STUDIES = Topic("imaging.studies")
 REQUESTS = Topic("ai.requests")
 REQUESTS_STAT = Topic("ai.requests.stat")
+#: priors, migrations, floods: analysed when nothing else waits, told to no receiver
+REQUESTS_BULK = Topic("ai.requests.bulk")
 RESULTS = Topic("ai.results", retention_ms=-1)
 FINDINGS = Topic("ai.findings", retention_ms=-1)
 VERDICTS = Topic("ai.verdicts", retention_ms=-1)
@@ -70,6 +72,7 @@ ALL: tuple[Topic, ...] = (
     STUDIES,
     REQUESTS,
     REQUESTS_STAT,
+    REQUESTS_BULK,
     RESULTS,
     FINDINGS,
     VERDICTS,

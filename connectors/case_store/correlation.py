@@ -23,7 +23,7 @@ from connectors.case_store.tables import (
     told_because,
 )
 from schemas.case_store import Due, OrderNumber, StudyState, Told
-from schemas.events import OrderChanged, OrderEvent, PatientEvent, StudyCompleted
+from schemas.events import OrderChanged, OrderEvent, PatientEvent
 from schemas.identifiers import (
     AccessionNumber,
     FillerOrderNumber,
@@ -31,6 +31,7 @@ from schemas.identifiers import (
     PlacerOrderNumber,
     StudyInstanceUID,
 )
+from schemas.study_events import StudyCompleted
 
 _COLUMNS = (
     (PlacerOrderNumber, orders.c.placer_order_number),

@@ -20,8 +20,9 @@ from connectors.case_store.tables import (
     study_patients,
 )
 from schemas.case_store import OrderNumber
-from schemas.events import PATIENT_EVENTS, Event, OrderChanged, OrderEvent, PatientEvent, Sender, StudyCompleted
+from schemas.events import PATIENT_EVENTS, Event, OrderChanged, OrderEvent, PatientEvent, Sender
 from schemas.identifiers import PatientIdentifier
+from schemas.study_events import StudyCompleted
 
 _T = TypeVar("_T")
 

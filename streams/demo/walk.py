@@ -17,9 +17,9 @@ from connectors.fhir import FhirServer
 from connectors.kafka import KafkaLog
 from connectors.mllp.client import MllpClient
 from schemas.errors import BrokerUnavailable
-from schemas.events import AnalysisRequested
 from schemas.findings import Findings
 from schemas.ports import Record
+from schemas.study_events import AnalysisRequested
 from streams import topics
 from streams.demo.orders import order_for
 from streams.demo.picture import draw

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from pydantic import ValidationError
 
 from schemas.errors import MalformedMessage, Unsuitable
-from schemas.events import FINDINGS_TYPE, AnalysisRequested, ImageReference
+from schemas.events import FINDINGS_TYPE
 from schemas.findings import Findings, NotAnalysed
 from schemas.identifiers import StudyInstanceUID
 from schemas.ports import FindingModel, ImageDecoder, Outgoing, Prediction, Record, StudyArchive
+from schemas.study_events import AnalysisRequested, ImageReference
 from streams import topics
 from streams.emission import emit_value
 from streams.steps.choosing import IntendedUse, StudyHeaders, as_the_rules_read_it, choose, refusal

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar
 
-from schemas.events import ImageReference
 from schemas.findings import NotAnalysed, NotAnalysedReason
 from schemas.ports import Radiograph
+from schemas.study_events import ImageReference
 from streams.choosing_settings import ChoosingSettings
 from streams.header_words import named, names_any, stated, term
 

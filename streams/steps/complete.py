@@ -11,10 +11,10 @@ from pydantic import ValidationError
 
 from schemas.case_store import CaseStore, Due
 from schemas.errors import MalformedMessage, StudyIncomplete
-from schemas.events import StudyCompleted, revision_of
 from schemas.identifiers import SOPInstanceUID, StudyInstanceUID, identity
 from schemas.notices import StudyNoticed
 from schemas.ports import Outgoing, Record, StudyArchive, StudyDescription
+from schemas.study_events import StudyCompleted, revision_of
 from streams.due import attempts_of
 from streams.emission import emit
 from streams.topics import NOTICES, STUDIES

@@ -9,18 +9,10 @@ from pydantic import ValidationError
 
 from schemas.case_store import CaseStore, Correlation, Due, StudyState
 from schemas.errors import MalformedMessage, MissingIdentifier, UnsupportedMessage
-from schemas.events import (
-    PATIENT_EVENTS,
-    Event,
-    OrderCancelled,
-    OrderChanged,
-    OrderEvent,
-    OrderPlaced,
-    PatientEvent,
-    StudyCompleted,
-)
+from schemas.events import PATIENT_EVENTS, Event, OrderCancelled, OrderChanged, OrderEvent, OrderPlaced, PatientEvent
 from schemas.identifiers import StudyInstanceUID
 from schemas.ports import Outgoing, Record
+from schemas.study_events import StudyCompleted
 from streams.case_state import Policy, current
 from streams.concerned import orders_around, persons_around
 from streams.linking import reference_of

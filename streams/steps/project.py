@@ -11,7 +11,6 @@ from pydantic import ValidationError
 from schemas.case_store import CaseStore, TimelineEntry
 from schemas.errors import MalformedMessage, UnsupportedMessage
 from schemas.events import (
-    AnalysisRequested,
     DeliveryAcknowledged,
     OrderChanged,
     OrderEvent,
@@ -20,11 +19,11 @@ from schemas.events import (
     ReportDrafted,
     ReportEvent,
     ReportSigned,
-    StudyCompleted,
 )
 from schemas.findings import Findings
 from schemas.identifiers import AccessionNumber, StudyInstanceUID
 from schemas.ports import Outgoing, Record
+from schemas.study_events import AnalysisRequested, StudyCompleted
 from streams.topics import DEAD_LETTERS, DELIVERIES, FINDINGS, ORDERS, PATIENTS, REPORTS, REQUESTS, REQUESTS_STAT, RESULTS, STUDIES
 
 #: an order told so long after it happened may be older than what stands above it (rule 8)

@@ -10,9 +10,9 @@ from pydicom.dataset import Dataset
 
 from schemas.dicom import age_in_years, is_image
 from schemas.errors import ResourceRefused, StudyIncomplete
-from schemas.events import ImageReference
 from schemas.identifiers import AccessionNumber, PatientIdentifier, SeriesInstanceUID, SOPInstanceUID, StudyInstanceUID
 from schemas.ports import StudyDescription
+from schemas.study_events import ImageReference
 
 
 class FakeStudyArchive:

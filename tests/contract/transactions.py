@@ -12,8 +12,9 @@ import pytest
 
 from connectors.case_store import SqlCaseStore
 from schemas.case_store import CaseStore, Told
-from schemas.events import AnalysisRequested, Priority
+from schemas.events import Priority
 from schemas.findings import Findings, OrderReference
+from schemas.study_events import AnalysisRequested
 from streams.serialised import keys_of
 from tests.contract.correlation import ACCESSION, PLACER, STUDY, told
 from tests.contract.due_items import NOON, a_timer

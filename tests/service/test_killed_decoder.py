@@ -16,10 +16,10 @@ from connectors import decoding_worker
 from connectors.decoding import PebbleDecoder
 from connectors.kafka import KafkaLog
 from connectors.kafka_admin import TopicSpec, ensure_topics
-from schemas.events import AnalysisRequested, ImageReference, revision_of
 from schemas.findings import Findings, Subject
 from schemas.identifiers import SOPInstanceUID, StudyInstanceUID, identity
 from schemas.ports import Radiograph
+from schemas.study_events import AnalysisRequested, ImageReference, revision_of
 from streams import topics
 from streams.clock import SystemClock
 from streams.emission import emit

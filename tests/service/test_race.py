@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from connectors.case_store import SqlCaseStore
-from schemas.events import AnalysisRequested, OrderEvent, StudyCompleted
+from schemas.events import OrderEvent
+from schemas.study_events import AnalysisRequested, StudyCompleted
 from streams.case_state import Policy
 from streams.steps.correlate import correlate
 from tests.unit.cases import order, record_of, study

@@ -11,8 +11,8 @@ from pydicom.dataset import Dataset
 
 from connectors.archive_access import ArchiveAccess
 from connectors.dicomweb import DicomWebArchive
-from schemas.events import ImageReference
 from schemas.identifiers import SeriesInstanceUID
+from schemas.study_events import ImageReference
 from tests.contract.example_images import part10, radiograph, study_of, uid_of
 from tests.unit.http_peer import Handler
 

@@ -9,8 +9,6 @@ from uuid import uuid5
 
 from schemas.case_store import CaseStore, Due
 from schemas.events import (
-    AnalysisRequested,
-    ImageReference,
     OrderCancelled,
     OrderChanged,
     OrderEvent,
@@ -22,8 +20,6 @@ from schemas.events import (
     PatientUpdated,
     Priority,
     Sender,
-    StudyCompleted,
-    revision_of,
 )
 from schemas.findings import Findings, NotAnalysedReason, OrderReference
 from schemas.identifiers import (
@@ -37,6 +33,7 @@ from schemas.identifiers import (
     StudyInstanceUID,
 )
 from schemas.ports import Outgoing, Place, Record
+from schemas.study_events import AnalysisRequested, ImageReference, StudyCompleted, revision_of
 from streams.case_state import Policy
 from streams.emission import emit
 from streams.steps.correlate import correlate, order_wait_over

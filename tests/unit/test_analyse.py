@@ -16,10 +16,11 @@ from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
 from schemas.errors import ArchiveUnavailable, InvalidResource, MalformedMessage, ModelFailed, StudyIncomplete, Unsuitable
-from schemas.events import FINDINGS_TYPE, AnalysisRequested, ImageReference, revision_of
+from schemas.events import FINDINGS_TYPE
 from schemas.findings import AnalysedImage, Finding, FindingKind, Findings, ModelIdentity, NotAnalysedReason, Region, Subject
 from schemas.identifiers import AccessionNumber, SOPInstanceUID, StudyInstanceUID
 from schemas.ports import Outgoing, Place, Prediction, Radiograph, Record
+from schemas.study_events import AnalysisRequested, ImageReference, revision_of
 from streams.steps.analyse import analyse
 from streams.steps.choosing import IntendedUse
 from tests.contract.example_images import part10, radiograph, study_of, uid_of

@@ -11,10 +11,10 @@ from functools import partial
 import pytest
 
 from schemas.errors import AccessRefused, ArchiveUnavailable, InvalidResource, ItemNotServed, RadstreamError, StudyIncomplete
-from schemas.events import ImageReference
 from schemas.findings import Findings
 from schemas.identifiers import SeriesInstanceUID, StudyInstanceUID
 from schemas.ports import Record, Step
+from schemas.study_events import ImageReference
 from streams.guard import Guard, Outcome
 from streams.steps.analyse import analyse
 from streams.steps.choosing import IntendedUse

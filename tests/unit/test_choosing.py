@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.events import ImageReference
 from schemas.findings import NotAnalysed, NotAnalysedReason
 from schemas.identifiers import SeriesInstanceUID, SOPInstanceUID
+from schemas.study_events import ImageReference
 from streams.choosing_settings import ChoosingSettings
 from streams.header_words import named, names_any
 from streams.steps.choosing import IntendedUse, StudyHeaders, choose, refusal

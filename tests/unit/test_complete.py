@@ -12,10 +12,10 @@ import pytest
 
 from connectors.case_store import SqlCaseStore
 from schemas.errors import MalformedMessage, StudyIncomplete
-from schemas.events import StudyCompleted, revision_of
 from schemas.identifiers import NAMESPACE, AccessionNumber, SOPInstanceUID, StudyInstanceUID
 from schemas.notices import StudyNoticed
 from schemas.ports import Outgoing, Place, Record
+from schemas.study_events import StudyCompleted, revision_of
 from streams.due import ATTEMPTS, unparked
 from streams.emission import emit
 from streams.steps.complete import PATIENCE, complete

@@ -11,9 +11,10 @@ import pytest
 
 from connectors.case_store import SqlCaseStore
 from schemas.errors import MalformedMessage, MissingIdentifier, UnsupportedMessage
-from schemas.events import AnalysisRequested, OrderStatus, Priority
+from schemas.events import OrderStatus, Priority
 from schemas.findings import NotAnalysedReason
 from schemas.identifiers import AccessionNumber, PatientIdentifier
+from schemas.study_events import AnalysisRequested
 from streams.case_state import Policy
 from streams.steps.correlate import correlate, order_wait_over
 from tests.unit.cases import JANE, JOHN, Hospital, gone, minutes, numbers, order, reason, record_of, said, study

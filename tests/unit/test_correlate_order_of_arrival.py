@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectors.case_store import SqlCaseStore
-from schemas.events import AnalysisRequested, OrderEvent, OrderStatus, StudyCompleted
+from schemas.events import OrderEvent, OrderStatus
 from schemas.findings import Findings
+from schemas.study_events import AnalysisRequested, StudyCompleted
 from tests.unit.cases import Hospital, numbers, order, said, study
 
 ORDER_A = order(placer="PA", accession="A1")

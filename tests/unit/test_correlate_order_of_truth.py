@@ -13,9 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from connectors.case_store import SqlCaseStore
-from schemas.events import AnalysisRequested, OrderStatus
+from schemas.events import OrderStatus
 from schemas.findings import Findings, OrderReference
 from schemas.identifiers import PlacerOrderNumber
+from schemas.study_events import AnalysisRequested
 from tests.unit.cases import CaseEvent, Hospital, merge, numbers, order, person, reason, said, study, unlink, update
 
 A, B, C, N = PEOPLE = (person("A"), person("B"), person("C"), person("N", "NATION"))

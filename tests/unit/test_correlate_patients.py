@@ -11,10 +11,11 @@ from structlog.testing import capture_logs
 from connectors.case_store import SqlCaseStore
 from connectors.case_store.correlation import SqlCorrelation
 from schemas.errors import MalformedMessage, MissingIdentifier, UnsupportedMessage
-from schemas.events import AnalysisRequested, OrderPlaced, OrderStatus, PatientEvent, PatientMerged
+from schemas.events import OrderPlaced, OrderStatus, PatientEvent, PatientMerged
 from schemas.findings import NotAnalysedReason, OrderReference
 from schemas.identifiers import PlacerOrderNumber
 from schemas.ports import Outgoing, Place, Record
+from schemas.study_events import AnalysisRequested
 from streams.case_state import Policy
 from streams.emission import emit
 from streams.steps.correlate import correlate
