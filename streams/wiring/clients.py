@@ -6,7 +6,7 @@ Imports are made inside each function, so that a process loads only what its rol
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, closing, nullcontext
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from connectors.kafka import KafkaLog
     from models.inference import NoduleModel
     from schemas.findings import ModelIdentity
+    from schemas.ports import FindingModel
 
 
 def ensure_all_topics(settings: Settings) -> Sequence[str]:
@@ -75,9 +76,9 @@ def decoder_for(settings: Settings) -> PebbleDecoder:
     )
 
 
-def package_folder(settings: Settings) -> Path:
+def package_folder(url: str) -> Path:
     """A relative path is looked for in the working folder, then where the packages that come with radstream are."""
-    path = Path(settings.models.url)
+    path = Path(url)
     return path if path.is_absolute() or path.exists() else Path(__file__).parents[2] / path
 
 
@@ -85,7 +86,17 @@ def model_for(settings: Settings) -> NoduleModel:
     """The loaded model: checksum and self-test have passed. Raises SettingsInvalid, ModelFailed."""
     from models.registry import load_model
 
-    return load_model(package_folder(settings), settings.models.threads)
+    return load_model(package_folder(settings.models.url), settings.models.threads)
+
+
+def gated(model: NoduleModel, settings: Settings) -> AbstractContextManager[FindingModel]:
+    """The model behind the gate of the settings, if they name one. Raises SettingsInvalid, ModelFailed."""
+    if settings.models.gate_url is None:
+        return nullcontext(model)
+    from models.chest_gate import load_gate
+    from models.gated import Gated
+
+    return closing(Gated(model, load_gate(package_folder(settings.models.gate_url))))
 
 
 def model_identity(settings: Settings) -> ModelIdentity:

@@ -15,7 +15,7 @@ from streams import topics
 from streams.clock import SystemClock
 from streams.health import Health
 from streams.settings import Settings
-from streams.wiring.clients import archive_for, decoder_for, log_and_cases, model_for
+from streams.wiring.clients import archive_for, decoder_for, gated, log_and_cases, model_for
 from streams.wiring.running import faust, run_step, window
 
 if TYPE_CHECKING:
@@ -69,9 +69,9 @@ async def analyse(settings: Settings, stop: asyncio.Event, health: Health) -> No
             portable=use.portable,
             words=settings.choosing,
         )
-        step = partial(analyse, archive=archive, decoder=decoder, model=model, intended_use=intended_use)
         read = [topics.REQUESTS_STAT, topics.REQUESTS]
-        with closing(model):
+        with closing(model), gated(model, settings) as seeing:
+            step = partial(analyse, archive=archive, decoder=decoder, model=seeing, intended_use=intended_use)
             await run_step("analyse", lambda _: step, read, window("analyse", settings), settings, stop, health)
 
 

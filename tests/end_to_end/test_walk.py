@@ -156,6 +156,21 @@ async def test_a_leg_is_not_analysed_and_says_so(hospital: Hospital) -> None:
     assert report["conclusion"]
 
 
+async def test_a_leg_whose_header_says_chest_is_not_analysed_for_what_its_pixels_show(hospital: Hospital) -> None:
+    study = study_uid_of("E2E-LIE")
+    dataset = pydicom.dcmread(io.BytesIO(copy_of(EXTREMITY, accession_number="E2E-LIE", patient_id="P-1")))
+    dataset.BodyPartExamined, dataset.ViewPosition = "CHEST", "PA"
+    for text in ("SeriesDescription", "ProtocolName"):
+        dataset.pop(text, None)
+    file = io.BytesIO()
+    dataset.save_as(file, enforce_file_format=True)
+    await hospital.order("E2E-LIE")
+    await hospital.archive.store([file.getvalue()])
+    await hospital.delivered(study)
+    said = last_result(hospital, study).not_analysed
+    assert said is not None and said.reason is NotAnalysedReason.WRONG_BODY_PART and "pixels" in said.explanation
+
+
 async def test_a_wrong_modality_is_not_analysed_and_says_so(hospital: Hospital) -> None:
     study = study_uid_of("E2E-MODALITY")
     dataset = pydicom.dcmread(io.BytesIO(copy_of(CHEST, accession_number="E2E-MODALITY", patient_id="P-1")))
