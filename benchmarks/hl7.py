@@ -91,7 +91,7 @@ def as_json(data: bytes) -> bytes:
     try:
         step.send(None)
     except StopIteration as ended:
-        [outgoing] = ended.value
+        outgoing, *_ = ended.value  # the notice of a study may stand behind it
         return bytes(outgoing.value)
     finally:
         step.close()

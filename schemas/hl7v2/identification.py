@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from schemas.errors import MalformedMessage, MissingIdentifier
 from schemas.events import Sender
 from schemas.hl7v2.charset import SUBSTITUTE
-from schemas.hl7v2.groups import Group
+from schemas.hl7v2.groups import Group, groups_of
 from schemas.hl7v2.message import Message, Segment
 from schemas.hl7v2.paths import Find, Path, Place
 from schemas.hl7v2.site import Site
@@ -50,6 +50,11 @@ class Reception:
         """The site as it is for the sender of this message."""
         header = self.message.header
         return self.site.as_of(header.field(3).strip(), header.field(4).strip())
+
+    @cached_property
+    def groups(self) -> Sequence[Group]:
+        """Of an order or result message."""
+        return groups_of(self.message.segments)
 
     @cached_property
     def _digest(self) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from schemas.errors import MalformedMessage, UnsupportedMessage
 from schemas.events import OrderCancelled, OrderChanged, OrderEvent, OrderPlaced, OrderStatus, Priority
 from schemas.findings import OrderReference
-from schemas.hl7v2.groups import Group, groups_of
+from schemas.hl7v2.groups import Group
 from schemas.hl7v2.identification import Numbers, Reception, require_number
 
 #: ORC-1, table 0119 (v2.5.1 4.5.1.1), as far as a placer or filler tells the world of an order with it
@@ -36,7 +36,7 @@ _STATUS = {
 def orders(reception: Reception) -> Sequence[OrderEvent]:
     """Raises MalformedMessage, UnsupportedMessage, MissingIdentifier; each names segment and field. One bad group refuses
     the whole message: half an order set would look complete."""
-    groups = groups_of(reception.message.segments)
+    groups = reception.groups
     if not groups or any(group.orc is None for group in groups):
         raise MalformedMessage("normalise", "ORC", "an order message without an ORC segment before its OBR")
     codes = [reception.code(group.orc, 1).upper() for group in groups if group.orc]

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from schemas.errors import MalformedMessage
 from schemas.events import ReportAmended, ReportDrafted, ReportEvent, ReportSigned
-from schemas.hl7v2.groups import Group, groups_of
+from schemas.hl7v2.groups import Group
 from schemas.hl7v2.identification import Reception, require_number
 from schemas.hl7v2.observations import Observation, observation
 
@@ -23,7 +23,7 @@ _SILENT = frozenset({"", "N", "O", "X"})
 
 def reports(reception: Reception) -> Sequence[ReportEvent]:
     """Raises MalformedMessage, MissingIdentifier; each names segment and field."""
-    groups = [group for group in groups_of(reception.message.segments) if group.obr]
+    groups = [group for group in reception.groups if group.obr]
     if not groups:
         raise MalformedMessage("normalise", "OBR", "a result message without an OBR segment")
     return [_report(reception, ordinal, group) for ordinal, group in enumerate(groups, 1)]

@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
+import structlog
 from pydantic import ValidationError
 
 from schemas.case_store import CaseStore, Due
@@ -24,18 +25,31 @@ QUIET = "quiet"
 #: tries after which what is there is taken, though the source promised more: about ten minutes with the delays of streams.due
 PATIENCE = 7
 
+_log = structlog.get_logger()
+
 
 async def complete(record: Record, *, archive: StudyArchive, cases: CaseStore, quiet: timedelta) -> Sequence[Outgoing]:
     """A StudyNoticed becomes StudyCompleted; or is counted again after `quiet`; or, of an accession number, a notice for each of
     its studies, so that one study is never counted twice at the same time. Raises MalformedMessage, StudyIncomplete (not all
-    there yet: parked), and what `archive` and `cases` raise."""
+    there yet: parked; a hint is given up quietly after PATIENCE tries), and what `archive` and `cases` raise."""
     try:
         notice = StudyNoticed.model_validate_json(record.value)
     except ValidationError:
         raise MalformedMessage("complete", str(record.place), "no StudyNoticed") from None
-    if notice.study_instance_uid is None:
-        return await _of_accession_number(notice, record, archive)
-    study = notice.study_instance_uid
+    try:
+        if notice.study_instance_uid is None:
+            return await _of_accession_number(notice, record, archive)
+        return await _counted(notice.study_instance_uid, notice, record, archive, cases, quiet)
+    except StudyIncomplete:
+        if not notice.hint or attempts_of(record) < PATIENCE:
+            raise
+        _log.info("no study came", source=notice.source, place=str(record.place))
+        return ()
+
+
+async def _counted(
+    study: StudyInstanceUID, notice: StudyNoticed, record: Record, archive: StudyArchive, cases: CaseStore, quiet: timedelta
+) -> Sequence[Outgoing]:
     there = await _there(study, notice, archive)
     if attempts_of(record) < PATIENCE:
         _check_promise(notice, there)

@@ -1,4 +1,4 @@
-"""Raw HL7 v2 bytes become order, report and patient events. Pure: no clock, no store."""
+"""Raw HL7 v2 bytes become order, report and patient events, and notices of studies. Pure: no clock, no store."""
 
 from __future__ import annotations
 
@@ -9,26 +9,27 @@ import structlog
 
 from schemas.errors import MalformedMessage
 from schemas.events import Event, OrderEvent, PatientEvent, ReportEvent
-from schemas.hl7v2 import orders, patients, reports
+from schemas.hl7v2 import notices, orders, patients, reports
 from schemas.hl7v2.admission import type_of
 from schemas.hl7v2.header import Header
 from schemas.hl7v2.identification import Reception
 from schemas.hl7v2.message import Message, holds_second_message
 from schemas.hl7v2.message_types import ORDER_MESSAGES, PATIENT_MERGES, PATIENT_UNLINKS, PATIENT_UPDATES, REPORT_MESSAGES
 from schemas.hl7v2.site import Site
+from schemas.notices import StudyNoticed
 from schemas.ports import Outgoing, Record
 from streams.emission import emit
-from streams.topics import ORDERS, PATIENTS, REPORTS
+from streams.topics import NOTICES, ORDERS, PATIENTS, REPORTS
 
 log = structlog.get_logger()
 
 #: Other types are kept on hl7.v2.raw and not used.
-_READERS: dict[tuple[str, str], Callable[[Reception], Sequence[Event]]] = {
-    **dict.fromkeys(ORDER_MESSAGES, orders.orders),
-    **dict.fromkeys(REPORT_MESSAGES, reports.reports),
-    **dict.fromkeys(PATIENT_UPDATES, patients.updated),
-    **dict.fromkeys(PATIENT_MERGES, patients.merged),
-    **dict.fromkeys(PATIENT_UNLINKS, patients.unlinked),
+_READERS: dict[tuple[str, str], Sequence[Callable[[Reception], Sequence[Event]]]] = {
+    **dict.fromkeys(ORDER_MESSAGES, (orders.orders, notices.notices)),
+    **dict.fromkeys(REPORT_MESSAGES, (reports.reports, notices.notices)),
+    **dict.fromkeys(PATIENT_UPDATES, (patients.updated,)),
+    **dict.fromkeys(PATIENT_MERGES, (patients.merged,)),
+    **dict.fromkeys(PATIENT_UNLINKS, (patients.unlinked,)),
 }
 
 
@@ -51,8 +52,8 @@ def events_of(message: Message, site: Site, received_at: datetime) -> Sequence[E
     if holds_second_message(_in_utf_8(message)):
         raise MalformedMessage("normalise", "MSH", "two messages in one: each must be a record of its own")
     reception = Reception(message, site, received_at)
-    read = _READERS.get((reception.code(message.header, 9, 1).upper(), reception.code(message.header, 9, 2).upper()))
-    return None if read is None else read(reception)
+    readers = _READERS.get((reception.code(message.header, 9, 1).upper(), reception.code(message.header, 9, 2).upper()))
+    return None if readers is None else [event for read in readers for event in read(reception)]
 
 
 def _in_utf_8(message: Message) -> bytes:
@@ -78,6 +79,8 @@ def _emitted(event: Event, cause: Record) -> Outgoing:
         case OrderEvent() | ReportEvent():
             number = event.accession_number or event.placer_order_number or event.filler_order_number
             return emit(ORDERS if isinstance(event, OrderEvent) else REPORTS, str(number), event, cause)
+        case StudyNoticed():
+            return emit(NOTICES, event.key, event, cause)
         case PatientEvent():
             patient = event.patients[0]
             return emit(PATIENTS, patient.text, event, cause)

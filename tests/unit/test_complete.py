@@ -9,6 +9,7 @@ from typing import Any
 from uuid import uuid5
 
 import pytest
+from structlog.testing import capture_logs
 
 from connectors.case_store import SqlCaseStore
 from schemas.errors import MalformedMessage, StudyIncomplete
@@ -175,6 +176,30 @@ async def test_an_accession_number_becomes_a_notice_for_each_study(counting: Cou
 async def test_an_accession_number_without_a_study_is_waited_for(counting: Counting) -> None:
     with pytest.raises(StudyIncomplete):
         await counting.tell(notice(accession_number=AccessionNumber(value="A9", assigner="SITE")))
+
+
+@pytest.mark.parametrize(
+    "named", [{"study": StudyInstanceUID("1.2.9")}, {"accession_number": AccessionNumber(value="A9", assigner="SITE")}]
+)
+async def test_a_hint_of_a_study_that_never_comes_is_given_up(counting: Counting, named: dict[str, Any]) -> None:
+    """Quietly: a procedure without images is no fault. Whoever said that there are images is waited for, and at last a dead
+    letter (of the guard)."""
+    with pytest.raises(StudyIncomplete):
+        await counting.tell(notice(**named, hint=True), attempts=PATIENCE - 1)
+    with capture_logs() as logs:
+        assert await counting.tell(notice(**named, hint=True), attempts=PATIENCE) == []
+    assert logs == [{"event": "no study came", "log_level": "info", "source": "test", "place": f"{NOTICES.name}/0/1"}]
+    with pytest.raises(StudyIncomplete):
+        await counting.tell(notice(**named), attempts=PATIENCE)
+
+
+async def test_a_hint_is_counted_twice(counting: Counting) -> None:
+    image = radiograph(AccessionNumber="A7")
+    await counting.archive.store([part10(image)])
+    (told,) = await counting.tell(notice(accession_number=AccessionNumber(value="A7", assigner="SITE"), hint=True))
+    assert StudyNoticed.model_validate_json(told.value).hint
+    assert await counting.run(told) == []
+    assert len(completed(await counting.run(await counting.quiet_over())).images) == 1
 
 
 async def test_what_is_no_notice_is_refused(counting: Counting) -> None:

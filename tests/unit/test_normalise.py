@@ -70,6 +70,28 @@ async def test_reports_and_patients(type: str, segments: str, topic: str, key: b
     assert dict(record.headers)["ce_type"].decode() == f"org.radstream.{event}.v1"
 
 
+@pytest.mark.parametrize("type", ["ORM^O01", "OMI^O23", "OMG^O19"])
+async def test_a_completed_order_is_also_a_reason_to_look_for_its_study(type: str) -> None:
+    done = MSH.format(type) + "ORC|SC|PL1|FI1||CM\rOBR||||||||||||||||||ACC1\rZDS|1.2.3\r"
+    [order, notice] = await run(done)
+    assert (order.topic, notice.topic, notice.key) == ("imaging.orders", "imaging.notices", b"1.2.3")
+    assert dict(notice.headers)["ce_type"] == b"org.radstream.study.noticed.v1"
+    assert dict(notice.headers)["ce_id"] != dict(order.headers)["ce_id"]
+    assert await run(done, key=b"again") == [order, notice]
+
+
+async def test_a_result_is_too() -> None:
+    [report, notice] = await run(MSH.format("ORU^R01") + f"OBR|1|PL1|FI1{'|' * 22}F\r")
+    assert (report.topic, notice.topic, notice.key) == ("imaging.reports", "imaging.notices", b"FI1^HOSPITAL")
+
+
+async def test_of_a_notice_about_images_no_order_is_made() -> None:
+    available = MSH.format("ORM^O01") + "ORC|\rOBR|1||FI1\rOBX|1|TX|ImagesAvailable^ImagesAvailable|1|1\rZDS|1.2.3\r"
+    [notice] = await run(available)
+    assert (notice.topic, json.loads(notice.value)["source"]) == ("imaging.notices", "hl7:images-available")
+    assert await run(available.replace("|1|1", "|1|0")) == []
+
+
 @pytest.mark.parametrize("type", ["SIU^S12", "ADT^A03", "ORM^O02", "ACK", "", "DOE^JANE"])
 async def test_types_that_are_not_used(type: str) -> None:
     """The log says so, with type and place, and nothing of what may stand in their stead."""
