@@ -49,7 +49,7 @@ async def examine(settings: Settings) -> list[Examined]:
         "archive": (_archive, _where("orthanc", "ARCHIVE__DICOMWEB_URL", settings.archive.dicomweb_url)),
         "fhir server": (_fhir, _where("fhir", "FHIR__URL", settings.fhir.url)),
         "database": (_database, "check RADSTREAM_DATABASE__URL: the folder must exist and be writable"),
-        "model": (_model, f"check RADSTREAM_MODELS__URL (now {settings.models.url})"),
+        "model": (_model, f"check RADSTREAM_MODELS__URL (now {settings.models.url}) and GATE_URL (now {settings.models.gate_url})"),
     }
 
     async def one(what: str, check: Callable[[Settings], Awaitable[str]], advice: str) -> Examined:
@@ -115,7 +115,8 @@ async def _database(settings: Settings) -> str:
 
 async def _model(settings: Settings) -> str:
     identity = await asyncio.to_thread(model_identity, settings)
-    return f"{identity.name} {identity.version}, checksum and self-test hold"
+    gate = f"behind the gate {settings.models.gate_url}" if settings.models.gate_url else "without a gate: headers are believed"
+    return f"{identity.name} {identity.version}, {gate}; checksums and self-tests hold"
 
 
 def _roles(settings: Settings) -> list[Examined]:

@@ -101,7 +101,9 @@ def gated(model: NoduleModel, settings: Settings) -> AbstractContextManager[Find
 
 def model_identity(settings: Settings) -> ModelIdentity:
     """As `model_for`, for those who only ask whether it could speak."""
-    return model_for(settings).identity
+    model = model_for(settings)
+    with closing(model), gated(model, settings) as seeing:
+        return seeing.identity
 
 
 def database_is_there(settings: Settings) -> bool:
