@@ -1,7 +1,8 @@
 """Long steps: a bounded window of records in flight over an aiokafka consumer (rule 7).
 
 Steps that take seconds run side by side, and only the contiguous low-water mark of each partition is committed. The first
-of several topics is the urgent one (STAT): it is started first and has slots of its own.
+of several topics is the urgent one (STAT): it is started first and has slots of its own. The last of three or more (bulk) is
+started when nothing else waits.
 """
 
 from __future__ import annotations
@@ -50,8 +51,9 @@ class WindowRunner:
 
     async def run(self, topics: Sequence[str], guard: Guard, stop: asyncio.Event) -> None:
         """See Runner."""
-        urgent = len(topics) > 1
-        window = Window(self._size, first=topics[0] if urgent else None, reserved=self._reserved if urgent else 0)
+        first = topics[0] if len(topics) > 1 else None
+        last = topics[-1] if len(topics) > 2 else None
+        window = Window(self._size, first=first, reserved=self._reserved if first else 0, last=last)
         consumer = await self._consumer()
         run = _Run(consumer, window, guard)
         try:

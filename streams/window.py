@@ -1,13 +1,15 @@
 """Which of the fetched records may start now, and how far may be committed: the bookkeeping of `runner_window`, without I/O.
 
 A record may start when a slot is free, no earlier record of its key is unfinished (the order per key holds, and a study is
-never worked on twice at once), and slots reserved for the first topic (STAT) remain, unless it is of that topic.
+never worked on twice at once), and slots reserved for the first topic (STAT) remain, unless it is of that topic. One of the last
+topic (bulk) starts only when no other waits, and never in the last free slots: what comes next finds one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from enum import IntEnum
 
 from schemas.ports import Record
 
@@ -51,22 +53,32 @@ class Ticket:
         return self.record.place.topic, self.record.place.partition
 
 
-class Window:
-    """At most `size` records in flight; `reserved` of these slots are for the topic `first` alone."""
+class _Lane(IntEnum):
+    """In the order in which they start."""
 
-    def __init__(self, size: int, *, first: str | None = None, reserved: int = 0) -> None:
+    FIRST = 0
+    ORDINARY = 1
+    LAST = 2
+
+
+class Window:
+    """At most `size` records in flight; `reserved` of these slots are for the topic `first` alone. The topic `last` leaves one
+    more free, where there are so many."""
+
+    def __init__(self, size: int, *, first: str | None = None, reserved: int = 0, last: str | None = None) -> None:
         if not 0 <= reserved < size:
             raise ValueError(f"{reserved} of {size} slots cannot be reserved")
+        self._lanes = {first: _Lane.FIRST, last: _Lane.LAST}
         self._size = size
-        self._first = first
-        self._open = size - reserved  # slots for any topic
+        self._open = size - reserved  # slots for any topic but the first
+        self._spare = max(self._open - 1, 1)  # slots in which the last may start
         self._waiting: list[Ticket] = []
         self._in_flight: set[Ticket] = set()
         self._waters: dict[Partition, LowWater] = {}
 
     def wants(self, topic: str) -> bool:
-        """Whether more records of the topic should be fetched; the first topic is never kept away by the others."""
-        return sum(self._is_first(topic) == self._is_first(one.record.place.topic) for one in self._waiting) < self._size
+        """Whether more records of the topic should be fetched; no lane is kept away by another."""
+        return sum(self._lane(topic) is self._lane_of(one) for one in self._waiting) < self._size
 
     def admit(self, record: Record) -> None:
         """A fetched record, in the order of its partition (else ValueError)."""
@@ -77,13 +89,13 @@ class Window:
 
     def start(self) -> Ticket | None:
         """The next record that may start; from now on it is in flight."""
-        if len(self._in_flight) >= self._size:
-            return None
         busy = {one.record.key for one in self._in_flight}
-        ordinary = sum(not self._is_first(one.record.place.topic) for one in self._in_flight)
-        for ticket in sorted(self._waiting, key=lambda one: not self._is_first(one.record.place.topic)):
-            key, first = ticket.record.key, self._is_first(ticket.record.place.topic)
-            if (key is None or key not in busy) and (first or ordinary < self._open):
+        foremost = min(map(self._lane_of, self._waiting), default=_Lane.LAST)
+        for ticket in sorted(self._waiting, key=self._lane_of):
+            lane, key = self._lane_of(ticket), ticket.record.key
+            if lane is _Lane.LAST and foremost is not lane:
+                return None
+            if (key is None or key not in busy) and self._has_room(lane):
                 self._waiting.remove(ticket)
                 self._in_flight.add(ticket)
                 return ticket
@@ -120,5 +132,13 @@ class Window:
         for partition in partitions:
             self._waters.pop(partition, None)
 
-    def _is_first(self, topic: str) -> bool:
-        return topic == self._first
+    def _has_room(self, lane: _Lane) -> bool:
+        if lane is _Lane.ORDINARY and sum(self._lane_of(one) is not _Lane.FIRST for one in self._in_flight) >= self._open:
+            return False
+        return len(self._in_flight) < (self._spare if lane is _Lane.LAST else self._size)
+
+    def _lane(self, topic: str) -> _Lane:
+        return self._lanes.get(topic, _Lane.ORDINARY)
+
+    def _lane_of(self, ticket: Ticket) -> _Lane:
+        return self._lane(ticket.record.place.topic)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from schemas.ports import Place, Record
 from streams.window import LowWater, Ticket, Window
 
-STAT, ROUTINE = "stat", "routine"
+STAT, ROUTINE, BULK = "stat", "routine", "bulk"
 
 
 def record(offset: int, *, topic: str = ROUTINE, partition: int = 0, key: bytes | None = None) -> Record:
@@ -56,10 +56,12 @@ def test_an_offset_that_goes_back_is_refused() -> None:
 @given(
     data=st.data(),
     size=st.integers(2, 5),
-    arrivals=st.lists(st.tuples(st.sampled_from([STAT, ROUTINE]), st.integers(0, 1), st.sampled_from([None, b"a", b"b", b"c"]))),
+    arrivals=st.lists(
+        st.tuples(st.sampled_from([STAT, ROUTINE, BULK]), st.integers(0, 1), st.sampled_from([None, b"a", b"b", b"c"]))
+    ),
 )
 def test_any_history(data: st.DataObject, size: int, arrivals: list[tuple[str, int, bytes | None]]) -> None:
-    window = Window(size, first=STAT, reserved=1)
+    window = Window(size, first=STAT, reserved=1, last=BULK)
     ends: dict[tuple[str, int], int] = {}
     finished: set[Place] = set()
     admitted: list[Record] = []
@@ -77,11 +79,14 @@ def test_any_history(data: st.DataObject, size: int, arrivals: list[tuple[str, i
             done = flying.pop(data.draw(st.integers(0, len(flying) - 1), label="finish"))
             window.finish(done)
             finished.add(done.record.place)
-        new = started(window)
-        ran += [ticket.record for ticket in new]
-        flying += new
+        while (ticket := window.start()) is not None:
+            if ticket.record.place.topic == BULK:
+                assert {one.place.topic for one in admitted if one not in ran} == {BULK}, "another waits"
+                assert len(flying) < max(size - 2, 1), "it took the last free slots"
+            flying.append(ticket)
+            ran.append(ticket.record)
         assert len(flying) <= size
-        assert sum(one.record.place.topic == ROUTINE for one in flying) <= size - 1
+        assert sum(one.record.place.topic != STAT for one in flying) <= size - 1
         keys = [one.record.key for one in flying if one.record.key is not None]
         assert len(keys) == len(set(keys)), "one key twice in flight"
         for (topic, number), mark in window.marks().items():
@@ -89,13 +94,51 @@ def test_any_history(data: st.DataObject, size: int, arrivals: list[tuple[str, i
             assert {place for place in before if place.offset < mark} <= finished
     assert finished == {one.place for one in admitted}
     assert dict(window.marks()) == ends
-    for topic in (STAT, ROUTINE):
+    for topic in (STAT, ROUTINE, BULK):
         for key in (b"a", b"b", b"c"):
             for number in (0, 1):
                 own = [
                     one.place.offset for one in ran if one.key == key and one.place.topic == topic and one.place.partition == number
                 ]
                 assert own == sorted(own)
+
+
+def test_bulk_waits_for_all_others_and_leaves_them_slots() -> None:
+    window = Window(4, first=STAT, reserved=1, last=BULK)
+    for offset in range(4):
+        window.admit(record(offset, topic=BULK))
+    assert len(started(window)) == 2
+    window.admit(record(0, key=b"a"))
+    window.admit(record(1, key=b"a"))
+    (ordinary,) = started(window)
+    assert ordinary.record.place.topic == ROUTINE, "it found a slot"
+    window.admit(record(0, topic=STAT))
+    (urgent,) = started(window)
+    assert urgent.record.place.topic == STAT, "it found its own"
+    window.finish(urgent)
+    window.finish(ordinary)
+    (again,) = started(window)
+    assert again.record.place == Place(ROUTINE, 0, 1)
+    window.finish(again)
+    assert started(window) == [], "two of the bulk lane are still in flight"
+
+
+def test_bulk_goes_on_in_the_smallest_window() -> None:
+    window = Window(2, first=STAT, reserved=1, last=BULK)
+    window.admit(record(0, topic=BULK))
+    window.admit(record(1, topic=BULK))
+    (one,) = started(window)
+    window.finish(one)
+    assert len(started(window)) == 1
+
+
+def test_a_full_queue_of_bulk_keeps_nobody_away() -> None:
+    window = Window(2, first=STAT, reserved=1, last=BULK)
+    for offset in range(3):
+        window.admit(record(offset, topic=BULK))
+    assert not window.wants(BULK)
+    assert window.wants(ROUTINE)
+    assert window.wants(STAT)
 
 
 def test_the_urgent_topic_overtakes_and_has_a_slot() -> None:
