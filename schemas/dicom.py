@@ -1,4 +1,4 @@
-"""What the engine knows of DICOM's SOP classes, and of ages."""
+"""What the engine knows of DICOM's SOP classes, of dates and of ages."""
 
 from __future__ import annotations
 
@@ -96,15 +96,15 @@ def age_in_years(age: str | None, birth_date: str | None, study_date: str | None
     stated = re.fullmatch(r"([0-9]{3})([DWMY])", age or "")
     if stated and (years := int(int(stated[1]) / _UNITS[stated[2]])) <= _OLDEST:
         return years
-    born, then = _date(birth_date), _date(study_date)
+    born, then = date_of(birth_date), date_of(study_date)
     if born is None or then is None:
         return None
     years = then.year - born.year - ((then.month, then.day) < (born.month, born.day))
     return years if 0 <= years <= _OLDEST else None
 
 
-def _date(value: str | None) -> date | None:
-    """DA (PS3.5 6.2)."""
+def date_of(value: str | None) -> date | None:
+    """DA (PS3.5 6.2); None when it is none."""
     digits = re.fullmatch(r"([0-9]{4})([0-9]{2})([0-9]{2})", value or "")
     try:
         return date(*map(int, digits.groups())) if digits else None

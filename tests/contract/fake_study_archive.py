@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 import pydicom
 from pydicom.dataset import Dataset
+from pydicom.uid import KeyObjectSelectionDocumentStorage
 
-from schemas.dicom import age_in_years, is_image
+from schemas.dicom import age_in_years, date_of, is_image
 from schemas.errors import ResourceRefused, StudyIncomplete
 from schemas.identifiers import AccessionNumber, PatientIdentifier, SeriesInstanceUID, SOPInstanceUID, StudyInstanceUID
 from schemas.ports import StudyDescription
@@ -24,7 +25,10 @@ class FakeStudyArchive:
         headers = [_header(file) for (of, _), file in sorted(self._files.items()) if of == study]
         if not headers:
             raise StudyIncomplete("describe", f"study {study}", "unknown")
-        first = next((header for header in headers if is_image(header.SOPClassUID)), headers[0])
+        images = [header for header in headers if is_image(header.SOPClassUID)]
+        rejected = frozenset(uid for header in headers for uid in _rejected_by(header, study))
+        eligible = [header for header in images if header.SOPInstanceUID not in rejected]
+        first = next(iter((*eligible, *images, *headers)))
         issuers = first.get("IssuerOfAccessionNumberSequence")
         return StudyDescription(
             study,
@@ -36,10 +40,12 @@ class FakeStudyArchive:
             PatientIdentifier(value=first.PatientID, assigner=first.get("IssuerOfPatientID") or self._default_assigner)
             if first.get("PatientID")
             else None,
-            tuple(_image(header) for header in headers if is_image(header.SOPClassUID)),
+            tuple(map(_image, eligible)),
             age_in_years(first.get("PatientAge"), first.get("PatientBirthDate"), first.get("StudyDate")),
             first.get("StudyDescription") or None,
             frozenset(SOPInstanceUID(header.SOPInstanceUID) for header in headers),
+            date_of(first.get("StudyDate")),
+            rejected & {SOPInstanceUID(header.SOPInstanceUID) for header in images},
         )
 
     async def studies_of(self, accession_number: AccessionNumber) -> Sequence[StudyInstanceUID]:
@@ -63,6 +69,22 @@ class FakeStudyArchive:
             except pydicom.errors.InvalidDicomError:
                 raise ResourceRefused("store", "instance", "not a DICOM file") from None
             self._files[(str(header.StudyInstanceUID), str(header.SOPInstanceUID))] = file
+
+
+def _rejected_by(header: Dataset, study: str) -> list[SOPInstanceUID]:
+    """Of a rejection note; one that is broken is beyond what this archive is for."""
+    if header.SOPClassUID != KeyObjectSelectionDocumentStorage:
+        return []
+    title = header.ConceptNameCodeSequence[0]
+    if (title.CodingSchemeDesignator, title.CodeValue) not in {("DCM", "113001"), ("DCM", "113037"), ("DCM", "113038")}:
+        return []
+    return [
+        SOPInstanceUID(reference.ReferencedSOPInstanceUID)
+        for of_study in header.CurrentRequestedProcedureEvidenceSequence
+        if of_study.StudyInstanceUID == study
+        for series in of_study.ReferencedSeriesSequence
+        for reference in series.ReferencedSOPSequence
+    ]
 
 
 def _header(file: bytes) -> Dataset:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from datetime import date
 
 import pydicom
 import pytest
@@ -13,6 +14,14 @@ from schemas.identifiers import AccessionNumber, PatientIdentifier, SeriesInstan
 from schemas.ports import StudyArchive
 from schemas.study_events import ImageReference, revision_of
 from tests.contract.example_images import part10, radiograph, structured_report, study_of, uid_of, with_issuers
+from tests.contract.example_key_objects import (
+    OF_INTEREST,
+    REJECTED_FOR_QUALITY,
+    REJECTED_FOR_SAFETY,
+    RETENTION_EXPIRED,
+    WRONG_WORKLIST_ENTRY,
+    key_object,
+)
 
 
 class StudyArchiveContract:
@@ -66,6 +75,8 @@ class StudyArchiveContract:
             ),
         }
         assert (described.patient_age_years, described.study_description) == (55, "Chest, bedside")
+        assert described.study_date == date(2026, 1, 1)
+        assert described.rejected == frozenset()
 
     async def test_the_issuers_in_the_file_are_the_assigners(self, archive: StudyArchive) -> None:
         image = with_issuers(radiograph(), accession="RIS", patient="WARD")
@@ -89,6 +100,53 @@ class StudyArchiveContract:
         after = await archive.describe(study_of(image))
         assert [reference.sop_instance_uid for reference in after.images] == [uid_of(image)]
         assert revision_of(after.images) == revision_of(before.images)
+
+    @pytest.mark.parametrize("written", [None, "", "20260230"])
+    async def test_a_study_whose_date_is_none_has_none(self, archive: StudyArchive, written: str | None) -> None:
+        image = radiograph(StudyDate=written)
+        await archive.store([part10(image)])
+        assert (await archive.describe(study_of(image))).study_date is None
+
+    @pytest.mark.parametrize("title", [REJECTED_FOR_QUALITY, REJECTED_FOR_SAFETY, WRONG_WORKLIST_ENTRY])
+    async def test_what_a_rejection_note_names_is_no_eligible_image(self, archive: StudyArchive, title: str) -> None:
+        kept = radiograph()
+        rejected = radiograph(StudyInstanceUID=kept.StudyInstanceUID)
+        await archive.store([part10(kept), part10(rejected)])
+        before = await archive.describe(study_of(kept))
+        note = key_object(title, [rejected], study=kept.StudyInstanceUID)
+        await archive.store([part10(note)])
+        after = await archive.describe(study_of(kept))
+        assert [image.sop_instance_uid for image in after.images] == [uid_of(kept)]
+        assert after.rejected == {uid_of(rejected)}
+        assert after.instances == {uid_of(kept), uid_of(rejected), uid_of(note)}
+        assert revision_of(after.images) != revision_of(before.images)
+
+    async def test_the_only_image_may_be_rejected_and_the_numbers_are_still_told(self, archive: StudyArchive) -> None:
+        image = radiograph()
+        await archive.store([part10(image), part10(key_object(REJECTED_FOR_SAFETY, [image], study=image.StudyInstanceUID))])
+        described = await archive.describe(study_of(image))
+        assert (described.images, described.rejected) == ((), {uid_of(image)})
+        assert described.accession_number == AccessionNumber(value="A1", assigner="SITE")
+
+    @pytest.mark.parametrize("title", [OF_INTEREST, RETENTION_EXPIRED])
+    async def test_other_key_objects_reject_nothing(self, archive: StudyArchive, title: str) -> None:
+        image = radiograph()
+        await archive.store([part10(image)])
+        before = await archive.describe(study_of(image))
+        await archive.store([part10(key_object(title, [image], study=image.StudyInstanceUID))])
+        after = await archive.describe(study_of(image))
+        assert (after.images, after.rejected) == (before.images, frozenset())
+
+    async def test_a_rejection_note_counts_for_its_own_study_alone(self, archive: StudyArchive) -> None:
+        """IHE has it in the study of what it rejects: elsewhere it is not looked for. And it rejects images only."""
+        image, other = radiograph(), radiograph()
+        report = structured_report(other.StudyInstanceUID)
+        note = key_object(WRONG_WORKLIST_ENTRY, [image, report], study=other.StudyInstanceUID)
+        await archive.store([part10(one) for one in (image, other, report, note)])
+        for study, one in ((study_of(image), image), (study_of(other), other)):
+            described = await archive.describe(study)
+            assert [found.sop_instance_uid for found in described.images] == [uid_of(one)]
+            assert described.rejected == frozenset()
 
     async def test_all_instances_are_told_images_or_not(self, archive: StudyArchive) -> None:
         image = radiograph()

@@ -29,12 +29,17 @@ SIZE_LIMIT = 100_000
 
 @asynccontextmanager
 async def archive_at(
-    url: str, *, timeout_s: float = TIMEOUT_S, pool_size: int = 2, access: ArchiveAccess = ArchiveAccess()
+    url: str,
+    *,
+    timeout_s: float = TIMEOUT_S,
+    size_limit: int = SIZE_LIMIT,
+    pool_size: int = 2,
+    access: ArchiveAccess = ArchiveAccess(),
 ) -> AsyncIterator[DicomWebArchive]:
     archive = DicomWebArchive(
         url,
         timeout_s=timeout_s,
-        size_limit=SIZE_LIMIT,
+        size_limit=size_limit,
         pool_size=pool_size,
         access=access,
         default_accession_assigner="SITE",
