@@ -14,7 +14,7 @@ from schemas.case_store import CaseStore, Due
 from schemas.errors import MalformedMessage, StudyIncomplete
 from schemas.identifiers import SOPInstanceUID, StudyInstanceUID, identity
 from schemas.notices import StudyNoticed
-from schemas.ports import Outgoing, Record, StudyArchive, StudyDescription
+from schemas.ports import Outgoing, Record, StudyArchive, StudyDescription, StudyOrigin
 from schemas.study_events import StudyCompleted, revision_of
 from streams.due import attempts_of
 from streams.emission import emit
@@ -28,10 +28,13 @@ PATIENCE = 7
 _log = structlog.get_logger()
 
 
-async def complete(record: Record, *, archive: StudyArchive, cases: CaseStore, quiet: timedelta) -> Sequence[Outgoing]:
+async def complete(
+    record: Record, *, archive: StudyArchive, cases: CaseStore, quiet: timedelta, origin: StudyOrigin | None = None
+) -> Sequence[Outgoing]:
     """A StudyNoticed becomes StudyCompleted; or is counted again after `quiet`; or, of an accession number, a notice for each of
     its studies, so that one study is never counted twice at the same time. Raises MalformedMessage, StudyIncomplete (not all
-    there yet: parked; a hint is given up quietly after PATIENCE tries), and what `archive` and `cases` raise."""
+    there yet: parked; a hint is given up quietly after PATIENCE tries), and what `archive`, `cases` and `origin` (asked where the
+    notice does not say who sent the images) raise."""
     try:
         notice = StudyNoticed.model_validate_json(record.value)
     except ValidationError:
@@ -39,7 +42,7 @@ async def complete(record: Record, *, archive: StudyArchive, cases: CaseStore, q
     try:
         if notice.study_instance_uid is None:
             return await _of_accession_number(notice, record, archive)
-        return await _counted(notice.study_instance_uid, notice, record, archive, cases, quiet)
+        return await _counted(notice.study_instance_uid, notice, record, archive, cases, quiet, origin)
     except StudyIncomplete:
         if not notice.hint or attempts_of(record) < PATIENCE:
             raise
@@ -48,18 +51,28 @@ async def complete(record: Record, *, archive: StudyArchive, cases: CaseStore, q
 
 
 async def _counted(
-    study: StudyInstanceUID, notice: StudyNoticed, record: Record, archive: StudyArchive, cases: CaseStore, quiet: timedelta
+    study: StudyInstanceUID,
+    notice: StudyNoticed,
+    record: Record,
+    archive: StudyArchive,
+    cases: CaseStore,
+    quiet: timedelta,
+    origin: StudyOrigin | None,
 ) -> Sequence[Outgoing]:
     there = await _there(study, notice, archive)
     if attempts_of(record) < PATIENCE:
         _check_promise(notice, there)
     counted = _digest(there.instances)
-    if not (notice.settled or notice.removed or notice.instances or notice.counted == counted):
+    taken_away = notice.removed or there.rejected
+    if not (notice.settled or taken_away or notice.instances or notice.counted == counted):
         again = notice.model_copy(update={"id": identity("counted", str(notice.id), counted), "counted": counted})
         await cases.put_due(_after(record, again, quiet))
         return ()
     revision = revision_of(there.images)
     number, patient = there.accession_number, there.patient
+    sent_by = notice.source_ae_title
+    if sent_by is None and origin is not None and there.instances:
+        sent_by = await origin.sent_by(study)
     said = ("" if number is None else number.text, "" if patient is None else patient.text)
     completed = StudyCompleted(
         id=identity("study-completed", study, revision, *said, notice.source, str(notice.id)),
@@ -68,6 +81,7 @@ async def _counted(
         accession_number=number,
         patient=patient,
         patient_age_years=there.patient_age_years,
+        study_date=there.study_date,
         study_description=there.study_description,
         images=there.images,
         revision=revision,
@@ -75,7 +89,8 @@ async def _counted(
         source_position=notice.source_position,
         instance_count=len(there.instances),
         promised_count=len(notice.instances) or notice.instance_count,
-        source_ae_title=notice.source_ae_title,
+        rejected_count=len(there.rejected),
+        source_ae_title=sent_by,
     )
     return (emit(STUDIES, study, completed, record),)
 
