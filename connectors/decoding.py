@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pebble import ProcessExpired, ProcessPool
 
 from connectors import decoding_worker
+from connectors.decoding_memory import Passage, work
 from schemas.errors import InvalidResource
 from schemas.identifiers import SOPInstanceUID
 from schemas.ports import Radiograph
@@ -45,11 +46,15 @@ class PebbleDecoder:
 
     async def decode(self, part10: bytes, expected: SOPInstanceUID) -> Radiograph:
         """See `ImageDecoder.decode`. A cancelled call kills its worker."""
-        reference = f"instance {expected}"
+        with await asyncio.to_thread(Passage, part10) as passage:
+            return await self._decode(passage, expected, f"instance {expected}")
+
+    async def _decode(self, passage: Passage, expected: SOPInstanceUID, reference: str) -> Radiograph:
         for _ in range(_TRIES):
-            future = self._pool.schedule(self._function, (part10, expected, self._pixel_limit), timeout=self._timeout_s)
+            call = (self._function, *passage.places, (expected, self._pixel_limit))
+            future = self._pool.schedule(work, call, timeout=self._timeout_s)
             try:
-                radiograph: Radiograph = await asyncio.wrap_future(future)
+                radiograph: Radiograph = await asyncio.to_thread(passage.unpacked, await asyncio.wrap_future(future))
             except TimeoutError:
                 raise InvalidResource("decode", reference, f"not decoded within {self._timeout_s:g} s") from None
             except MemoryError:  # receiving or returning it; inside the decoders the worker names it
