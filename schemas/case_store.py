@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 from uuid import UUID
 
@@ -120,6 +120,15 @@ class Correlation(Protocol):
 
     async def told_because(self, event: UUID) -> Sequence[StudyInstanceUID]:
         """The studies whose state, as last told, this event made; sorted."""
+        ...
+
+    async def put_without_order(self, study: StudyInstanceUID, at: datetime) -> None:
+        """The study is told without an order; only the first moment that is put counts, and it is never forgotten: so a count
+        that is asked for again is never lower."""
+        ...
+
+    async def without_order_before(self, study: StudyInstanceUID, at: datetime, within: timedelta) -> int:
+        """How many other studies were put in the time `within` up to the moment of this one: the one put, else `at`."""
         ...
 
     async def put_due(self, due: Due) -> None: ...

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import combinations
 from typing import Literal
@@ -16,8 +16,10 @@ from schemas.findings import Findings, NotAnalysed, NotAnalysedReason, OrderRefe
 from schemas.identifiers import PatientIdentifier, identity
 from schemas.study_events import AnalysisRequested, StudyCompleted
 from streams.linking import LinkedOrder
+from streams.news import Lane
 from streams.persons import Persons
-from streams.topics import REQUESTS, REQUESTS_STAT, RESULTS, Topic
+from streams.study_settings import NewsSettings
+from streams.topics import REQUESTS, REQUESTS_BULK, REQUESTS_STAT, RESULTS, Topic
 
 _WORDS = {
     NotAnalysedReason.IDENTITY_MISMATCH: "The patient identifiers of the study and of its order do not agree.",
@@ -29,11 +31,14 @@ _WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """`order_wait`: how long a study waits for its order (rule 5); `without_order`: what then; `service`: whose analyses
-    these are, part of every analysis id."""
+    """`order_wait`: how long a study waits for its order (rule 5); `without_order`: what then; `deadline`: how long receivers
+    wait for an answer before they are told that it is late (None: for ever); `news`: of which studies they are told;
+    `service`: whose analyses these are, part of every analysis id."""
 
     order_wait: timedelta = timedelta(seconds=60)
     without_order: Literal["analyse", "refuse"] = "analyse"
+    deadline: timedelta | None = None
+    news: NewsSettings = field(default_factory=NewsSettings)
     service: str = "chest-radiograph-ai"
 
 
@@ -47,10 +52,11 @@ class Answer:
     patient: PatientIdentifier | None
     priority: Priority
     reason: NotAnalysedReason | None
+    lane: Lane = Lane.NEWS
 
     @property
     def digest(self) -> str:
-        """Identity of the state."""
+        """Identity of the state; that of news is the same as before there were lanes."""
         parts = [
             self.revision,
             self.accession,
@@ -58,13 +64,14 @@ class Answer:
             "" if self.patient is None else self.patient.model_dump_json(),
             self.priority,
             self.reason or "",
+            *([] if self.lane is Lane.NEWS else [self.lane]),
         ]
         return hashlib.sha256("\n".join(parts).encode("utf-8")).hexdigest()
 
 
 def current(state: StudyState) -> StudyCompleted:
     """The newest event of each source by its own time (clocks of two sources are not compared, rule 8), and of these the
-    one that arrived last. Of a study that is gone the archive tells neither number nor patient: they are those it had."""
+    one that arrived last. Of a study that is gone the archive tells neither number, patient nor date: they are those it had."""
     newest: dict[str, tuple[datetime, int]] = {}
     for arrival, event in enumerate(state.events):
         newest[event.source] = max(newest.get(event.source, (event.time, arrival)), (event.time, arrival))
@@ -72,11 +79,13 @@ def current(state: StudyState) -> StudyCompleted:
     if not event.gone:
         return event
     had = next((one for one in reversed(state.events) if not one.gone), event)
-    return event.model_copy(update={"accession_number": had.accession_number, "patient": had.patient})
+    kept = ("accession_number", "patient", "study_date")
+    return event.model_copy(update={name: getattr(had, name) for name in kept})
 
 
-def answer(study: StudyCompleted, orders: Sequence[LinkedOrder], persons: Persons, policy: Policy) -> Answer:
-    """Without orders: what is told when the wait is over. `persons`: around all patients of study and orders."""
+def answer(study: StudyCompleted, orders: Sequence[LinkedOrder], persons: Persons, policy: Policy, lane: Lane) -> Answer:
+    """Without orders: what is told when the wait is over. `persons`: around all patients of study and orders. Nobody waits for
+    what is bulk, so it is never STAT."""
     active = [order for order in orders if not order.cancelled]
     named = active or orders
     agreed = _agree(study, named, persons)
@@ -89,24 +98,27 @@ def answer(study: StudyCompleted, orders: Sequence[LinkedOrder], persons: Person
         reason = NotAnalysedReason.NO_ORDER
     elif not study.images:
         reason = NotAnalysedReason.NO_IMAGE
+    stat = lane is Lane.NEWS and any(order.priority is Priority.STAT for order in active)
     return Answer(
         revision=study.revision,
         accession=str(study.accession_number or ""),
         orders=tuple(order.reference for order in named),
         # nobody knows whose study it is, so it is put into nobody's record
         patient=_patient(study, named, persons) if agreed else None,
-        priority=Priority.STAT if any(order.priority is Priority.STAT for order in active) else Priority.ROUTINE,
+        priority=Priority.STAT if stat else Priority.ROUTINE,
         reason=reason,
+        lane=lane,
     )
 
 
 def tell(
     study: StudyCompleted, said: Answer, last: Told | None, triggered_at: datetime, policy: Policy, because: UUID | None
 ) -> Told:
-    """The bytes that say it: those of last time when they still hold, else the next in sequence."""
+    """The bytes that say it: those of last time when they still hold, else the next in sequence. A request leaves room before
+    it, for the word that its answer is late."""
     if last is not None and last.identity == said.digest:
         return last
-    sequence = 1 if last is None else last.sequence + 1
+    sequence = (0 if last is None else last.sequence) + (2 if said.reason is None else 1)
     uid = study.study_instance_uid
     analysis_id = identity("analysis", policy.service, uid, said.digest, str(sequence))
     subject = Subject(
@@ -117,11 +129,12 @@ def tell(
         patient=said.patient,
         orders=said.orders,
         triggered_at=triggered_at,
+        outward=said.lane is Lane.NEWS,
     )
     topic: Topic
     value: AnalysisRequested | Findings
     if said.reason is None:
-        topic = REQUESTS_STAT if said.priority is Priority.STAT else REQUESTS
+        topic = REQUESTS_BULK if said.lane is Lane.BULK else REQUESTS_STAT if said.priority is Priority.STAT else REQUESTS
         value = AnalysisRequested(
             id=analysis_id,
             time=triggered_at,

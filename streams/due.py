@@ -14,7 +14,8 @@ from schemas.errors import NotYet, RadstreamError, Unavailable
 from schemas.identifiers import identity
 from schemas.ports import Clock, EventLog, Outgoing, Record
 
-Timer = Callable[[Due], Awaitable[Sequence[Outgoing]]]
+#: does what a timer waited for; the second argument: when it fired
+Timer = Callable[[Due, datetime], Awaitable[Sequence[Outgoing]]]
 
 #: headers of a record that was parked: how often it was tried so far, and where it stood first
 ATTEMPTS = "attempts"
@@ -76,10 +77,10 @@ def unparked(due: Due, record: Record) -> Outgoing:
 async def sweep(cases: CaseStore, log: EventLog, clock: Clock, timers: Mapping[str, Timer]) -> int:
     """Do what is due, at most LIMIT items; returns how many were done. An item that fails is put off and blocks no other.
     Raises StoreUnavailable, BrokerUnavailable: then nothing is lost and a later sweep goes on."""
-    done = 0
-    for due in await cases.due_before(clock.now(), LIMIT):
+    done, now = 0, clock.now()
+    for due in await cases.due_before(now, LIMIT):
         try:
-            outputs = await _outputs(due, timers)
+            outputs = await _outputs(due, now, timers)
             if outputs:
                 await log.append(outputs)
             await cases.remove_due(due.id)
@@ -119,8 +120,8 @@ async def run_sweeper(
                 continue
 
 
-async def _outputs(due: Due, timers: Mapping[str, Timer]) -> Sequence[Outgoing]:
+async def _outputs(due: Due, now: datetime, timers: Mapping[str, Timer]) -> Sequence[Outgoing]:
     """Raises LookupError for a timer nobody knows: an older or newer version set it, and it is kept."""
     if due.record is not None:
         return (unparked(due, due.record),)
-    return await timers[due.reason](due)
+    return await timers[due.reason](due, now)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 from uuid import UUID
 
 import structlog
@@ -18,16 +19,18 @@ from schemas.study_events import AnalysisRequested, StudyCompleted
 from streams.case_state import Answer, Policy, answer, current, patients_of, tell, value_of
 from streams.concerned import orders_around, persons_around
 from streams.emission import emit_value
+from streams.late import deadline_of
 from streams.linking import LinkedOrder, linked_orders
+from streams.news import FLOOD, Lane, lane_of
 from streams.order_lines import around, with_accession_now
 from streams.persons import Persons
 from streams.serialised import Keys, Work, cover, keys_of, serialised
-from streams.topics import REQUESTS, REQUESTS_STAT, RESULTS
+from streams.topics import REQUESTS, REQUESTS_BULK, REQUESTS_STAT, RESULTS
 
 #: the timer of a study that waits for its order
 ORDER_AWAITED = "order-awaited"
 
-_TOPICS = {topic.name: topic for topic in (REQUESTS, REQUESTS_STAT, RESULTS)}
+_TOPICS = {topic.name: topic for topic in (REQUESTS, REQUESTS_STAT, REQUESTS_BULK, RESULTS)}
 
 _log = structlog.get_logger(__name__)
 
@@ -35,20 +38,23 @@ _log = structlog.get_logger(__name__)
 @dataclass(frozen=True, slots=True)
 class Trigger:
     """What makes a step tell: a record and its event, or a timer. `now`: what time it is by that, as far as a wait for an order
-    is concerned; a study does not say."""
+    is concerned; a study does not say. `came_at`: when it came to us, whatever old times it speaks of: the record's timestamp, or
+    when the timer fired."""
 
     time: datetime
     now: datetime | None
+    came_at: datetime
     record: Record | None = None
     event: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Telling:
-    """One state to be told; `mismatch`: its subject, when it is a new identity mismatch."""
+    """One state to be told, of `subject`; `alarm`: what about it needs a person."""
 
     out: Outgoing
-    mismatch: Subject | None = None
+    subject: Subject
+    alarm: Literal["identity-mismatch", "flood"] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,16 +65,20 @@ class _Case:
     study: StudyCompleted
     orders: Sequence[LinkedOrder]
 
+    @property
+    def ordered(self) -> bool:
+        return any(not order.cancelled for order in self.orders)
+
 
 async def committed(cases: CaseStore, keys: Keys, work: Work[Sequence[Telling]]) -> Sequence[Outgoing]:
-    """What `work` tells, once it is committed. A mismatch needs a person: an alarm."""
+    """What `work` tells, once it is committed, and its alarms."""
     tellings = await serialised(cases, keys, work)
     for telling in tellings:
-        if telling.mismatch is not None:
-            accession = telling.mismatch.accession_number
+        if telling.alarm is not None:
+            accession = telling.subject.accession_number
             number = None if accession is None else str(accession)
-            uid = telling.mismatch.study_instance_uid
-            _log.error("alarm", alarm="identity-mismatch", study_instance_uid=uid, accession_number=number)
+            uid = telling.subject.study_instance_uid
+            _log.error("alarm", alarm=telling.alarm, study_instance_uid=uid, accession_number=number)
     return [telling.out for telling in tellings]
 
 
@@ -112,11 +122,15 @@ async def _telling(
     policy: Policy,
     again: Collection[StudyInstanceUID] | None,
 ) -> Telling | None:
-    """Tell the state of a study, or let it wait for its order. Who was told nothing of a study need not hear that it is gone."""
+    """Tell the state of a study, or let it wait for its order. Who was told nothing of a study need not hear that it is gone;
+    of one that is ignored nobody hears."""
     state, study = case.state, case.study
     if study.gone and state.told is None:
         return None
-    said = answer(study, case.orders, persons, policy)
+    lane, others = await _lane(rows, case, policy)
+    if lane is Lane.IGNORED:
+        return None
+    said = answer(study, case.orders, persons, policy, lane)
     timer = _timer(study, policy)
     if not case.orders and not study.gone and not _wait_is_over(said, state.told, timer, trigger.now):
         await rows.put_due(timer)
@@ -128,11 +142,39 @@ async def _telling(
     if trigger.record is not None:  # a timer that fired is removed by the sweeper, after the outputs are on the log
         for event in state.events:
             await rows.remove_due(_timer(event, policy).id)
+    value = value_of(now)
     if new:
         await rows.put_told(study.study_instance_uid, now)
-    value = value_of(now)
-    mismatch = new and said.reason is NotAnalysedReason.IDENTITY_MISMATCH
-    return Telling(_outgoing(now, value, trigger.record), value.subject if mismatch else None)
+        await _set_deadline(rows, value, trigger, policy)
+        if others is not None:
+            await rows.put_without_order(study.study_instance_uid, study.time)
+    return Telling(_outgoing(now, value, trigger.record), value.subject, _alarm(said, others, policy) if new else None)
+
+
+async def _lane(rows: Correlation, case: _Case, policy: Policy) -> tuple[Lane, int | None]:
+    """And how many others came without an order in the hour before, where that is asked. What receivers were told of stays news
+    for ever: it must be corrected and withdrawn where it was said."""
+    state, study, limit = case.state, case.study, policy.news.flood_per_hour
+    lane, others = lane_of(state, study, policy.news), None
+    if lane is Lane.NEWS and limit is not None and not case.ordered:
+        others = await rows.without_order_before(study.study_instance_uid, study.time, FLOOD)
+        lane = Lane.BULK if others >= limit else Lane.NEWS
+    if lane is not Lane.NEWS and state.told is not None and value_of(state.told).subject.outward:
+        lane = Lane.NEWS
+    return lane, others
+
+
+async def _set_deadline(rows: Correlation, value: AnalysisRequested | Findings, trigger: Trigger, policy: Policy) -> None:
+    """Of a request that receivers wait for."""
+    if policy.deadline is not None and isinstance(value, AnalysisRequested) and value.subject.outward:
+        await rows.put_due(deadline_of(value, trigger.came_at + policy.deadline))
+
+
+def _alarm(said: Answer, others: int | None, policy: Policy) -> Literal["identity-mismatch", "flood"] | None:
+    """Of a flood the first study alone: the one with which the limit is passed."""
+    if said.reason is NotAnalysedReason.IDENTITY_MISMATCH:
+        return "identity-mismatch"
+    return "flood" if said.lane is Lane.BULK and others is not None and others == policy.news.flood_per_hour else None
 
 
 def _wait_is_over(said: Answer, told: Told | None, timer: Due, now: datetime | None) -> bool:

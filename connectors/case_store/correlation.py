@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Column, Connection, Table, select
+from sqlalchemy import Column, Connection, Table, func, select
 
 from connectors.case_store import due_items, events
 from connectors.case_store.database import Transaction
 from connectors.case_store.tables import (
+    microseconds,
     order_changes,
     order_patients,
     order_replaced,
@@ -21,6 +23,7 @@ from connectors.case_store.tables import (
     study_patients,
     told,
     told_because,
+    without_order,
 )
 from schemas.case_store import Due, OrderNumber, StudyState, Told
 from schemas.events import OrderChanged, OrderEvent, PatientEvent
@@ -133,6 +136,21 @@ class SqlCorrelation:
         query = select(told_because.c.study_instance_uid).where(told_because.c.event == str(event))
         uids = await self._transaction.run(lambda connection: connection.scalars(query).all())
         return [StudyInstanceUID(uid) for uid in sorted(uids)]
+
+    async def put_without_order(self, study: StudyInstanceUID, at: datetime) -> None:
+        await self._put_once((without_order, [{"study_instance_uid": study, "at": microseconds(at)}]))
+
+    async def without_order_before(self, study: StudyInstanceUID, at: datetime, within: timedelta) -> int:
+        own = select(without_order.c.at).where(without_order.c.study_instance_uid == study)
+
+        def read(connection: Connection) -> int:
+            moment = connection.scalar(own)
+            last = microseconds(at) if moment is None else moment
+            after = last - within // timedelta(microseconds=1)
+            others = select(func.count()).where(without_order.c.at > after, without_order.c.at <= last)
+            return connection.scalar(others.where(without_order.c.study_instance_uid != study)) or 0
+
+        return await self._transaction.run(read)
 
     async def put_due(self, due: Due) -> None:
         statement = due_items.put(self._transaction.database, due)

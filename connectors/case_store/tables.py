@@ -109,6 +109,14 @@ told_because = Table(
     Column("event", String(36), nullable=False, index=True),
 )
 
+#: studies told without an order, and the moment of the first that was told of each
+without_order = Table(
+    "without_order",
+    metadata,
+    Column("study_instance_uid", String(64), primary_key=True),
+    Column("at", BigInteger, nullable=False, index=True),
+)
+
 due = Table(
     "due",
     metadata,

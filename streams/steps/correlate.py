@@ -3,32 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from schemas.case_store import CaseStore, Correlation, Due, StudyState
 from schemas.errors import MalformedMessage, MissingIdentifier, UnsupportedMessage
-from schemas.events import PATIENT_EVENTS, Event, OrderCancelled, OrderChanged, OrderEvent, OrderPlaced, PatientEvent
+from schemas.events import (
+    FINDINGS_TYPE,
+    PATIENT_EVENTS,
+    Event,
+    OrderCancelled,
+    OrderChanged,
+    OrderEvent,
+    OrderPlaced,
+    PatientEvent,
+)
+from schemas.findings import Findings
 from schemas.identifiers import StudyInstanceUID
 from schemas.ports import Outgoing, Record
 from schemas.study_events import StudyCompleted
 from streams.case_state import Policy, current
 from streams.concerned import orders_around, persons_around
+from streams.late import deadline_id, late
 from streams.linking import reference_of
 from streams.order_lines import accessions_of, lines_of
 from streams.persons import Identifiers
 from streams.serialised import Keys, cover, keys_of
 from streams.telling import Telling, Trigger, committed, keys_of_study, tell_states
-from streams.topics import ORDERS, PATIENTS, STUDIES
+from streams.topics import ORDERS, PATIENTS, RESULTS, STUDIES
 
 _ORDERS: dict[str, type[OrderEvent]] = {kind.TYPE: kind for kind in (OrderPlaced, OrderChanged, OrderCancelled)}
-_E = TypeVar("_E", bound=Event)
+_V = TypeVar("_V", bound=BaseModel)
 
 
 async def correlate(record: Record, *, cases: CaseStore, policy: Policy) -> Sequence[Outgoing]:
-    """One record of `imaging.orders`, `imaging.patients` or `imaging.studies`. Raises MalformedMessage, UnsupportedMessage,
-    MissingIdentifier, StoreUnavailable."""
+    """One record of `imaging.orders`, `imaging.patients` or `imaging.studies`; or of `ai.results`, which tells nothing and ends
+    a wait. Raises MalformedMessage, UnsupportedMessage, MissingIdentifier, StoreUnavailable."""
     kind, topic = record.header("ce_type") or "", record.place.topic
     if topic == ORDERS.name and kind in _ORDERS:
         return await _order(_parsed(_ORDERS[kind], record), record, cases, policy)
@@ -36,20 +48,33 @@ async def correlate(record: Record, *, cases: CaseStore, policy: Policy) -> Sequ
         return await _patient(_parsed(PATIENT_EVENTS[kind], record), record, cases, policy)
     if topic == STUDIES.name and kind == StudyCompleted.TYPE:
         return await _study(_parsed(StudyCompleted, record), record, cases, policy)
-    reason = "neither an order, a patient nor a completed study of a version known here"
+    if topic == RESULTS.name and kind == FINDINGS_TYPE:
+        await cases.remove_due(deadline_id(_parsed(Findings, record).analysis_id))  # it is in time, or says itself that it is late
+        return ()
+    reason = "neither an order, a patient, a completed study nor findings of a version known here"
     raise UnsupportedMessage("correlate", str(record.place), reason)
 
 
-async def order_wait_over(due: Due, *, cases: CaseStore, policy: Policy) -> Sequence[Outgoing]:
+async def order_wait_over(due: Due, fired_at: datetime, *, cases: CaseStore, policy: Policy) -> Sequence[Outgoing]:
     """The timer of a study that waited for its order. Raises StoreUnavailable."""
     uid = StudyInstanceUID(due.case)
 
     async def work(rows: Correlation, locked: Keys) -> Sequence[Telling]:
         state = await rows.study(uid)
         states = [] if state is None else [state]
-        return await tell_states(rows, locked, states, Trigger(due.not_before, due.not_before), policy)
+        return await tell_states(rows, locked, states, Trigger(due.not_before, due.not_before, fired_at), policy)
 
     return await committed(cases, keys_of([uid]), work)
+
+
+async def deadline_passed(due: Due, fired_at: datetime, *, cases: CaseStore) -> Sequence[Outgoing]:
+    """The timer of a request that waited for its answer. Raises StoreUnavailable."""
+    del fired_at
+    uid = StudyInstanceUID(due.case)
+    async with cases.correlation(*keys_of([uid])) as rows:
+        state = await rows.study(uid)
+    said = late(due, None if state is None else state.told)
+    return () if said is None else (said,)
 
 
 async def _order(order: OrderEvent, record: Record, cases: CaseStore, policy: Policy) -> Sequence[Outgoing]:
@@ -70,7 +95,7 @@ async def _order(order: OrderEvent, record: Record, cases: CaseStore, policy: Po
             for state in await rows.studies_of(accession)
             if current(state).accession_number == accession
         ]
-        return await tell_states(rows, locked, states, Trigger(order.time, order.time, record, order.id), policy)
+        return await tell_states(rows, locked, states, _trigger(order, record), policy)
 
     return await committed(cases, own, work)
 
@@ -82,7 +107,8 @@ async def _study(completed: StudyCompleted, record: Record, cases: CaseStore, po
         assert state is not None
         # several sources notice one study: who says only what was told asks for no second analysis
         again = await rows.told_because(completed.id)
-        return await tell_states(rows, locked, [state], Trigger(completed.time, None, record, completed.id), policy, again=again)
+        trigger = Trigger(completed.time, None, record.timestamp, record, completed.id)
+        return await tell_states(rows, locked, [state], trigger, policy, again=again)
 
     return await committed(cases, keys_of_study(StudyState((completed,))), work)
 
@@ -105,7 +131,7 @@ async def _patient(event: PatientEvent, record: Record, cases: CaseStore, policy
         states = [await rows.study(uid) for uid in sorted({*again, *changed})]
         # one that was never told waits for its order, and will be told with what is known then
         told = [state for state in states if state is not None and state.told is not None]
-        return await tell_states(rows, locked, told, Trigger(event.time, event.time, record, event.id), policy, again=again)
+        return await tell_states(rows, locked, told, _trigger(event, record), policy, again=again)
 
     return await committed(cases, keys_of(event.named), work)
 
@@ -120,8 +146,12 @@ async def _studies_of(rows: Correlation, patients: Identifiers) -> set[StudyInst
     return uids
 
 
-def _parsed(kind: type[_E], record: Record) -> _E:
+def _trigger(event: Event, record: Record) -> Trigger:
+    return Trigger(event.time, event.time, record.timestamp, record, event.id)
+
+
+def _parsed(kind: type[_V], record: Record) -> _V:
     try:
         return kind.model_validate_json(record.value)
     except ValidationError:
-        raise MalformedMessage("correlate", str(record.place), f"not a {kind.TYPE}") from None
+        raise MalformedMessage("correlate", str(record.place), f"not the {kind.__name__} that its headers say") from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import timedelta
+from datetime import UTC, timedelta
 from typing import NamedTuple
 
 from pydantic import ValidationError
@@ -20,11 +20,23 @@ from schemas.events import (
     ReportEvent,
     ReportSigned,
 )
-from schemas.findings import Findings
+from schemas.findings import Findings, Subject
 from schemas.identifiers import AccessionNumber, StudyInstanceUID
 from schemas.ports import Outgoing, Record
 from schemas.study_events import AnalysisRequested, StudyCompleted
-from streams.topics import DEAD_LETTERS, DELIVERIES, FINDINGS, ORDERS, PATIENTS, REPORTS, REQUESTS, REQUESTS_STAT, RESULTS, STUDIES
+from streams.topics import (
+    DEAD_LETTERS,
+    DELIVERIES,
+    FINDINGS,
+    ORDERS,
+    PATIENTS,
+    REPORTS,
+    REQUESTS,
+    REQUESTS_BULK,
+    REQUESTS_STAT,
+    RESULTS,
+    STUDIES,
+)
 
 #: an order told so long after it happened may be older than what stands above it (rule 8)
 _LATE = timedelta(minutes=1)
@@ -84,6 +96,11 @@ def _report(record: Record) -> _Line:
 def _study(record: Record) -> _Line:
     study = StudyCompleted.model_validate_json(record.value)
     what = f"study complete, {_many(len(study.images), 'image')}, revision {study.revision[:8]}, said {study.source}"
+    if study.source_ae_title:
+        what += f", sent by {study.source_ae_title}"
+    if study.study_date is not None:  # a study that is told no further is too old, or from a sender who makes no news
+        days = (study.time.astimezone(UTC).date() - study.study_date).days
+        what += f", {_many(days, 'day')} old" if days > 0 else ""
     return _Line(what, study.study_instance_uid, study.accession_number)
 
 
@@ -92,7 +109,7 @@ def _request(record: Record) -> _Line:
     subject = request.subject
     urgent = ", STAT" if request.priority is Priority.STAT else ""
     joined = _many(len(subject.orders), "order") if subject.orders else "no order"
-    what = f"analysis requested, state {subject.sequence}, {joined}{urgent}"
+    what = f"analysis requested, state {subject.sequence}, {joined}{urgent}{_told_to(subject)}"
     return _Line(what, subject.study_instance_uid, subject.accession_number)
 
 
@@ -103,7 +120,12 @@ def _result(record: Record) -> _Line:
         said = f"not analysed: {findings.not_analysed.reason}"
     else:
         said = _many(len(findings.findings), "finding") if findings.present else "no finding"
-    return _Line(f"result, state {subject.sequence}, {said}", subject.study_instance_uid, subject.accession_number)
+    what = f"result, state {subject.sequence}, {said}{_told_to(subject)}"
+    return _Line(what, subject.study_instance_uid, subject.accession_number)
+
+
+def _told_to(subject: Subject) -> str:
+    return "" if subject.outward else ", for ourselves only"
 
 
 def _bundle(record: Record) -> _Line:
@@ -136,6 +158,7 @@ _WORDS: dict[str, Callable[[Record], _Line]] = {
     STUDIES.name: _study,
     REQUESTS.name: _request,
     REQUESTS_STAT.name: _request,
+    REQUESTS_BULK.name: _request,
     RESULTS.name: _result,
     FINDINGS.name: _bundle,
     DELIVERIES.name: _delivery,

@@ -17,11 +17,13 @@ from streams.topics import FINDINGS
 
 
 async def report(record: Record, *, site: Site) -> Sequence[Outgoing]:
-    """Raises MalformedMessage when the value is no Findings."""
+    """Nothing of what receivers are not told (the bulk lane). Raises MalformedMessage when the value is no Findings."""
     try:
         findings = Findings.model_validate_json(record.value)
     except ValidationError:  # its text quotes the input
         raise MalformedMessage("report", str(record.place), "the value is not Findings as JSON") from None
+    if not findings.subject.outward:
+        return []
     return [
         emit_value(
             FINDINGS,

@@ -38,7 +38,13 @@ async def normalise(settings: Settings, stop: asyncio.Event, health: Health) -> 
 def _policy(settings: Settings) -> Policy:
     from streams.case_state import Policy
 
-    return Policy(order_wait=timedelta(seconds=settings.correlation.order_wait_s), without_order=settings.correlation.without_order)
+    correlation = settings.correlation
+    return Policy(
+        order_wait=timedelta(seconds=correlation.order_wait_s),
+        without_order=correlation.without_order,
+        deadline=None if correlation.deadline_s is None else timedelta(seconds=correlation.deadline_s),
+        news=settings.news,
+    )
 
 
 async def correlate(settings: Settings, stop: asyncio.Event, health: Health) -> None:
@@ -47,7 +53,7 @@ async def correlate(settings: Settings, stop: asyncio.Event, health: Health) -> 
     def step(cases: SqlCaseStore) -> Step:
         return partial(correlate, cases=cases, policy=_policy(settings))
 
-    read = [topics.ORDERS, topics.PATIENTS, topics.STUDIES]
+    read = [topics.ORDERS, topics.PATIENTS, topics.STUDIES, topics.RESULTS]
     await run_step("correlate", step, read, faust("correlate", settings), settings, stop, health)
 
 
@@ -69,7 +75,7 @@ async def analyse(settings: Settings, stop: asyncio.Event, health: Health) -> No
             portable=use.portable,
             words=settings.choosing,
         )
-        read = [topics.REQUESTS_STAT, topics.REQUESTS]
+        read = [topics.REQUESTS_STAT, topics.REQUESTS, topics.REQUESTS_BULK]
         with closing(model), gated(model, settings) as seeing:
             step = partial(analyse, archive=archive, decoder=decoder, model=seeing, intended_use=intended_use)
             await run_step("analyse", lambda _: step, read, window("analyse", settings), settings, stop, health)
@@ -94,12 +100,16 @@ async def project(settings: Settings, stop: asyncio.Event, health: Health) -> No
 
 
 async def due(settings: Settings, stop: asyncio.Event, health: Health) -> None:
-    from streams.due import run_sweeper
-    from streams.steps.correlate import order_wait_over
+    from streams.due import Timer, run_sweeper
+    from streams.late import DEADLINE
+    from streams.steps.correlate import deadline_passed, order_wait_over
     from streams.telling import ORDER_AWAITED
 
     async with log_and_cases(settings) as (log, cases):
-        timers = {ORDER_AWAITED: partial(order_wait_over, cases=cases, policy=_policy(settings))}
+        timers: dict[str, Timer] = {
+            ORDER_AWAITED: partial(order_wait_over, cases=cases, policy=_policy(settings)),
+            DEADLINE: partial(deadline_passed, cases=cases),
+        }
         health.set("ready")
         interval = timedelta(seconds=settings.correlation.sweep_interval_s)
         await run_sweeper(cases, log, SystemClock(), timers, stop=stop, interval=interval)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import TypeVar
 from uuid import uuid5
 
@@ -17,7 +18,7 @@ from schemas.identifiers import (
     PlacerOrderNumber,
     StudyInstanceUID,
 )
-from tests.unit.cases import JANE, merge, order, person, study, update
+from tests.unit.cases import JANE, merge, minutes, order, person, study, update
 
 ACCESSION = AccessionNumber(value="A1", assigner="RIS")
 PLACER = PlacerOrderNumber(value="P1", assigner="HIS")
@@ -197,13 +198,32 @@ class CorrelationContract:
             assert await rows.told_because(other) == ["1.2.8"]
             assert await told(rows, StudyInstanceUID("1.2.8")) == Told("two", 2, "t", b"", other)
 
+    async def test_how_many_others_came_without_an_order(self, store: CaseStore) -> None:
+        hour, tick = timedelta(hours=1), timedelta(microseconds=1)
+
+        async def others(study: str, at: float = 0) -> int:
+            async with store.correlation("a") as rows:
+                return await rows.without_order_before(StudyInstanceUID(study), minutes(at), hour)
+
+        assert await others("1.2.3") == 0
+        moments = {"1.1": -hour, "1.2": -hour + tick, "1.3": timedelta(), "1.4": timedelta(), "1.5": tick}
+        async with store.correlation("a") as rows:
+            for uid, moment in moments.items():
+                await rows.put_without_order(StudyInstanceUID(uid), minutes(0) + moment)
+        assert await others("1.2.3") == 3, "neither an hour before nor after"
+        assert await others("1.3") == 2, "a study is none of the others"
+        async with store.correlation("a") as rows:
+            await rows.put_without_order(StudyInstanceUID("1.3"), minutes(99))
+        assert await others("1.3", at=99) == 2, "its first moment counts"
+        assert await others("1.2.3") == 3
+
     async def test_a_database_made_before_patients_were_looked_up(self, url: str, store: CaseStore) -> None:
         first = SqlCaseStore(url)
         async with first.correlation("a") as rows:
             await rows.put_order(named("order", order(placer="P1", patients=(JANE, CITIZEN))))
             await rows.put_study(study(patient=JANE_BEFORE))
             await rows.put_study(study(patient=JANE_BEFORE, accession=None))
-        newer = ("order_changes", "order_patients", "patients", "patient_words", "study_patients", "told_because")
+        newer = ("order_changes", "order_patients", "patients", "patient_words", "study_patients", "told_because", "without_order")
         await first._database.write(lambda connection: [connection.exec_driver_sql(f"DROP TABLE {table}") for table in newer])
         await first.close()
         async with store.correlation("a") as rows:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from uuid import uuid5
 
 from schemas.case_store import CaseStore, Due
@@ -36,7 +36,8 @@ from schemas.ports import Outgoing, Place, Record
 from schemas.study_events import AnalysisRequested, ImageReference, StudyCompleted, revision_of
 from streams.case_state import Policy
 from streams.emission import emit
-from streams.steps.correlate import correlate, order_wait_over
+from streams.late import DEADLINE
+from streams.steps.correlate import correlate, deadline_passed, order_wait_over
 from streams.topics import ORDERS, PATIENTS, STUDIES
 
 NOON = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
@@ -136,10 +137,13 @@ def study(
     images: int = 1,
     patient: PatientIdentifier | None = JANE,
     source: str = "orthanc:changes",
+    taken: date | None = None,
+    sent_by: str | None = None,
 ) -> StudyCompleted:
+    """`taken`: Study Date; `sent_by`: the source AE title."""
     pictures = tuple(image(number) for number in range(1, images + 1))
     return StudyCompleted(
-        id=uuid5(NAMESPACE, f"{uid} {accession} {at} {images} {source}"),
+        id=uuid5(NAMESPACE, f"{uid} {accession} {at} {images} {source} {taken} {sent_by}"),
         time=minutes(at),
         study_instance_uid=StudyInstanceUID(uid),
         accession_number=AccessionNumber(value=accession, assigner="RIS") if accession else None,
@@ -147,6 +151,8 @@ def study(
         images=pictures,
         revision=revision_of(pictures),
         source=source,
+        study_date=taken,
+        source_ae_title=sent_by,
     )
 
 
@@ -180,6 +186,12 @@ def numbers(value: AnalysisRequested | Findings) -> list[str]:
     ]
 
 
+def follows(value: AnalysisRequested | Findings, before: AnalysisRequested | Findings | None) -> bool:
+    """Whether it is the state told next: a request leaves room for the word that its answer is late."""
+    room = 1 if isinstance(value, AnalysisRequested) else 0
+    return value.subject.sequence == (before.subject.sequence if before else 0) + 1 + room
+
+
 def reason(value: AnalysisRequested | Findings) -> NotAnalysedReason | None:
     """Why not."""
     return value.not_analysed.reason if isinstance(value, Findings) and value.not_analysed else None
@@ -195,7 +207,10 @@ class Hospital:
 
     async def happens(self, event: CaseEvent) -> list[Outgoing]:
         self.offset += 1
-        return list(await correlate(record_of(event, self.offset), cases=self.cases, policy=self.policy))
+        return await self.reads(record_of(event, self.offset))
+
+    async def reads(self, record: Record) -> list[Outgoing]:
+        return list(await correlate(record, cases=self.cases, policy=self.policy))
 
     async def answers(self, event: CaseEvent) -> list[AnalysisRequested | Findings]:
         return [said(out) for out in await self.happens(event)]
@@ -211,6 +226,9 @@ class Hospital:
         """What the sweeper does, without a log."""
         outputs: list[Outgoing] = []
         for item in await self.due(to):
-            outputs += await order_wait_over(item, cases=self.cases, policy=self.policy)
+            if item.reason == DEADLINE:
+                outputs += await deadline_passed(item, minutes(to), cases=self.cases)
+            else:
+                outputs += await order_wait_over(item, minutes(to), cases=self.cases, policy=self.policy)
             await self.cases.remove_due(item.id)
         return outputs

@@ -83,10 +83,10 @@ async def test_a_merge_clears_a_mismatch_and_an_unlink_brings_it_back(hospital: 
     with capture_logs() as logs:
         merged = await hospital.answer(merge(OLD, into=[JANE], at=5))
         assert isinstance(merged, AnalysisRequested)
-        assert (merged.subject.patient, merged.subject.sequence) == (JANE, 2)
+        assert (merged.subject.patient, merged.subject.sequence) == (JANE, 3)
         assert merged.subject.triggered_at == merged.time == minutes(5)
         withdrawn = await hospital.answer(unlink([JANE], [OLD], at=6))
-        assert (reason(withdrawn), withdrawn.subject.patient, withdrawn.subject.sequence) == (MISMATCH, None, 3)
+        assert (reason(withdrawn), withdrawn.subject.patient, withdrawn.subject.sequence) == (MISMATCH, None, 4)
         assert await hospital.happens(merge(OLD, into=[JANE], at=4)) == []  # late, and older than both
         again = await hospital.answer(merge(OLD, into=[JANE], at=7))
     assert isinstance(again, AnalysisRequested)
@@ -202,7 +202,7 @@ async def test_an_order_corrected_to_another_patient(hospital: Hospital) -> None
     assert wrong.subject.patient == JOHN
     right = await hospital.answer(order(placer="P1", accession="A1", at=1, changed=True))
     assert isinstance(right, AnalysisRequested)
-    assert (right.subject.patient, right.subject.sequence) == (JANE, 2)
+    assert (right.subject.patient, right.subject.sequence) == (JANE, 4)
     assert await hospital.answer(order(placer="P1", accession="A1", at=0.5, patients=(JOHN,), changed=True)) == right
 
 

@@ -60,7 +60,7 @@ def timer(name: str, reason: str = "order-awaited") -> Due:
 
 
 def answering(*outputs: Outgoing) -> durable.Timer:
-    async def fire(due: Due) -> Sequence[Outgoing]:
+    async def fire(due: Due, at: datetime) -> Sequence[Outgoing]:
         return outputs
 
     return fire
@@ -108,7 +108,7 @@ def test_a_foreign_attempts_header_counts_as_none(header: bytes) -> None:
 
 
 async def test_one_bad_item_blocks_no_other_and_is_put_off(cases: CaseStore) -> None:
-    async def fails(due: Due) -> Sequence[Outgoing]:
+    async def fails(due: Due, at: datetime) -> Sequence[Outgoing]:
         raise ValueError("DOE^JANE")
 
     log, clock = Log(refused_topic="refused"), Time()
@@ -140,7 +140,7 @@ async def test_the_sweeper_outlives_a_broker_that_is_down_and_ends_when_told(cas
     log, stop, tried = Log(down=True), asyncio.Event(), asyncio.Event()
     written = asyncio.Event()
 
-    async def fire(due: Due) -> Sequence[Outgoing]:
+    async def fire(due: Due, at: datetime) -> Sequence[Outgoing]:
         (written if not log.down else tried).set()
         return (Outgoing("t", None, due.case.encode()),)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 from uuid import uuid5
 
@@ -13,8 +14,10 @@ from schemas.errors import MalformedMessage, UnsupportedMessage
 from schemas.events import DeliveryAcknowledged, OrderStatus, Priority, ReportAmended, ReportDrafted, ReportEvent, ReportSigned
 from schemas.identifiers import NAMESPACE, StudyInstanceUID
 from schemas.ports import Outgoing, Place, Record
+from streams.case_state import Policy
 from streams.emission import emit
 from streams.steps.project import TOPICS, project
+from streams.study_settings import NewsSettings
 from streams.topics import DELIVERIES, REPORTS
 from tests.unit.cases import Hospital, minutes, order, record_of, study
 
@@ -55,7 +58,7 @@ async def test_the_walk_of_a_case(store: SqlCaseStore) -> None:
         destination="fhir",
         study_instance_uid=StudyInstanceUID("1.2.3"),
         analysis_id=uuid5(NAMESPACE, "a"),
-        sequence=2,
+        sequence=3,
         outcome="stored",
         acknowledgement="DiagnosticReport/x/_history/1",
     )
@@ -79,16 +82,31 @@ async def test_the_walk_of_a_case(store: SqlCaseStore) -> None:
     assert [(entry.place, entry.what) for entry in entries] == [
         (records[0].place, "order placed, STAT"),
         (records[1].place, f"study complete, 1 image, revision {done.revision[:8]}, said orthanc:changes"),
-        (records[2].place, "analysis requested, state 1, 1 order, STAT"),
+        (records[2].place, "analysis requested, state 2, 1 order, STAT"),
         (records[3].place, "dead letter of ai.requests.stat/3/7: X in analyse"),
-        (records[4].place, "result, state 2, not analysed: order-cancelled"),
+        (records[4].place, "result, state 3, not analysed: order-cancelled"),
         (records[5].place, "report rendered as FHIR"),
-        (records[6].place, "stored at fhir, state 2, DiagnosticReport/x/_history/1"),
+        (records[6].place, "stored at fhir, state 3, DiagnosticReport/x/_history/1"),
         (records[7].place, "radiologist's report signed"),
     ]
     assert [entry.at for entry in entries] == [record.timestamp for record in records]
     assert not any("4711" in entry.what for entry in entries)
-    assert {record.place.topic for record in records} == set(TOPICS) - {"ai.requests"}
+    assert {record.place.topic for record in records} == set(TOPICS) - {"ai.requests", "ai.requests.bulk"}
+
+
+async def test_what_is_told_to_nobody_says_so(store: SqlCaseStore) -> None:
+    prior = study(at=1, taken=minutes(0).date() - timedelta(days=400), sent_by="PRIORS")
+    hospital = Hospital(store, Policy(news=NewsSettings(age_limit_days=7)))
+    await hospital.happens(order(placer="P1", accession="A1"))
+    (request,) = await hospital.happens(prior)
+    (refused,) = await hospital.happens(order(placer="P1", accession="A1", at=4, status=OrderStatus.CANCELLED))
+    for record in (record_of(prior, 1), written(request, 1, 2), written(refused, 1, 4)):
+        await project(record, cases=store)
+    assert [entry.what for entry in await store.timeline("A1")] == [
+        f"study complete, 1 image, revision {prior.revision[:8]}, said orthanc:changes, sent by PRIORS, 400 days old",
+        "analysis requested, state 2, 1 order, for ourselves only",
+        "result, state 3, not analysed: order-cancelled, for ourselves only",
+    ]
 
 
 async def test_a_late_message_says_of_when_it_is(store: SqlCaseStore) -> None:
@@ -105,7 +123,7 @@ async def test_what_a_merge_or_unlink_led_to_says_so(store: SqlCaseStore) -> Non
     caused = tuple((name, b"imaging.patients/1/3" if name == "cause" else value) for name, value in request.headers)
     await project(Record(Place(request.topic, 0, 1), request.key, request.value, caused, minutes(2)), cases=store)
     (entry,) = await store.timeline("A1")
-    assert entry.what == "analysis requested, state 1, 1 order, after imaging.patients/1/3"
+    assert entry.what == "analysis requested, state 2, 1 order, after imaging.patients/1/3"
 
 
 async def test_reports_without_their_text(store: SqlCaseStore) -> None:

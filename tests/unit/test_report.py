@@ -38,6 +38,13 @@ async def test_the_same_record_gives_the_same_record_and_another_state_another_i
     assert dict(other.headers)["ce_id"] != dict(first[0].headers)["ce_id"]
 
 
+@pytest.mark.parametrize("name", every_state())
+async def test_of_what_is_not_told_outward_there_is_no_bundle(name: str) -> None:
+    of = every_state()[name]
+    inward = of.model_copy(update={"subject": of.subject.model_copy(update={"outward": False})})
+    assert await report(result(inward.model_dump_json().encode()), site=SITE) == []
+
+
 @pytest.mark.parametrize("value", [b"", b"{", b"{}", b"null", b"\xff\xfe", b'{"analysis_id": "MRN-4711"}'])
 async def test_what_is_no_findings_is_malformed(value: bytes) -> None:
     with pytest.raises(MalformedMessage) as raised:

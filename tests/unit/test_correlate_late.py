@@ -1,0 +1,280 @@
+"""The deadline of a request: who is told "not analysed (late)", and that receivers end with the answer whenever it comes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from connectors.case_store import SqlCaseStore
+from schemas.errors import InvalidResource, MalformedMessage
+from schemas.events import FINDINGS_TYPE, OrderStatus
+from schemas.findings import Findings, NotAnalysed, NotAnalysedReason
+from schemas.ports import Outgoing, Place, Record
+from schemas.study_events import AnalysisRequested
+from streams.case_state import Policy
+from streams.due import sweep
+from streams.emission import emit_value
+from streams.guard import Guard, Outcome
+from streams.late import DEADLINE, deadline_id
+from streams.steps.correlate import deadline_passed
+from streams.steps.deliver import deliver
+from streams.steps.report import report
+from streams.topics import RESULTS
+from tests.contract.example_findings import SITE, two_findings
+from tests.contract.fake_report_store import FakeReportStore
+from tests.unit.cases import CaseEvent, Hospital, minutes, order, reason, record_of, said, study
+from tests.unit.test_due import Log, Time
+
+ORDER = order(placer="P1", accession="A1")
+
+
+@pytest.fixture
+async def hospital(tmp_path: Path) -> AsyncIterator[Hospital]:
+    store = SqlCaseStore(f"sqlite:///{tmp_path / 'cases.db'}")
+    yield Hospital(store, Policy(deadline=timedelta(minutes=10)))
+    await store.close()
+
+
+def result(findings: Findings) -> Outgoing:
+    value = findings.model_dump_json().encode()
+    of = findings.subject
+    return emit_value(
+        RESULTS, of.study_instance_uid, value, id=findings.analysis_id, type=FINDINGS_TYPE, time=of.triggered_at, cause=None
+    )
+
+
+def record(out: Outgoing, offset: int = 0, at: float = 0) -> Record:
+    return Record(Place(out.topic, 0, offset), out.key, out.value, out.headers, minutes(at))
+
+
+def answer_to(out: Outgoing) -> Findings:
+    """What `analyse` finds."""
+    request = said(out)
+    assert isinstance(request, AnalysisRequested)
+    return two_findings().model_copy(update={"analysis_id": request.id, "subject": request.subject})
+
+
+async def requested(hospital: Hospital, at: float = 1) -> Outgoing:
+    await hospital.happens(ORDER)
+    (out,) = await hospital.happens(study(at=at))
+    return out
+
+
+async def late_of(hospital: Hospital) -> Outgoing:
+    (out,) = await hospital.time_passes(99)
+    return out
+
+
+async def test_no_answer_within_the_deadline_is_told_as_late(hospital: Hospital) -> None:
+    request = await requested(hospital)
+    (timer,) = await hospital.due(99)
+    assert (timer.reason, timer.case, timer.not_before) == (DEADLINE, "1.2.3", minutes(11))
+    assert await hospital.time_passes(10.9) == []
+    (out,) = await hospital.time_passes(11)
+    late, asked = said(out), said(request)
+    assert reason(late) is NotAnalysedReason.LATE
+    assert (out.topic, out.key) == ("ai.results", request.key)
+    assert late.subject == asked.subject.model_copy(update={"sequence": 1})
+    assert isinstance(late, Findings)
+    assert isinstance(asked, AnalysisRequested)
+    assert late.analysis_id != asked.id
+    assert dict(out.headers)["ce_id"] == str(late.analysis_id).encode()
+    assert dict(out.headers)["ce_type"] == FINDINGS_TYPE.encode()
+    assert await hospital.due(999) == []
+
+
+async def test_without_a_deadline_nobody_is_told(hospital: Hospital) -> None:
+    hospital.policy = Policy(deadline=None)
+    await requested(hospital)
+    assert await hospital.due(99_999) == []
+
+
+async def test_an_answer_ends_the_wait(hospital: Hospital) -> None:
+    request = await requested(hospital)
+    for _ in range(2):
+        assert await hospital.reads(record(result(answer_to(request)))) == []
+    assert await hospital.due(99) == []
+
+
+async def test_an_answer_to_another_request_ends_no_wait(hospital: Hospital) -> None:
+    first = await requested(hospital)
+    (second,) = await hospital.happens(study(at=2, images=2))
+    await hospital.reads(record(result(answer_to(first))))
+    (timer,) = await hospital.due(99)
+    assert isinstance(asked := said(second), AnalysisRequested)
+    assert timer.id == deadline_id(asked.id)
+
+
+async def test_reading_back_that_it_is_late_ends_no_wait(hospital: Hospital) -> None:
+    await requested(hospital)
+    late = await late_of(hospital)
+    (second,) = await hospital.happens(study(at=20, images=2))
+    before = await hospital.due(999)
+    assert await hospital.reads(record(late)) == []
+    assert await hospital.due(999) == before
+    assert len(before) == 1
+    assert said(second).subject.sequence == 4
+
+
+async def test_what_is_not_analysed_has_no_deadline(hospital: Hospital) -> None:
+    await hospital.happens(ORDER)
+    (out,) = await hospital.happens(study(images=0))
+    assert said(out).subject.sequence == 1
+    assert await hospital.due(99) == []
+
+
+CANCELLED = order(placer="P1", accession="A1", at=2, status=OrderStatus.CANCELLED)
+
+
+@pytest.mark.parametrize("superseded_by", [study(at=2, images=2), CANCELLED])
+async def test_a_superseded_request_is_never_late(hospital: Hospital, superseded_by: CaseEvent) -> None:
+    await requested(hospital)
+    (old,) = await hospital.due(99)
+    await hospital.happens(superseded_by)
+    assert await deadline_passed(old, minutes(99), cases=hospital.cases) == ()
+
+
+async def test_a_request_repeated_sets_no_second_timer(hospital: Hospital) -> None:
+    """Nor a later one: neither by its own record nor by a status message that tells it again."""
+    request = await requested(hospital)
+    before = await hospital.due(99)
+    again = [*await hospital.happens(study(at=1)), *await hospital.happens(order(placer="P1", accession="A1", at=5))]
+    assert [out.value for out in again] == [request.value] * 2
+    assert await hospital.due(99) == before
+    await hospital.reads(record(result(answer_to(request))))
+    await hospital.happens(study(at=1))
+    assert await hospital.due(99) == []
+
+
+async def test_a_crash_after_the_commit_loses_no_timer(hospital: Hospital) -> None:
+    """Before its request was on the log: the record comes again and tells the same."""
+    await hospital.happens(ORDER)
+    lost = await hospital.happens(study(at=1))
+    again = await hospital.happens(study(at=1))
+    assert [out.value for out in again] == [out.value for out in lost]
+    assert len(await hospital.due(99)) == 1
+
+
+async def test_a_crash_of_the_sweeper_says_the_same_again(hospital: Hospital) -> None:
+    await requested(hospital)
+    (timer,) = await hospital.due(99)
+    first = await deadline_passed(timer, minutes(11), cases=hospital.cases)
+    put_off = replace(timer, attempts=3, not_before=minutes(40))
+    assert await deadline_passed(put_off, minutes(41), cases=hospital.cases) == first
+    assert len(first) == 1
+
+
+async def test_old_times_in_events_make_nothing_late_at_once(hospital: Hospital) -> None:
+    """A feed that is read from its beginning speaks of years ago: the deadline counts from when the record came."""
+    await hospital.happens(ORDER)
+    years_ago = study(at=-1_000_000)
+    await hospital.reads(replace(record_of(years_ago, 5), timestamp=minutes(30)))
+    (timer,) = await hospital.due(99)
+    assert timer.not_before == minutes(40)
+
+
+async def test_nor_does_a_wait_for_an_order_that_was_over_long_ago(hospital: Hospital) -> None:
+    await hospital.happens(study(at=-1_000_000))
+    (out,) = await hospital.time_passes(30)
+    assert isinstance(said(out), AnalysisRequested)
+    assert await hospital.time_passes(39.9) == []
+    (late,) = await hospital.time_passes(40)
+    assert reason(said(late)) is NotAnalysedReason.LATE
+
+
+async def test_a_request_that_ends_as_a_dead_letter_is_late(hospital: Hospital) -> None:
+    """Through guard and sweeper: whatever becomes of a request, receivers are told something."""
+    request = await requested(hospital)
+    log, clock = Log(), Time(minutes(2))
+
+    async def analyse(_: Record) -> Sequence[Outgoing]:
+        raise InvalidResource("analyse", "1.2.3", "broken")
+
+    guard = Guard("analyse", analyse, log, hospital.cases, clock, asyncio.Event())
+    assert await guard(record(request)) is Outcome.DEAD_LETTER
+    timers = {DEADLINE: lambda due, at: deadline_passed(due, at, cases=hospital.cases)}
+    assert await sweep(hospital.cases, log, clock, timers) == 0
+    clock.moment = minutes(11)
+    assert await sweep(hospital.cases, log, clock, timers) == 1
+    letter, late = log.written
+    assert letter.topic == "radstream.dead-letters"
+    assert reason(said(late)) is NotAnalysedReason.LATE
+
+
+@pytest.mark.parametrize("value", [b"{", b'{"analysis_id": "DOE^JANE"}'])
+async def test_what_is_no_findings(hospital: Hospital, value: bytes) -> None:
+    request = await requested(hospital)
+    with pytest.raises(MalformedMessage) as caught:
+        await hospital.reads(replace(record(result(answer_to(request))), value=value))
+    assert str(caught.value) == "correlate: ai.results/0/0: not the Findings that its headers say"
+
+
+# ---------------------------------------------------------------------------------------------- what receivers end with
+
+
+class Receiver:
+    """A FHIR server behind `report` and `deliver`."""
+
+    def __init__(self, hospital: Hospital) -> None:
+        self._cases = hospital.cases
+        self.store = FakeReportStore()
+
+    async def hears(self, *results: Outgoing) -> None:
+        for offset, out in enumerate(results):
+            for bundle in await report(record(out, offset), site=SITE):
+                await deliver(record(bundle, offset), destination="fhir", store=self.store, cases=self._cases)
+
+    @property
+    def report(self) -> dict[str, object]:
+        (found,) = (one for one in self.store.resources.values() if one["resourceType"] == "DiagnosticReport")
+        return found
+
+    @property
+    def live(self) -> int:
+        observations = [one for one in self.store.resources.values() if one["resourceType"] == "Observation"]
+        return sum(one["status"] not in ("entered-in-error", "cancelled") for one in observations)
+
+
+async def test_receivers_are_told_that_it_is_late(hospital: Hospital) -> None:
+    await requested(hospital)
+    receiver = Receiver(hospital)
+    await receiver.hears(await late_of(hospital))
+    assert (receiver.report["status"], receiver.live) == ("cancelled", 0)
+    assert "no answer came within the time limit" in str(receiver.report["conclusion"])
+
+
+@pytest.mark.parametrize("order_of_arrival", [(0, 1), (1, 0), (0, 1, 0), (1, 0, 1), (0, 0, 1, 1)])
+async def test_receivers_end_with_the_answer(hospital: Hospital, order_of_arrival: tuple[int, ...]) -> None:
+    request = await requested(hospital)
+    both = (await late_of(hospital), result(answer_to(request)))
+    receiver = Receiver(hospital)
+    await receiver.hears(*(both[which] for which in order_of_arrival))
+    assert receiver.report["status"] == "partial"
+    assert receiver.live == 3, "root and two findings"
+
+
+async def test_the_answer_of_before_gives_way_to_late_and_late_to_the_next(hospital: Hospital) -> None:
+    first = await requested(hospital)
+    receiver = Receiver(hospital)
+    await receiver.hears(result(answer_to(first)))
+    (second,) = await hospital.happens(study(at=20, images=2))
+    late = await late_of(hospital)
+    await receiver.hears(late)
+    assert (receiver.report["status"], receiver.live) == ("cancelled", 0)
+    await receiver.hears(result(answer_to(second)), late)
+    assert (receiver.report["status"], receiver.live) == ("partial", 3)
+
+
+async def test_an_answer_without_findings_wins_too(hospital: Hospital) -> None:
+    request = await requested(hospital)
+    late = await late_of(hospital)
+    refusal = NotAnalysed(reason=NotAnalysedReason.WRONG_VIEW, explanation="lateral")
+    refused = Findings(analysis_id=answer_to(request).analysis_id, subject=said(request).subject, not_analysed=refusal)
+    receiver = Receiver(hospital)
+    await receiver.hears(result(refused), late)
+    assert "view" in str(receiver.report["conclusion"])
