@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from connectors.archive_http import Answer
+from connectors.archive_connection import Answer
 from schemas.errors import InvalidResource
 
 MEDIA_TYPE = "application/dicom+json"

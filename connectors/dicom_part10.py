@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pydicom.filereader import _read_file_meta_info, read_preamble
 from requests_toolbelt import MultipartDecoder
 
-from connectors.archive_http import Answer
+from connectors.archive_connection import Answer
 from schemas.errors import InvalidResource
 
 DICOM = "application/dicom"

@@ -62,7 +62,7 @@ class BrokerUnavailable(Unavailable):
 
 
 class ArchiveUnavailable(Unavailable):
-    """The DICOM archive does not answer."""
+    """The DICOM archive does not answer, or refuses every question (then a person must act)."""
 
 
 class FhirServerUnavailable(Unavailable):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from connectors.pacs.orthanc import OrthancChanges
-from schemas.errors import AccessRefused, ArchiveUnavailable
+from schemas.errors import ArchiveUnavailable
 from streams.services import ServiceError, ServicePorts
 from streams.services.orthanc import configuration
 from streams.services.service import program
@@ -82,9 +82,21 @@ async def test_the_password_opens_both_doors(settings: Settings, orthanc: str) -
 async def test_a_wrong_password_is_refused_at_both(settings: Settings, orthanc: str, folder: Path) -> None:
     wrong = _settings(orthanc, folder, "wr0ng")
     with closing(archive_for(wrong)) as archive:
-        with pytest.raises(AccessRefused, match="401") as caught:
+        with pytest.raises(ArchiveUnavailable, match="401.*renew token_file") as caught:
             await archive.answers()
         assert "wr0ng" not in str(caught.value)
         changes = OrthancChanges(orthanc, timeout_s=20, access=archive_access(wrong))
-        with closing(changes), pytest.raises(AccessRefused, match="401"):
+        with closing(changes), pytest.raises(ArchiveUnavailable, match="401.*renew token_file"):
             await changes.noticed_since(None)
+
+
+async def test_a_password_that_is_corrected_lets_the_same_process_go_on(settings: Settings, orthanc: str, folder: Path) -> None:
+    image = radiograph()
+    with closing(archive_for(settings)) as archive:
+        await archive.store([part10(image)])
+    stale = _settings(orthanc, folder, "stale")
+    with closing(archive_for(stale)) as archive:
+        with pytest.raises(ArchiveUnavailable, match="renew"):
+            await archive.describe(study_of(image))
+        (folder / "stale").write_text("pa55word")
+        assert (await archive.describe(study_of(image))).images

@@ -79,6 +79,11 @@ def fails_on_the_study(status: int, otherwise: Callable[[Handler], None]) -> Cal
     return lambda handler: always(status)(handler) if STUDY in handler.path else otherwise(handler)
 
 
+def cut_short(handler: Handler) -> None:
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/dicom+json\r\nContent-Length: 1000\r\n\r\n[]")
+    handler.close_connection = True
+
+
 def hang(handler: Handler) -> None:
     handler.release.wait(20)
 

@@ -15,7 +15,7 @@ from connectors.archive_access import ArchiveAccess, Credentials
 from connectors.dicomweb import DicomWebArchive
 from connectors.mllp.tls import CertificateFiles
 from connectors.pacs.orthanc import OrthancChanges
-from schemas.errors import AccessRefused, ArchiveUnavailable, SettingsInvalid
+from schemas.errors import ArchiveUnavailable, SettingsInvalid
 from streams.settings import Settings
 from streams.wiring.clients import archive_access, archive_for
 from tests.unit.archive_peer import REFERENCE, STUDY, archive_at, good
@@ -73,7 +73,7 @@ async def test_while_the_file_holds_no_token_the_last_one_is_used(token: Path, n
             await archive.instance(STUDY, REFERENCE)
 
 
-async def test_an_expired_token_is_refused_and_asked_for_once(token: Path) -> None:
+async def test_an_expired_token_is_shown_once_for_the_study_and_once_for_the_archive(token: Path) -> None:
     seen: list[str | None] = []
 
     def reply(handler: Handler) -> None:
@@ -82,16 +82,16 @@ async def test_an_expired_token_is_refused_and_asked_for_once(token: Path) -> No
 
     with http_peer(reply) as url:
         async with archive_at(url, access=ArchiveAccess(token_file=token)) as archive:
-            with pytest.raises(AccessRefused, match="check token_file") as caught:
+            with pytest.raises(ArchiveUnavailable, match="renew token_file") as caught:
                 await archive.instance(STUDY, REFERENCE)
-    assert seen == ["Bearer first-t0ken"]
+    assert seen == ["Bearer first-t0ken"] * 2
     assert "t0ken has" not in str(caught.value)
 
 
 async def test_no_token_where_one_is_asked_for() -> None:
     with http_peer(_asks_for(lambda: "Bearer first-t0ken")) as url:
         async with archive_at(url) as archive:
-            with pytest.raises(AccessRefused):
+            with pytest.raises(ArchiveUnavailable, match="renew token_file"):
                 await archive.instance(STUDY, REFERENCE)
 
 

@@ -13,10 +13,8 @@ from typing import Any
 import pytest
 
 from schemas.errors import (
-    AccessRefused,
     ArchiveUnavailable,
     InvalidResource,
-    ItemNotServed,
     RadstreamError,
     ResourceRefused,
     StudyIncomplete,
@@ -31,13 +29,12 @@ from tests.unit.archive_peer import (
     SIZE_LIMIT,
     STUDY,
     TIMEOUT_S,
-    always,
     archive_at,
+    cut_short,
     dicom_json,
     drip_body,
     drip_chunks,
     drip_headers,
-    fails_on_the_study,
     good,
     hang,
     multipart,
@@ -72,92 +69,6 @@ async def test_patient_ids_without_issuer_are_the_archives(archives: str | None,
         with closing(archive_for(Settings.model_validate(sections))) as archive:
             described = await archive.describe(STUDY)
     assert described.patient == PatientIdentifier(value="SECRET-ID", assigner=owner)
-
-
-@pytest.mark.parametrize(
-    ("status", "error"),
-    [
-        (302, AccessRefused),
-        (400, ResourceRefused),
-        (401, AccessRefused),
-        (403, AccessRefused),
-        (404, ArchiveUnavailable),
-        (406, ResourceRefused),
-        (408, ArchiveUnavailable),
-        (410, StudyIncomplete),
-        (429, ArchiveUnavailable),
-        (500, ArchiveUnavailable),
-        (503, ArchiveUnavailable),
-    ],
-)
-async def test_a_status_is_a_named_error(status: int, error: type[RadstreamError]) -> None:
-    with http_peer(always(status)) as url:
-        async with archive_at(url) as archive:
-            with pytest.raises(error):
-                await archive.describe(STUDY)
-            with pytest.raises(error) as caught:
-                await archive.instance(STUDY, REFERENCE)
-            assert "Secret" not in str(caught.value)
-            with pytest.raises(error):
-                await archive.store([part10(IMAGE)])
-
-
-def _cut_short(handler: Handler) -> None:
-    handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/dicom+json\r\nContent-Length: 1000\r\n\r\n[]")
-    handler.close_connection = True
-
-
-_LOG_IN = typed("text/html", b"<html>Secret^Name</html>")
-
-
-@pytest.mark.parametrize(
-    ("reply", "error"),
-    [
-        (always(404), StudyIncomplete),
-        (always(500), ItemNotServed),
-        (always(502), ItemNotServed),
-        (always(504), ItemNotServed),
-        (_LOG_IN, ItemNotServed),
-        (_cut_short, ItemNotServed),
-    ],
-)
-async def test_what_a_well_archive_says_is_about_the_item(reply: Callable[[Handler], None], error: type[RadstreamError]) -> None:
-    with http_peer(lambda handler: (reply if STUDY in handler.path else good)(handler)) as url:
-        async with archive_at(url) as archive:
-            with pytest.raises(error):
-                await archive.describe(STUDY)
-            with pytest.raises(error) as caught:
-                await archive.instance(STUDY, REFERENCE)
-            assert "Secret" not in str(caught.value)
-
-
-async def test_the_question_whether_it_is_well_names_no_study_that_it_holds() -> None:
-    """The first that it lists may be the one it fails on."""
-
-    def reply(handler: Handler) -> None:
-        nobodys = "StudyInstanceUID=2.25.0" in handler.path
-        handler.answer(200 if nobodys else 500, "application/dicom+json", b"[]")
-
-    with http_peer(reply) as url:
-        async with archive_at(url) as archive:
-            with pytest.raises(ItemNotServed):
-                await archive.describe(STUDY)
-
-
-async def test_an_empty_archive_is_well_too() -> None:
-    """204: no matches, as QIDO-RS may say it."""
-    with http_peer(fails_on_the_study(500, lambda handler: handler.answer(204, "", b""))) as url:
-        async with archive_at(url) as archive:
-            with pytest.raises(ItemNotServed):
-                await archive.describe(STUDY)
-
-
-@pytest.mark.parametrize("status", [408, 429, 503])
-async def test_other_statuses_never_are(status: int) -> None:
-    with http_peer(fails_on_the_study(status, good)) as url:
-        async with archive_at(url) as archive:
-            with pytest.raises(ArchiveUnavailable):
-                await archive.describe(STUDY)
 
 
 async def test_nobody_listens() -> None:
@@ -202,7 +113,7 @@ _BROKEN_UID = typed("application/dicom+json", dicom_json(IMAGE).replace(uid_of(I
 @pytest.mark.parametrize(
     ("reply", "error"),
     [
-        (_cut_short, ArchiveUnavailable),
+        (cut_short, ArchiveUnavailable),
         (too_large, InvalidResource),
         (typed("text/html", b"<html>[]</html>"), ArchiveUnavailable),
         (typed("application/dicom+json", b'[{"0020000D": '), InvalidResource),
@@ -221,22 +132,6 @@ async def test_a_bad_description_is_a_named_error(reply: Callable[[Handler], Non
             with pytest.raises(error) as caught:
                 await archive.describe(STUDY)
             assert "Secret" not in str(caught.value)
-
-
-_NO_LIST = typed("application/json", b'{"error": "log in"}')
-_NO_JSON = typed("application/dicom+json", b"[")
-
-
-@pytest.mark.parametrize(
-    "otherwise", [always(401), always(404), always(503), _LOG_IN, _NO_LIST, _NO_JSON, _cut_short, too_large, hang, drip_body]
-)
-async def test_what_an_archive_says_that_is_not_well_is_a_pause(otherwise: Callable[[Handler], None]) -> None:
-    with http_peer(fails_on_the_study(500, otherwise)) as url:
-        async with archive_at(url, pool_size=1) as archive:
-            start = time.monotonic()
-            with pytest.raises(ArchiveUnavailable):
-                await archive.describe(STUDY)
-            assert time.monotonic() - start < 4 * TIMEOUT_S
 
 
 async def test_metadata_of_another_instance_is_refused() -> None:

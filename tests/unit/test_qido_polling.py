@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from connectors.pacs.qidopoll import QidoPolling
-from schemas.errors import AccessRefused, ArchiveUnavailable
+from schemas.errors import ArchiveUnavailable
 from tests.unit.http_peer import Handler, http_peer
 
 
@@ -182,7 +182,7 @@ async def test_a_removal_that_was_not_kept_is_told_again() -> None:
 @pytest.mark.parametrize(
     ("answer", "error"),
     [
-        ((401, "text/plain", b""), AccessRefused),
+        ((401, "text/plain", b""), ArchiveUnavailable),
         ((404, "text/plain", b""), ArchiveUnavailable),
         ((500, "text/plain", b""), ArchiveUnavailable),
         ((400, "text/plain", b""), ArchiveUnavailable),
