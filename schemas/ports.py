@@ -178,7 +178,7 @@ class StudyOrigin(Protocol):
 
     async def sent_by(self, study: StudyInstanceUID) -> str | None:
         """The application entity title that sent its newest instance; None when the archive does not know it, or the study.
-        Raises ArchiveUnavailable, AccessRefused."""
+        Raises ArchiveUnavailable, AccessRefused, ItemNotServed."""
         ...
 
 

@@ -11,15 +11,13 @@ from typing import Any
 import structlog
 
 from connectors.archive_access import ArchiveAccess
-from connectors.archive_http import ArchiveHttp, Probe
-from schemas.errors import ArchiveUnavailable, InvalidResource, ItemNotServed, StudyIncomplete
+from connectors.pacs.orthanc_rest import OrthancRest
+from schemas.errors import ArchiveUnavailable, InvalidResource, ItemNotServed
 from schemas.identifiers import StudyInstanceUID, identity
 from schemas.notices import StudyNoticed
 from schemas.ports import NoticeBatch, RefusedChange
 
 _PAGE = 100
-_PROBE = Probe("/system", dict)
-_NOT_ORTHANC = "the address of Orthanc answers, but not as Orthanc does"
 _log = structlog.get_logger()
 
 
@@ -52,10 +50,20 @@ class OrthancChanges:
         self, url: str, *, timeout_s: float, size_limit: int = 16 * 1024 * 1024, access: ArchiveAccess = ArchiveAccess()
     ) -> None:
         """Raises SettingsInvalid when a file of `access` cannot be used."""
-        self._http = ArchiveHttp(url, probe=_PROBE, timeout_s=timeout_s, size_limit=size_limit, pool_size=1, access=access)
+        self._orthanc = OrthancRest(url, "watch", timeout_s=timeout_s, size_limit=size_limit, access=access)
 
     async def noticed_since(self, position: str | None) -> NoticeBatch:
         """See `StudySource.noticed_since`."""
+        try:
+            return await self._batch(position)
+        except ItemNotServed as error:  # nothing here is one study's fault
+            raise ArchiveUnavailable("watch", self.name, error.reason) from None
+
+    def close(self) -> None:
+        """Ends the thread of this source."""
+        self._orthanc.close()
+
+    async def _batch(self, position: str | None) -> NoticeBatch:
         start = _Position.read(position)
         page = await self._page(start.sequence)
         if page["Last"] < start.sequence:
@@ -78,10 +86,6 @@ class OrthancChanges:
             ]
         notices, refused = await self._notices(stable)
         return NoticeBatch(notices, str(_Position(page["Last"], frozenset(unstable))), refused)
-
-    def close(self) -> None:
-        """Ends the thread of this source."""
-        self._http.close()
 
     async def _notices(self, changes: Sequence[dict[str, Any]]) -> tuple[list[StudyNoticed], list[RefusedChange]]:
         """A study that is gone by now has none: who took it away is asked elsewhere."""
@@ -112,32 +116,14 @@ class OrthancChanges:
         )
 
     async def _page(self, since: int) -> dict[str, Any]:
-        page = await self._ask("GET", f"/changes?since={since}&limit={_PAGE}")
+        page = await self._orthanc.ask("GET", f"/changes?since={since}&limit={_PAGE}", self.name)
         if not isinstance(page, dict) or not {"Changes", "Last", "Done"} <= page.keys():
-            raise ArchiveUnavailable("watch", self.name, _NOT_ORTHANC)
+            raise self._orthanc.not_orthanc(self.name)
         return page
 
     async def _studies_of(self, orthanc_ids: Sequence[str]) -> list[dict[str, Any]]:
         """The studies that these resources are or belong to; those that are gone are left out."""
-        if not orthanc_ids:
-            return []
-        body = json.dumps({"Resources": list(orthanc_ids), "Level": "Study"}).encode("utf-8")
-        studies = await self._ask("POST", "/tools/bulk-content", body)
-        if not isinstance(studies, list):
-            raise ArchiveUnavailable("watch", self.name, _NOT_ORTHANC)
-        return studies
-
-    async def _ask(self, method: str, path: str, body: bytes | None = None) -> Any:
-        """What concerns no single study: nothing here is one study's fault."""
-        try:
-            answer = await self._http.exchange(
-                method, path, step="watch", reference=self.name, accept="application/json", body=body
-            )
-            return json.loads(answer.content)
-        except ItemNotServed as error:
-            raise ArchiveUnavailable("watch", self.name, error.reason) from None
-        except (StudyIncomplete, InvalidResource, ValueError):
-            raise ArchiveUnavailable("watch", self.name, _NOT_ORTHANC) from None
+        return await self._orthanc.resources("Study", orthanc_ids, self.name)
 
 
 def _by_stable_study(changes: Sequence[dict[str, Any]]) -> Iterator[tuple[list[str], dict[str, Any] | None]]:
