@@ -12,7 +12,8 @@ import structlog
 from schemas.case_store import CaseStore
 from schemas.errors import RadstreamError, Refused, Unavailable
 from schemas.identifiers import identity
-from schemas.ports import EventLog, Outgoing, RefusedChange, StudySource
+from schemas.notices import StudyNoticed
+from schemas.ports import EventLog, Outgoing, RefusedChange, StudySource, Tell
 from streams import topics
 from streams.dead_letter import DEAD_LETTER_TYPE
 from streams.emission import JSON, emit, headers
@@ -27,6 +28,15 @@ async def watch(sources: Sequence[StudySource], log: EventLog, cases: CaseStore,
     async with asyncio.TaskGroup() as group:
         for source in sources:
             group.create_task(_follow(source, log, cases, interval_s, stop), name=source.name)
+
+
+def teller(log: EventLog) -> Tell:
+    """For those who are told instead of asked: what they say is on the log when it returns."""
+
+    async def tell(notices: Sequence[StudyNoticed]) -> None:
+        await log.append([emit(topics.NOTICES, notice.key, notice, None) for notice in notices])
+
+    return tell
 
 
 async def take_over(source: StudySource, log: EventLog, cases: CaseStore) -> bool:

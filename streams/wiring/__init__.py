@@ -6,7 +6,7 @@ Imports are made inside each function, so that a process loads only what its rol
 from __future__ import annotations
 
 from streams.role import Body, LoopFactory
-from streams.wiring import edges, walk
+from streams.wiring import edges, studies, walk
 
 STEPS = ("normalise", "correlate", "analyse", "report", "project", "due")
 #: one process each, in the order of a message's walk
@@ -27,7 +27,7 @@ def body_of(role: str) -> Body:
     """What a role's process runs. Raises KeyError for a role that is none of ROLES."""
     return {
         "listen": edges.listen,
-        "watch": edges.watch,
+        "watch": studies.watch,
         "work normalise": walk.normalise,
         "work correlate": walk.correlate,
         "work analyse": walk.analyse,

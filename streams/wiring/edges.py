@@ -1,4 +1,4 @@
-"""The roles that speak with the outside: listen, watch, deliver.
+"""The roles that speak with the outside: listen, deliver.
 
 Imports are made inside each function, so that a process loads only what its role needs: the listener never sees torch.
 """
@@ -6,9 +6,6 @@ Imports are made inside each function, so that a process loads only what its rol
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from contextlib import ExitStack, closing
-from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -17,13 +14,12 @@ from streams.clock import SystemClock
 from streams.health import Health
 from streams.listener_settings import host_and_port
 from streams.settings import Settings
-from streams.wiring.clients import archive_access, archive_for, fhir_server_for, log_and_cases, log_for
+from streams.wiring.clients import fhir_server_for, log_for
 from streams.wiring.running import run_step, together, window
 
 if TYPE_CHECKING:
     from connectors.case_store import SqlCaseStore
-    from connectors.pacs.qidopoll import QidoPolling
-    from schemas.ports import Step, StudySource
+    from schemas.ports import Step
     from streams.health import Part
     from streams.listener_settings import ListenerSettings, MllpSettings
 
@@ -39,51 +35,6 @@ async def listen(settings: Settings, stop: asyncio.Event, health: Health) -> Non
     async with log_for(settings) as log:
         admission = settings.admission
         await listen(log, SystemClock(), settings.mllp, settings.site, stop, health, admission=admission, tally=tally)
-
-
-async def watch(settings: Settings, stop: asyncio.Event, health: Health) -> None:
-    """What sources say, and the step that counts."""
-    from connectors.pacs.orthanc import OrthancChanges
-    from streams.health import Shared
-    from streams.steps.complete import complete
-    from streams.watch import watch
-
-    async def follow(sources: Sequence[StudySource], part: Part) -> None:
-        async with log_and_cases(settings) as (log, cases):
-            part.set("ready")
-            await watch(sources, log, cases, interval_s=settings.archive.poll_interval_s, stop=stop)
-
-    with closing(archive_for(settings)) as archive:
-
-        def step(cases: SqlCaseStore) -> Step:
-            return partial(complete, archive=archive, cases=cases, quiet=timedelta(seconds=settings.archive.quiet_s))
-
-        access = archive_access(settings)
-        feed = OrthancChanges(settings.archive.orthanc_url, timeout_s=settings.archive.timeout_s, access=access)
-        shared, runner = Shared(health), window("complete", settings)
-        with ExitStack() as stack:
-            sources: list[StudySource] = [stack.enter_context(closing(feed))]
-            if settings.archive.list_interval_s is not None:
-                sources.append(stack.enter_context(closing(_list_of(settings, settings.archive.list_interval_s))))
-            await together(
-                stop,
-                follow(sources, shared.part("sources")),
-                run_step("complete", step, [topics.NOTICES], runner, settings, stop, shared.part("complete")),
-            )
-
-
-def _list_of(settings: Settings, interval_s: float) -> QidoPolling:
-    from connectors.pacs.qidopoll import QidoPolling
-
-    archive = settings.archive
-    return QidoPolling(
-        archive.dicomweb_url,
-        SystemClock(),
-        days=archive.list_days,
-        interval_s=interval_s,
-        timeout_s=archive.timeout_s,
-        access=archive_access(settings),
-    )
 
 
 async def deliver(settings: Settings, stop: asyncio.Event, health: Health) -> None:

@@ -17,7 +17,7 @@ from schemas.identifiers import StudyInstanceUID, identity
 from schemas.notices import StudyNoticed
 from schemas.ports import NoticeBatch, RefusedChange
 from streams.topics import DEAD_LETTERS, NOTICES
-from streams.watch import take_over, watch
+from streams.watch import take_over, teller, watch
 from tests.contract.fake_event_log import FakeEventLog
 
 
@@ -203,3 +203,11 @@ async def test_the_unexpected_ends_the_role(log: FakeEventLog, cases: CaseStore)
         await _watch_until(lambda: False, [source], log, cases)
     assert caught.group_contains(ZeroDivisionError)
     assert await cases.position("scripted") is None
+
+
+async def test_what_a_listener_is_told_is_on_the_log_under_its_study_when_tell_returns() -> None:
+    log = FakeEventLog()
+    await teller(log)([_event(1), _event(2)])
+    records = [record async for record in log.read(NOTICES.name)]
+    assert [record.key for record in records] == [b"1.2.1", b"1.2.2"]
+    assert StudyNoticed.model_validate_json(records[0].value) == _event(1)
