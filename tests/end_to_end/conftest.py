@@ -28,6 +28,8 @@ from streams.wiring.clients import archive_for, fhir_server_for
 from tests.service.fault_proxy import Fault, FaultProxy, fault_proxy
 
 ORDER_WAIT_S = 4.0
+#: the films are of 2004
+AGE_LIMIT_DAYS = 20_000
 
 
 @dataclass
@@ -144,6 +146,7 @@ async def hospital(
             folder,
             fhir={"url": proxy.url, "timeout_s": 5},
             correlation={"order_wait_s": ORDER_WAIT_S},
+            news={"age_limit_days": AGE_LIMIT_DAYS},
             archive={"list_interval_s": 1, "list_days": 36_500},  # the films are old ones
         )
         engine = await stack.enter_async_context(local_engine(services, settings))

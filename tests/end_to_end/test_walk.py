@@ -220,14 +220,14 @@ async def test_a_merge_gives_the_findings_to_the_patient_who_stays_and_an_unlink
     assert refused.subject.patient is None
 
     await hospital.send(patient_message("A40", "P-NEW", "P-OLD", "MERGE"))
-    await hospital.delivered(study, sequence=2)
+    await hospital.delivered(study, sequence=3)
     found = last_result(hospital, study)
     assert found.findings
     assert str(found.subject.patient and found.subject.patient.value) == "P-NEW"
     assert (await hospital.report("E2E-MERGED"))["status"] == "partial"
 
     await hospital.send(patient_message("A37", "P-NEW", "P-OLD", "UNLINK"))
-    await hospital.delivered(study, sequence=3)
+    await hospital.delivered(study, sequence=4)
     assert reason(last_result(hospital, study)) is NotAnalysedReason.IDENTITY_MISMATCH
     assert (await hospital.report("E2E-MERGED"))["status"] == "cancelled"
 
@@ -236,7 +236,7 @@ async def test_an_order_cancelled_after_the_analysis_withdraws_the_findings(hosp
     study = await examined(hospital, "E2E-LATE-CANCEL")
     assert (await hospital.report("E2E-LATE-CANCEL"))["status"] == "partial"
     await hospital.order("E2E-LATE-CANCEL", order_control="CA")
-    await hospital.delivered(study, sequence=2)
+    await hospital.delivered(study, sequence=3)
     assert reason(last_result(hospital, study)) is NotAnalysedReason.ORDER_CANCELLED
     assert (await hospital.report("E2E-LATE-CANCEL"))["status"] == "cancelled"
 
