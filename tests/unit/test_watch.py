@@ -206,8 +206,8 @@ async def test_the_unexpected_ends_the_role(log: FakeEventLog, cases: CaseStore)
 
 
 async def test_what_a_listener_is_told_is_on_the_log_under_its_study_when_tell_returns() -> None:
-    log = FakeEventLog()
+    log = FakeEventLog(NOTICES.name)
     await teller(log)([_event(1), _event(2)])
-    records = [record async for record in log.read(NOTICES.name)]
+    records = sorted(log.records(NOTICES.name), key=lambda record: record.key or b"")
     assert [record.key for record in records] == [b"1.2.1", b"1.2.2"]
     assert StudyNoticed.model_validate_json(records[0].value) == _event(1)
