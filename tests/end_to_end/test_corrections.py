@@ -7,25 +7,45 @@ from typing import Any
 
 import pytest
 import requests
+from pydicom.dataset import Dataset
 
 from schemas.findings import Findings, NotAnalysedReason
 from schemas.identifiers import StudyInstanceUID
+from schemas.study_events import StudyCompleted
 from streams import topics
 from streams.demo.radiographs import CHEST, copy_of, study_uid_of
+from tests.contract.example_images import part10, structured_report
+from tests.contract.example_key_objects import OF_INTEREST, REJECTED_FOR_SAFETY, key_object
 from tests.end_to_end.conftest import Hospital
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.asyncio(loop_scope="session")]
 WITHIN_S = 10
 
 
-async def analysed(hospital: Hospital, accession: str, *, images: int = 1, patient: str = "P-1") -> StudyInstanceUID:
+async def analysed(hospital: Hospital, accession: str, *, images: int = 1, patient: str = "P-1") -> Findings:
     study = study_uid_of(accession)
     await hospital.order(accession, patient=patient)
     films = [copy_of(CHEST, accession_number=accession, patient_id=patient, instance=n + 1) for n in range(images)]
     await hospital.archive.store(films)
     await hospital.delivered(study)
     assert (await hospital.report(accession))["status"] == "partial"
-    return study
+    return said(hospital, study)[-1]
+
+
+def said(hospital: Hospital, study: StudyInstanceUID) -> list[Findings]:
+    """All that was said of the study so far."""
+    return [Findings.model_validate_json(record.value) for record in hospital.of(topics.RESULTS, study)]
+
+
+async def told_after(hospital: Hospital, before: Findings) -> Findings:
+    """The state that the FHIR server holds, once it is a later one."""
+    return await told(hospital, before.subject.study_instance_uid, before.subject.sequence + 1)
+
+
+async def told(hospital: Hospital, study: StudyInstanceUID, sequence: int = 1) -> Findings:
+    """The state that the FHIR server holds, once it is that far."""
+    await hospital.delivered(study, sequence, timeout_s=WITHIN_S)
+    return next(one for one in reversed(said(hospital, study)) if one.subject.sequence >= sequence)
 
 
 class Pacs:
@@ -49,13 +69,6 @@ def pacs(hospital: Hospital) -> Pacs:
     return Pacs(hospital)
 
 
-async def told(hospital: Hospital, study: StudyInstanceUID, sequence: int) -> Findings:
-    """The state that the FHIR server holds, once it is that far."""
-    await hospital.delivered(study, sequence, timeout_s=WITHIN_S)
-    results = [Findings.model_validate_json(record.value) for record in hospital.of(topics.RESULTS, study)]
-    return next(one for one in reversed(results) if one.subject.sequence >= sequence)
-
-
 async def live(hospital: Hospital, accession: str) -> list[dict[str, Any]]:
     """Observations that say something was seen."""
     found = await hospital.fhir.search_reports(accession)
@@ -64,9 +77,10 @@ async def live(hospital: Hospital, accession: str) -> list[dict[str, Any]]:
 
 
 async def test_a_deleted_study_has_no_findings(hospital: Hospital, pacs: Pacs) -> None:
-    study = await analysed(hospital, "E2E-DELETED")
+    before = await analysed(hospital, "E2E-DELETED")
+    study = before.subject.study_instance_uid
     await pacs.ask("DELETE", await pacs.path_of(study))
-    result = await told(hospital, study, 2)
+    result = await told_after(hospital, before)
     assert result.not_analysed is not None
     assert result.not_analysed.reason is NotAnalysedReason.NO_IMAGE
     report = await hospital.report("E2E-DELETED")
@@ -76,11 +90,10 @@ async def test_a_deleted_study_has_no_findings(hospital: Hospital, pacs: Pacs) -
 
 
 async def test_a_deleted_image_has_none_and_the_other_keeps_its_own(hospital: Hospital, pacs: Pacs) -> None:
-    study = await analysed(hospital, "E2E-ONE-DELETED", images=2)
-    before = await told(hospital, study, 1)
+    before = await analysed(hospital, "E2E-ONE-DELETED", images=2)
     first, second = (image.sop_instance_uid for image in before.images)
     await pacs.ask("DELETE", await pacs.path_of(second))
-    result = await told(hospital, study, 2)
+    result = await told_after(hospital, before)
     assert [image.sop_instance_uid for image in result.images] == [first]
     assert {finding.region.sop_instance_uid for finding in result.findings} == {first}
 
@@ -92,7 +105,8 @@ async def is_in_nobodys_record(hospital: Hospital, accession: str) -> bool:
 
 async def test_a_study_sent_again_under_another_patient_leaves_the_wrong_record(hospital: Hospital, pacs: Pacs) -> None:
     """The same UIDs; the order still names the first patient."""
-    study = await analysed(hospital, "E2E-SENT-AGAIN")
+    before = await analysed(hospital, "E2E-SENT-AGAIN")
+    study = before.subject.study_instance_uid
     await pacs.ask("DELETE", await pacs.path_of(study))
     await hospital.archive.store([copy_of(CHEST, accession_number="E2E-SENT-AGAIN", patient_id="P-2")])
 
@@ -109,11 +123,12 @@ async def test_a_study_sent_again_under_another_patient_leaves_the_wrong_record(
 
 async def test_a_study_that_the_pacs_moves_to_another_patient_leaves_the_wrong_record(hospital: Hospital, pacs: Pacs) -> None:
     """Orthanc makes another study of it, with UIDs of its own and the same accession number."""
-    study = await analysed(hospital, "E2E-MOVED", patient="P-7")
+    before = await analysed(hospital, "E2E-MOVED", patient="P-7")
+    study = before.subject.study_instance_uid
     parent = (await pacs.ask("GET", await pacs.path_of(study)))["ParentPatient"]
     change = {"Replace": {"PatientID": "P-2"}, "KeepSource": False, "Force": True}
     await pacs.ask("POST", f"/patients/{parent}/modify", json=change)
-    result = await told(hospital, study, 2)
+    result = await told_after(hospital, before)
     assert result.not_analysed is not None
     assert result.not_analysed.reason is NotAnalysedReason.NO_IMAGE
 
@@ -126,3 +141,72 @@ async def test_a_study_that_the_pacs_moves_to_another_patient_leaves_the_wrong_r
     assert mismatch.not_analysed is not None
     assert mismatch.not_analysed.reason is NotAnalysedReason.IDENTITY_MISMATCH
     assert mismatch.subject.patient is None
+
+
+async def rejection_of(hospital: Hospital, study: StudyInstanceUID, title: str = REJECTED_FOR_SAFETY) -> bytes:
+    """A key object selection that names the first image of the study."""
+    described = await hospital.archive.describe(study)
+    image = Dataset()
+    image.StudyInstanceUID = study
+    image.SeriesInstanceUID = described.images[0].series_instance_uid
+    image.SOPInstanceUID, image.SOPClassUID = described.images[0].sop_instance_uid, described.images[0].sop_class_uid
+    note = key_object(title, [image], study=study)
+    assert described.accession_number is not None and described.patient is not None
+    note.AccessionNumber, note.PatientID = described.accession_number.value, described.patient.value
+    return part10(note)
+
+
+async def test_a_rejected_image_has_no_findings(hospital: Hospital) -> None:
+    before = await analysed(hospital, "E2E-REJECTED")
+    study = before.subject.study_instance_uid
+    await hospital.archive.store([await rejection_of(hospital, study)])
+    result = await told_after(hospital, before)
+    assert result.not_analysed is not None
+    assert result.not_analysed.reason is NotAnalysedReason.NO_IMAGE
+    assert (await hospital.report("E2E-REJECTED"))["status"] == "cancelled"
+    assert await live(hospital, "E2E-REJECTED") == []
+
+
+async def test_what_is_no_image_and_rejects_none_changes_nothing(hospital: Hospital) -> None:
+    """Key objects of interest, and a report such as ours; then one that does reject, so that there is something to wait for."""
+    before = await analysed(hospital, "E2E-OF-INTEREST")
+    study = before.subject.study_instance_uid
+    await hospital.archive.store([await rejection_of(hospital, study, OF_INTEREST)])
+    await hospital.archive.store([part10(structured_report(study))])
+
+    def three_instances(_: object) -> bool:
+        events = [StudyCompleted.model_validate_json(record.value) for record in hospital.of(topics.STUDIES, study)]
+        return any(event.instance_count == 3 and event.revision == before.subject.revision for event in events)
+
+    await hospital.until("the study counted again", three_instances)
+    await hospital.archive.store([await rejection_of(hospital, study)])
+    assert (await told_after(hospital, before)).images == ()
+    assert len(said(hospital, study)) == 2, "the others told nobody anything"
+
+
+async def test_an_image_that_the_pacs_splits_off_leaves_the_study_and_is_its_own(hospital: Hospital, pacs: Pacs) -> None:
+    before = await analysed(hospital, "E2E-SPLIT", images=2)
+    study = before.subject.study_instance_uid
+    first, second = (image.sop_instance_uid for image in before.images)
+    instance = (await pacs.path_of(second)).removeprefix("/instances/")
+    asked = {"Instances": [instance], "KeepSource": False}
+    split = StudyInstanceUID((await pacs.ask("POST", f"{await pacs.path_of(study)}/split", json=asked))["TargetStudyUID"])
+    result = await told_after(hospital, before)
+    assert [image.sop_instance_uid for image in result.images] == [first]
+    other = await told(hospital, split)
+    assert len(other.images) == 1
+    seen = {finding.region.sop_instance_uid for finding in (*result.findings, *other.findings)}
+    assert seen == {first, other.images[0].sop_instance_uid}
+
+
+async def test_a_study_that_the_pacs_merges_into_another_has_no_findings_of_its_own(hospital: Hospital, pacs: Pacs) -> None:
+    kept, gone = await analysed(hospital, "E2E-MERGE-KEPT"), await analysed(hospital, "E2E-MERGE-GONE")
+    path_of_kept, path_of_gone = [await pacs.path_of(one.subject.study_instance_uid) for one in (kept, gone)]
+    asked = {"Resources": [path_of_gone.removeprefix("/studies/")], "KeepSource": False}
+    await pacs.ask("POST", f"{path_of_kept}/merge", json=asked)
+    result = await told_after(hospital, gone)
+    assert result.not_analysed is not None
+    assert result.not_analysed.reason is NotAnalysedReason.NO_IMAGE
+    assert await live(hospital, "E2E-MERGE-GONE") == []
+    both = await told_after(hospital, kept)
+    assert len(both.images) == 2
