@@ -100,7 +100,8 @@ class ModelSettings(Section):
     url: str = "models/packages/chest-nodule/1"
     #: folder of the gate that looks at the pixels (frontal chest or not), None: headers are believed
     gate_url: str | None = "models/packages/chest-gate/1"
-    threads: Annotated[int, Field(ge=1)] = 2
+    #: with more, whatever else runs on their cores stalls all of them
+    threads: Annotated[int, Field(ge=1)] = 1
 
 
 class DecodingSettings(Section):

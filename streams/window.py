@@ -2,7 +2,8 @@
 
 A record may start when a slot is free, no earlier record of its key is unfinished (the order per key holds, and a study is
 never worked on twice at once), and slots reserved for the first topic (STAT) remain, unless it is of that topic. One of the last
-topic (bulk) starts only when no other waits, and never in the last free slots: what comes next finds one.
+topic (bulk) starts only when no other waits, and never in the last free slots: what comes next finds one. While one of the first
+topic is in flight the others go on one at a time: they would share the machine with it.
 """
 
 from __future__ import annotations
@@ -133,7 +134,8 @@ class Window:
             self._waters.pop(partition, None)
 
     def _has_room(self, lane: _Lane) -> bool:
-        if lane is _Lane.ORDINARY and sum(self._lane_of(one) is not _Lane.FIRST for one in self._in_flight) >= self._open:
+        others = sum(self._lane_of(one) is not _Lane.FIRST for one in self._in_flight)
+        if lane is not _Lane.FIRST and others >= (1 if others < len(self._in_flight) else self._open):
             return False
         return len(self._in_flight) < (self._spare if lane is _Lane.LAST else self._size)
 

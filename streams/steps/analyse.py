@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pydantic import ValidationError
 
 from schemas.errors import MalformedMessage, Unsuitable
-from schemas.events import FINDINGS_TYPE
+from schemas.events import FINDINGS_TYPE, Priority
 from schemas.findings import Findings, NotAnalysed
 from schemas.identifiers import StudyInstanceUID
 from schemas.ports import FindingModel, ImageDecoder, Outgoing, Prediction, Record, StudyArchive
@@ -16,15 +16,23 @@ from schemas.study_events import AnalysisRequested, ImageReference
 from streams import topics
 from streams.emission import emit_value
 from streams.steps.choosing import IntendedUse, StudyHeaders, as_the_rules_read_it, choose, refusal
+from streams.turns import InTurn, Turns
 
 #: images of one study that are fetched and decoded at the same time: each is held in memory
 _IMAGES_IN_FLIGHT = 2
 
 
 async def analyse(
-    record: Record, *, archive: StudyArchive, decoder: ImageDecoder, model: FindingModel, intended_use: IntendedUse
+    record: Record,
+    *,
+    archive: StudyArchive,
+    decoder: ImageDecoder,
+    model: FindingModel,
+    intended_use: IntendedUse,
+    turns: Turns | None = None,
 ) -> Sequence[Outgoing]:
-    """An AnalysisRequested becomes Findings on `ai.results`, with the request's id.
+    """An AnalysisRequested becomes Findings on `ai.results`, with the request's id. `turns`: whose image the model sees next, when
+    several studies are in flight; None: that which came first.
 
     Every chosen image must be analysed: when one is broken or missing the error is raised, because findings of the
     others alone would read as "nothing else". Raises MalformedMessage, InvalidResource, StudyIncomplete, ItemNotServed,
@@ -38,10 +46,11 @@ async def analyse(
         return [_result(_not_analysed(request, chosen), record)]
 
     bounded = asyncio.Semaphore(_IMAGES_IN_FLIGHT)
+    seeing = model if turns is None else InTurn(model, turns, _rank(request))
 
     async def one(image: ImageReference) -> Prediction | NotAnalysed:
         async with bounded:
-            return await _predict(request.subject.study_instance_uid, image, archive, decoder, model, intended_use)
+            return await _predict(request.subject.study_instance_uid, image, archive, decoder, seeing, intended_use)
 
     answers = await asyncio.gather(*(one(image) for image in chosen), return_exceptions=True)
     for answer in answers:
@@ -65,6 +74,11 @@ async def _predict(
         return refusal(radiograph, intended_use) or await model.predict(as_the_rules_read_it(radiograph, intended_use))
     except Unsuitable as error:
         return NotAnalysed(reason=error.code, explanation=error.reason)
+
+
+def _rank(request: AnalysisRequested) -> int:
+    """STAT, what somebody waits for, what nobody is told of."""
+    return 0 if request.priority is Priority.STAT else 1 if request.subject.outward else 2
 
 
 def _analysed(request: AnalysisRequested, predictions: Sequence[Prediction], model: FindingModel) -> Findings:

@@ -60,6 +60,7 @@ async def correlate(settings: Settings, stop: asyncio.Event, health: Health) -> 
 async def analyse(settings: Settings, stop: asyncio.Event, health: Health) -> None:
     from streams.steps.analyse import analyse
     from streams.steps.choosing import IntendedUse
+    from streams.turns import Turns
 
     with closing(decoder_for(settings)) as decoder, closing(archive_for(settings)) as archive:  # decoders start beside torch
         model = await asyncio.to_thread(model_for, settings)
@@ -77,7 +78,7 @@ async def analyse(settings: Settings, stop: asyncio.Event, health: Health) -> No
         )
         read = [topics.REQUESTS_STAT, topics.REQUESTS, topics.REQUESTS_BULK]
         with closing(model), gated(model, settings) as seeing:
-            step = partial(analyse, archive=archive, decoder=decoder, model=seeing, intended_use=intended_use)
+            step = partial(analyse, archive=archive, decoder=decoder, model=seeing, intended_use=intended_use, turns=Turns())
             await run_step("analyse", lambda _: step, read, window("analyse", settings), settings, stop, health)
 
 

@@ -153,6 +153,24 @@ def test_the_urgent_topic_overtakes_and_has_a_slot() -> None:
     assert started(window) == [], "its slot stays free for the next urgent one"
 
 
+def test_beside_an_urgent_one_the_others_go_on_one_at_a_time() -> None:
+    window = Window(4, first=STAT, reserved=1, last=BULK)
+    for offset in range(5):
+        window.admit(record(offset))
+    routine = started(window)
+    assert len(routine) == 3
+    window.admit(record(0, topic=STAT))
+    [urgent] = started(window)
+    for ticket in routine[:2]:
+        window.finish(ticket)
+        assert started(window) == []
+    window.finish(routine[2])
+    assert len(started(window)) == 1, "an urgent one that hangs stops nobody"
+    window.finish(urgent)
+    assert len(started(window)) == 1
+    assert window.start() is None
+
+
 def test_a_full_queue_of_the_others_does_not_keep_the_urgent_topic_away() -> None:
     window = Window(2, first=STAT, reserved=1)
     for offset in range(3):
