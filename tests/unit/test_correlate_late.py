@@ -13,24 +13,17 @@ import pytest
 from connectors.case_store import SqlCaseStore
 from schemas.errors import InvalidResource, MalformedMessage
 from schemas.events import FINDINGS_TYPE, OrderStatus
-from schemas.findings import Findings, NotAnalysed, NotAnalysedReason
-from schemas.ports import Outgoing, Place, Record
+from schemas.findings import Findings, NotAnalysedReason
+from schemas.ports import Outgoing, Record
 from schemas.study_events import AnalysisRequested
 from streams.case_state import Policy
 from streams.due import sweep
-from streams.emission import emit_value
 from streams.guard import Guard, Outcome
 from streams.late import DEADLINE, deadline_id
 from streams.steps.correlate import deadline_passed
-from streams.steps.deliver import deliver
-from streams.steps.report import report
-from streams.topics import RESULTS
-from tests.contract.example_findings import SITE, two_findings
-from tests.contract.fake_report_store import FakeReportStore
+from tests.unit.answers import ORDER, answer_to, late_of, record, requested, result
 from tests.unit.cases import CaseEvent, Hospital, minutes, order, reason, record_of, said, study
 from tests.unit.test_due import Log, Time
-
-ORDER = order(placer="P1", accession="A1")
 
 
 @pytest.fixture
@@ -38,36 +31,6 @@ async def hospital(tmp_path: Path) -> AsyncIterator[Hospital]:
     store = SqlCaseStore(f"sqlite:///{tmp_path / 'cases.db'}")
     yield Hospital(store, Policy(deadline=timedelta(minutes=10)))
     await store.close()
-
-
-def result(findings: Findings) -> Outgoing:
-    value = findings.model_dump_json().encode()
-    of = findings.subject
-    return emit_value(
-        RESULTS, of.study_instance_uid, value, id=findings.analysis_id, type=FINDINGS_TYPE, time=of.triggered_at, cause=None
-    )
-
-
-def record(out: Outgoing, offset: int = 0, at: float = 0) -> Record:
-    return Record(Place(out.topic, 0, offset), out.key, out.value, out.headers, minutes(at))
-
-
-def answer_to(out: Outgoing) -> Findings:
-    """What `analyse` finds."""
-    request = said(out)
-    assert isinstance(request, AnalysisRequested)
-    return two_findings().model_copy(update={"analysis_id": request.id, "subject": request.subject})
-
-
-async def requested(hospital: Hospital, at: float = 1) -> Outgoing:
-    await hospital.happens(ORDER)
-    (out,) = await hospital.happens(study(at=at))
-    return out
-
-
-async def late_of(hospital: Hospital) -> Outgoing:
-    (out,) = await hospital.time_passes(99)
-    return out
 
 
 async def test_no_answer_within_the_deadline_is_told_as_late(hospital: Hospital) -> None:
@@ -212,69 +175,3 @@ async def test_what_is_no_findings(hospital: Hospital, value: bytes) -> None:
     with pytest.raises(MalformedMessage) as caught:
         await hospital.reads(replace(record(result(answer_to(request))), value=value))
     assert str(caught.value) == "correlate: ai.results/0/0: not the Findings that its headers say"
-
-
-# ---------------------------------------------------------------------------------------------- what receivers end with
-
-
-class Receiver:
-    """A FHIR server behind `report` and `deliver`."""
-
-    def __init__(self, hospital: Hospital) -> None:
-        self._cases = hospital.cases
-        self.store = FakeReportStore()
-
-    async def hears(self, *results: Outgoing) -> None:
-        for offset, out in enumerate(results):
-            for bundle in await report(record(out, offset), site=SITE):
-                await deliver(record(bundle, offset), destination="fhir", store=self.store, cases=self._cases)
-
-    @property
-    def report(self) -> dict[str, object]:
-        (found,) = (one for one in self.store.resources.values() if one["resourceType"] == "DiagnosticReport")
-        return found
-
-    @property
-    def live(self) -> int:
-        observations = [one for one in self.store.resources.values() if one["resourceType"] == "Observation"]
-        return sum(one["status"] not in ("entered-in-error", "cancelled") for one in observations)
-
-
-async def test_receivers_are_told_that_it_is_late(hospital: Hospital) -> None:
-    await requested(hospital)
-    receiver = Receiver(hospital)
-    await receiver.hears(await late_of(hospital))
-    assert (receiver.report["status"], receiver.live) == ("cancelled", 0)
-    assert "no answer came within the time limit" in str(receiver.report["conclusion"])
-
-
-@pytest.mark.parametrize("order_of_arrival", [(0, 1), (1, 0), (0, 1, 0), (1, 0, 1), (0, 0, 1, 1)])
-async def test_receivers_end_with_the_answer(hospital: Hospital, order_of_arrival: tuple[int, ...]) -> None:
-    request = await requested(hospital)
-    both = (await late_of(hospital), result(answer_to(request)))
-    receiver = Receiver(hospital)
-    await receiver.hears(*(both[which] for which in order_of_arrival))
-    assert receiver.report["status"] == "partial"
-    assert receiver.live == 3, "root and two findings"
-
-
-async def test_the_answer_of_before_gives_way_to_late_and_late_to_the_next(hospital: Hospital) -> None:
-    first = await requested(hospital)
-    receiver = Receiver(hospital)
-    await receiver.hears(result(answer_to(first)))
-    (second,) = await hospital.happens(study(at=20, images=2))
-    late = await late_of(hospital)
-    await receiver.hears(late)
-    assert (receiver.report["status"], receiver.live) == ("cancelled", 0)
-    await receiver.hears(result(answer_to(second)), late)
-    assert (receiver.report["status"], receiver.live) == ("partial", 3)
-
-
-async def test_an_answer_without_findings_wins_too(hospital: Hospital) -> None:
-    request = await requested(hospital)
-    late = await late_of(hospital)
-    refusal = NotAnalysed(reason=NotAnalysedReason.WRONG_VIEW, explanation="lateral")
-    refused = Findings(analysis_id=answer_to(request).analysis_id, subject=said(request).subject, not_analysed=refusal)
-    receiver = Receiver(hospital)
-    await receiver.hears(result(refused), late)
-    assert "view" in str(receiver.report["conclusion"])
