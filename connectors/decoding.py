@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 from collections.abc import Callable
+from typing import Generic, TypeVar
 
 from pebble import ProcessExpired, ProcessPool
 
@@ -20,9 +21,15 @@ from schemas.ports import Radiograph
 _TRIES = 2
 
 
-class PebbleDecoder:
-    """`ImageDecoder`. Limits, each for one image: `timeout_s` (seconds from its start in a worker), `memory_limit_bytes`
-    (address space of a worker), `pixel_limit` (rows x columns x frames x samples)."""
+T = TypeVar("T")
+
+
+class DecodingProcesses(Generic[T]):
+    """Processes for one function of a file and its SOP Instance UID. Limits, each for one image: `timeout_s` (seconds from its
+    start in a worker), `memory_limit_bytes` (address space of a worker), `pixel_limit` (rows x columns x frames x samples)."""
+
+    #: what they do unless they are told otherwise
+    function: Callable[[bytes, SOPInstanceUID, int], T]
 
     def __init__(
         self,
@@ -31,11 +38,11 @@ class PebbleDecoder:
         timeout_s: float,
         memory_limit_bytes: int,
         pixel_limit: int,
-        function: Callable[[bytes, SOPInstanceUID, int], Radiograph] = decoding_worker.decode,
+        function: Callable[[bytes, SOPInstanceUID, int], T] | None = None,
     ) -> None:
         self._timeout_s = timeout_s
         self._pixel_limit = pixel_limit
-        self._function = function
+        self._function = function or self.function
         self._pool = ProcessPool(
             max_workers=workers,
             initializer=decoding_worker.initialise,
@@ -44,17 +51,18 @@ class PebbleDecoder:
         )
         self._pool.schedule(int)  # starts the workers now, not with the first study
 
-    async def decode(self, part10: bytes, expected: SOPInstanceUID) -> Radiograph:
-        """See `ImageDecoder.decode`. A cancelled call kills its worker."""
+    async def run(self, part10: bytes, expected: SOPInstanceUID) -> T:
+        """What the function returns or raises. Raises InvalidResource when the file breaks a limit, or twice its process. A
+        cancelled call kills its worker."""
         with await asyncio.to_thread(Passage, part10) as passage:
-            return await self._decode(passage, expected, f"instance {expected}")
+            return await self._run(passage, expected, f"instance {expected}")
 
-    async def _decode(self, passage: Passage, expected: SOPInstanceUID, reference: str) -> Radiograph:
+    async def _run(self, passage: Passage, expected: SOPInstanceUID, reference: str) -> T:
         for _ in range(_TRIES):
             call = (self._function, *passage.places, (expected, self._pixel_limit))
             future = self._pool.schedule(work, call, timeout=self._timeout_s)
             try:
-                radiograph: Radiograph = await asyncio.to_thread(passage.unpacked, await asyncio.wrap_future(future))
+                result: T = await asyncio.to_thread(passage.unpacked, await asyncio.wrap_future(future))
             except TimeoutError:
                 raise InvalidResource("decode", reference, f"not decoded within {self._timeout_s:g} s") from None
             except MemoryError:  # receiving or returning it; inside the decoders the worker names it
@@ -62,10 +70,20 @@ class PebbleDecoder:
             except ProcessExpired as error:
                 ended = f"its decoding process ended with code {error.exitcode}"
             else:
-                return radiograph
+                return result
         raise InvalidResource("decode", reference, f"{ended}, {_TRIES} times")
 
     def close(self) -> None:
         """Ends all workers at once, with what they are doing."""
         self._pool.stop()  # type: ignore[no-untyped-call]
         self._pool.join()
+
+
+class PebbleDecoder(DecodingProcesses[Radiograph]):
+    """`ImageDecoder`."""
+
+    function = staticmethod(decoding_worker.decode)
+
+    async def decode(self, part10: bytes, expected: SOPInstanceUID) -> Radiograph:
+        """See `ImageDecoder.decode`."""
+        return await self.run(part10, expected)

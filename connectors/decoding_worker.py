@@ -13,7 +13,9 @@ import os
 import resource
 import sys
 import warnings
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 import gdcm
 import numpy as np
@@ -87,18 +89,49 @@ def initialise(memory_limit_bytes: int) -> None:
 
 def decode(part10: bytes, expected: SOPInstanceUID, pixel_limit: int) -> Radiograph:
     """See `ImageDecoder.decode`. `pixel_limit`: rows x columns x frames x samples."""
+    with our_own_words(expected):
+        image, stored, hidden = opened(part10, expected, pixel_limit)
+        spacing, plane = pixel_spacing(image)
+        return Radiograph(
+            sop_instance_uid=expected,
+            pixels=without_hidden(bright_is_dense(image, stored), hidden),
+            pixel_sha256=digest_of(stored),
+            modality=_text(image, "Modality"),
+            body_part_examined=_text(image, "BodyPartExamined"),
+            view_position=_text(image, "ViewPosition"),
+            image_type=_texts(image, "ImageType"),
+            series_description=_text(image, "SeriesDescription"),
+            protocol_name=_text(image, "ProtocolName"),
+            pixel_spacing_mm=spacing,
+            pixel_spacing_plane=plane,
+        )
+
+
+@contextmanager
+def our_own_words(expected: SOPInstanceUID) -> Iterator[None]:
+    """Whatever the bytes provoke becomes InvalidResource."""
     reference = f"instance {expected}"
     try:
-        return _decode(part10, expected, pixel_limit, reference)
+        yield
     except (RadstreamError, KeyboardInterrupt):
         raise
     except MemoryError:
         raise InvalidResource(_STEP, reference, "needs more memory than a decoding process may have") from None
-    except BaseException as error:  # noqa: BLE001 - whatever the bytes provoke; a panic of a decoder in Rust is no Exception
+    except BaseException as error:  # noqa: BLE001 - a panic of a decoder in Rust is no Exception
         raise InvalidResource(_STEP, reference, f"cannot be read ({type(error).__name__})") from None
 
 
-def _decode(part10: bytes, expected: SOPInstanceUID, pixel_limit: int, reference: str) -> Radiograph:
+class Opened(NamedTuple):
+    """A file that is what it says: its headers, its stored values, and where a pixel is hidden (None: nowhere)."""
+
+    image: Dataset
+    stored: NDArray[Any]
+    hidden: NDArray[np.bool_] | None
+
+
+def opened(part10: bytes, expected: SOPInstanceUID, pixel_limit: int) -> Opened:
+    """Raises InvalidResource, Unsuitable, and whatever pydicom and the decoders raise."""
+    reference = f"instance {expected}"
     check_inflated(part10, pixel_limit)
     image = pydicom.dcmread(io.BytesIO(part10), force=False)
     if "SOPInstanceUID" not in image:
@@ -111,20 +144,12 @@ def _decode(part10: bytes, expected: SOPInstanceUID, pixel_limit: int, reference
     hidden = hidden_pixels(image, stored)
     if hidden is not None and hidden.all():
         raise Unsuitable(_STEP, reference, "Shutter or padding covers the whole image.", NotAnalysedReason.NO_IMAGE)
-    spacing, plane = pixel_spacing(image)
-    return Radiograph(
-        sop_instance_uid=expected,
-        pixels=without_hidden(bright_is_dense(image, stored), hidden),
-        pixel_sha256=hashlib.sha256(stored.data).hexdigest(),
-        modality=_text(image, "Modality"),
-        body_part_examined=_text(image, "BodyPartExamined"),
-        view_position=_text(image, "ViewPosition"),
-        image_type=_texts(image, "ImageType"),
-        series_description=_text(image, "SeriesDescription"),
-        protocol_name=_text(image, "ProtocolName"),
-        pixel_spacing_mm=spacing,
-        pixel_spacing_plane=plane,
-    )
+    return Opened(image, stored, hidden)
+
+
+def digest_of(stored: NDArray[Any]) -> str:
+    """`Radiograph.pixel_sha256`."""
+    return hashlib.sha256(stored.data).hexdigest()
 
 
 def _check_shape(image: Dataset, pixel_limit: int, reference: str) -> None:

@@ -43,13 +43,13 @@ def file(request: pytest.FixtureRequest) -> Path:
     return Path(found)
 
 
-def _dcmtk(program: str, *arguments: str | Path) -> None:
+def dcmtk(program: str, *arguments: str | Path) -> None:
     if shutil.which(program) is None:
         absent(f"DCMTK's {program}")
     subprocess.run([program, *map(str, arguments)], check=True, capture_output=True, timeout=60)
 
 
-def _uncompressed(file: Path, folder: Path) -> Path:
+def uncompressed(file: Path, folder: Path) -> Path:
     """By DCMTK; JPEG 2000, which it does not read, by OpenJPEG (ours is gdcm)."""
     image = pydicom.dcmread(file)
     syntax = image.file_meta.TransferSyntaxUID
@@ -60,20 +60,20 @@ def _uncompressed(file: Path, folder: Path) -> Path:
         image.decompress(decoding_plugin="pylibjpeg", generate_instance_uid=False)
         image.save_as(plain)
     else:
-        _dcmtk(_DECOMPRESS.get(syntax, _JPEG_LS), file, plain)
+        dcmtk(_DECOMPRESS.get(syntax, _JPEG_LS), file, plain)
     return plain
 
 
 def test_stored_values(file: Path, tmp_path: Path) -> None:
     ours = stored_pixels(pydicom.dcmread(file))
-    theirs = np.frombuffer(pydicom.dcmread(_uncompressed(file, tmp_path)).PixelData, ours.dtype)
+    theirs = np.frombuffer(pydicom.dcmread(uncompressed(file, tmp_path)).PixelData, ours.dtype)
     np.testing.assert_array_equal(ours, theirs[: ours.size].reshape(ours.shape))
 
 
 def test_brightness_is_that_of_dcmtks_rendering(file: Path, tmp_path: Path) -> None:
     """DCMTK applies the modality LUT, turns MONOCHROME1 over and, without a window, stretches to 16 bits: a straight line
     with a positive slope, to within its rounding."""
-    _dcmtk("dcm2pnm", "--no-windowing", "+opw", _uncompressed(file, tmp_path), tmp_path / "rendered.pgm")
+    dcmtk("dcm2pnm", "--no-windowing", "+opw", uncompressed(file, tmp_path), tmp_path / "rendered.pgm")
     rendered = _pgm(tmp_path / "rendered.pgm").astype(np.float64)
     part10 = file.read_bytes()
     ours = decode(part10, SOPInstanceUID(pydicom.dcmread(file, stop_before_pixels=True).SOPInstanceUID), 64 * 1024**2)
