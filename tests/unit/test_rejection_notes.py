@@ -42,6 +42,13 @@ def test_the_code_is_dicoms() -> None:
     assert rejected_by(said, STUDY) == frozenset()
 
 
+def test_a_version_of_the_coding_scheme_changes_nothing() -> None:
+    """Seen: CodingSchemeVersion 01 (dcm4chee-arc-light issue 1293)."""
+    said = note()
+    said[TITLE]["Value"][0]["00080103"] = {"vr": "SH", "Value": ["01"]}
+    assert rejected_by(said, STUDY) == {uid_of(IMAGE)}
+
+
 def test_what_is_no_rejection_note_may_be_broken() -> None:
     said = note(title=OF_INTEREST)
     del said[EVIDENCE]
