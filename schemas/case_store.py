@@ -162,6 +162,10 @@ class CaseStore(Protocol):
 
     async def put_position(self, source: str, position: str) -> None: ...
 
+    async def remove_position(self, source: str) -> None:
+        """Harmless when there is none."""
+        ...
+
     async def put_timeline(self, entry: TimelineEntry) -> None:
         """Once per place, however often put."""
         ...

@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import and_, or_, select
+from sqlalchemy import and_, delete, or_, select
 
 from connectors.case_store import due_items
 from connectors.case_store.correlation import SqlCorrelation
@@ -79,6 +79,9 @@ class SqlCaseStore:
         insert = self._database.insert(positions).values(source=source, position=position)
         insert = insert.on_conflict_do_update(index_elements=["source"], set_={"position": position})
         await self._database.write(lambda connection: connection.execute(insert))
+
+    async def remove_position(self, source: str) -> None:
+        await self._database.write(lambda connection: connection.execute(delete(positions).where(positions.c.source == source)))
 
     async def put_timeline(self, entry: TimelineEntry) -> None:
         accession = entry.accession_number

@@ -58,6 +58,10 @@ class CaseStoreContract(CorrelationContract, TransactionContract, DueContract):
         await store.put_position("orthanc", "8")
         await store.put_position("webhook", "1")
         assert await other.position("orthanc") == "8"
+        for _ in range(2):
+            await other.remove_position("orthanc")
+            assert await store.position("orthanc") is None
+        assert await store.position("webhook") == "1"
 
     async def test_timeline_of_a_case_and_of_the_studies_that_carry_it(self, store: CaseStore) -> None:
         order = an_entry(1, accession="A1^RIS", minutes=1)
