@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
 from typing import Generic, TypeVar
 
 from pebble import ProcessExpired, ProcessPool
@@ -40,16 +41,13 @@ class DecodingProcesses(Generic[T]):
         pixel_limit: int,
         function: Callable[[bytes, SOPInstanceUID, int], T] | None = None,
     ) -> None:
+        self._workers = workers
         self._timeout_s = timeout_s
+        self._memory_limit_bytes = memory_limit_bytes
         self._pixel_limit = pixel_limit
         self._function = function or self.function
-        self._pool = ProcessPool(
-            max_workers=workers,
-            initializer=decoding_worker.initialise,
-            initargs=(memory_limit_bytes,),
-            context=multiprocessing.get_context("spawn"),
-        )
-        self._pool.schedule(int)  # starts the workers now, not with the first study
+        self._closed = False
+        self._pool = self._started()
 
     async def run(self, part10: bytes, expected: SOPInstanceUID) -> T:
         """What the function returns or raises. Raises InvalidResource when the file breaks a limit, or twice its process. A
@@ -59,9 +57,10 @@ class DecodingProcesses(Generic[T]):
 
     async def _run(self, passage: Passage, expected: SOPInstanceUID, reference: str) -> T:
         for _ in range(_TRIES):
+            pool = await self._working()
             call = (self._function, *passage.places, (expected, self._pixel_limit))
-            future = self._pool.schedule(work, call, timeout=self._timeout_s)
             try:
+                future = pool.schedule(work, call, timeout=self._timeout_s)
                 result: T = await asyncio.to_thread(passage.unpacked, await asyncio.wrap_future(future))
             except TimeoutError:
                 raise InvalidResource("decode", reference, f"not decoded within {self._timeout_s:g} s") from None
@@ -69,14 +68,38 @@ class DecodingProcesses(Generic[T]):
                 raise InvalidResource("decode", reference, "needs more memory than a decoding process may have") from None
             except ProcessExpired as error:
                 ended = f"its decoding process ended with code {error.exitcode}"
+            except BrokenProcessPool:
+                ended = "its decoding process ended before it began"
             else:
                 return result
         raise InvalidResource("decode", reference, f"{ended}, {_TRIES} times")
 
     def close(self) -> None:
         """Ends all workers at once, with what they are doing."""
-        self._pool.stop()  # type: ignore[no-untyped-call]
-        self._pool.join()
+        self._closed = True
+        _end(self._pool)
+
+    async def _working(self) -> ProcessPool:
+        """pebble (5.2) gives up a pool whose only worker was killed while it had nothing to do."""
+        if not self._pool.active and not self._closed:
+            broken, self._pool = self._pool, self._started()
+            await asyncio.to_thread(_end, broken)
+        return self._pool
+
+    def _started(self) -> ProcessPool:
+        pool = ProcessPool(
+            max_workers=self._workers,
+            initializer=decoding_worker.initialise,
+            initargs=(self._memory_limit_bytes,),
+            context=multiprocessing.get_context("spawn"),
+        )
+        pool.schedule(int)  # starts the workers now, not with the first study
+        return pool
+
+
+def _end(pool: ProcessPool) -> None:
+    pool.stop()  # type: ignore[no-untyped-call]
+    pool.join()
 
 
 class PebbleDecoder(DecodingProcesses[Radiograph]):

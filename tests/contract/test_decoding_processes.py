@@ -44,6 +44,8 @@ def _misbehave(part10: bytes, expected: SOPInstanceUID, pixel_limit: int) -> Rad
                 Path(os.fsdecode(flag)).touch()
                 os.kill(os.getpid(), signal.SIGKILL)
             raise Unsuitable("decode", "instance", "alive", NotAnalysedReason.WRONG_VIEW)
+        case b"pid", *_:
+            raise InvalidResource("decode", "instance", str(os.getpid()))
         case b"unsuitable", *_:
             raise Unsuitable("decode", "instance", "why", NotAnalysedReason.WRONG_VIEW)
         case b"modules", *_:
@@ -70,6 +72,19 @@ async def test_it_costs_that_file_only(decoder: PebbleDecoder, word: bytes) -> N
 async def test_a_process_killed_from_outside_is_no_fault_of_the_file(decoder: PebbleDecoder, tmp_path: Path) -> None:
     with pytest.raises(Unsuitable, match="alive"):
         await decoder.decode(b"die-once " + os.fsencode(tmp_path / "died"), UID)
+
+
+@pytest.mark.parametrize("noticed", [False, True])
+async def test_an_idle_process_that_is_killed_costs_nothing(decoder: PebbleDecoder, noticed: bool) -> None:
+    for _ in range(2):
+        with pytest.raises(InvalidResource) as caught:
+            await decoder.decode(b"pid", UID)
+        pid = int(caught.value.reason)
+        os.kill(pid, signal.SIGKILL)
+        async with asyncio.timeout(10):
+            while noticed and Path(f"/proc/{pid}").exists():  # until its parent has reaped it
+                await asyncio.sleep(0.02)
+        np.testing.assert_array_equal((await decoder.decode(GOOD, UID)).pixels, RAMP)
 
 
 async def test_errors_cross_the_border_whole(decoder: PebbleDecoder) -> None:
