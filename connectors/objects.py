@@ -98,7 +98,8 @@ def on_s3(
     timeout_s: float,
 ) -> Objects:
     """`url`: s3://BUCKET/PREFIX; `endpoint`: None for Amazon's own. The two files hold a line each and are read for every request,
-    so that rotated keys work; None: what the machine itself is allowed. Raises SettingsInvalid when one cannot be read."""
+    so that rotated keys work; None: keys are found as Amazon's tools find them (environment, role of the machine). Raises
+    SettingsInvalid when a file cannot be read."""
     address = urlsplit(url)
     client: ClientConfig = {
         "timeout": timedelta(seconds=timeout_s),

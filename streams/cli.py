@@ -97,7 +97,7 @@ def watch() -> None:
 
 
 @app.command()
-def work(step: Annotated[str, typer.Argument(help="normalise, correlate, analyse, report, project or due")]) -> None:
+def work(step: Annotated[str, typer.Argument(help="normalise, correlate, analyse, report, project, render or due")]) -> None:
     """Run one step of the stream processor in this process."""
     from streams.wiring import STEPS
 

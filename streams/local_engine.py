@@ -26,6 +26,7 @@ def settings_for(services: LocalServices, folder: Path, **sections: dict[str, An
         "archive": {"orthanc_url": services.orthanc_url, "dicomweb_url": services.dicomweb_url},
         "fhir": {"url": services.fhir_url},
         "database": {"url": f"sqlite:///{folder / 'radstream.db'}"},
+        "objects": {"url": str(folder / "objects")},
     }
     for section, items in sections.items():
         values[section] = {**values.get(section, {}), **items}

@@ -6,9 +6,9 @@ Imports are made inside each function, so that a process loads only what its rol
 from __future__ import annotations
 
 from streams.role import Body, LoopFactory
-from streams.wiring import edges, studies, walk
+from streams.wiring import edges, pictures, studies, walk
 
-STEPS = ("normalise", "correlate", "analyse", "report", "project", "due")
+STEPS = ("normalise", "correlate", "analyse", "report", "project", "render", "due")
 #: one process each, in the order of a message's walk
 ROLES = (
     "listen",
@@ -19,6 +19,7 @@ ROLES = (
     "work report",
     "deliver",
     "work project",
+    "work render",
     "work due",
 )
 
@@ -34,6 +35,7 @@ def body_of(role: str) -> Body:
         "work report": walk.report,
         "deliver": edges.deliver,
         "work project": walk.project,
+        "work render": pictures.render,
         "work due": walk.due,
     }[role]
 

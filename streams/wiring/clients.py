@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from connectors.dicomweb import DicomWebArchive
     from connectors.fhir import FhirServer
     from connectors.kafka import KafkaLog
+    from connectors.objects import Objects
+    from connectors.rendering import PebbleRenderer
     from models.inference import NoduleModel
     from schemas.findings import ModelIdentity
     from schemas.ports import FindingModel
@@ -73,6 +75,36 @@ def decoder_for(settings: Settings) -> PebbleDecoder:
         timeout_s=decoding.timeout_s,
         memory_limit_bytes=decoding.memory_limit,
         pixel_limit=decoding.pixel_limit,
+    )
+
+
+def renderer_for(settings: Settings) -> PebbleRenderer:
+    """One rendering process, with the limits of a decoding one; to be closed."""
+    from connectors.rendering import PebbleRenderer
+
+    decoding = settings.decoding
+    return PebbleRenderer(
+        workers=1,
+        timeout_s=decoding.timeout_s,
+        memory_limit_bytes=decoding.memory_limit,
+        pixel_limit=decoding.pixel_limit,
+    )
+
+
+def object_store_for(settings: Settings, url: str) -> Objects:
+    """What stands behind `objects.url`. Raises SettingsInvalid when the folder cannot be made or the keys not be read."""
+    from connectors.objects import in_folder, on_s3
+
+    objects = settings.objects
+    if not url.startswith("s3://"):
+        return in_folder(Path(url), timeout_s=objects.timeout_s)
+    return on_s3(
+        url,
+        endpoint=objects.s3_endpoint,
+        region=objects.s3_region,
+        access_key_file=objects.s3_access_key_file,
+        secret_key_file=objects.s3_secret_key_file,
+        timeout_s=objects.timeout_s,
     )
 
 
