@@ -11,6 +11,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from schemas.errors import SettingsInvalid
 from streams import topics
 from streams.settings import Settings
 
@@ -92,12 +93,16 @@ def renderer_for(settings: Settings) -> PebbleRenderer:
 
 
 def object_store_for(settings: Settings, url: str) -> Objects:
-    """What stands behind `objects.url`. Raises SettingsInvalid when the folder cannot be made or the keys not be read."""
+    """What stands behind `objects.url`. Raises SettingsInvalid when it is neither folder nor s3://BUCKET/PREFIX, the folder cannot
+    be made or the keys not be read."""
     from connectors.objects import in_folder, on_s3
 
     objects = settings.objects
-    if not url.startswith("s3://"):
+    scheme, parted, bucket = url.partition("://")
+    if not parted:
         return in_folder(Path(url), timeout_s=objects.timeout_s)
+    if scheme != "s3" or bucket.startswith("/") or not bucket:
+        raise SettingsInvalid("settings", "RADSTREAM_OBJECTS__URL", "is neither a folder nor s3://BUCKET/PREFIX")
     return on_s3(
         url,
         endpoint=objects.s3_endpoint,

@@ -21,13 +21,16 @@ from schemas.errors import (
     MalformedMessage,
     ObjectStoreUnavailable,
     RadstreamError,
+    SettingsInvalid,
 )
 from schemas.findings import AnalysedImage, Findings, ModelIdentity, NotAnalysed, NotAnalysedReason, Subject
 from schemas.identifiers import StudyInstanceUID
 from schemas.ports import Place, Record, StudyDescription
 from schemas.study_events import ImageReference
 from streams.pictures import picture_name
+from streams.settings import Settings
 from streams.steps.render import render
+from streams.wiring.clients import object_store_for
 from tests.contract.example_images import RAMP, part10, radiograph, study_of, uid_of
 from tests.contract.fake_study_archive import FakeStudyArchive
 from tests.contract.test_image_renderers import InProcessRenderer
@@ -204,3 +207,9 @@ async def test_garbage_is_malformed() -> None:
     with pytest.raises(MalformedMessage) as caught:
         await run(garbage, FakeStudyArchive(), in_memory())
     assert "Secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["gs://pictures", "s3://", "s3:///prefix", "file:///pictures"])
+def test_only_folders_and_buckets_are_object_stores(url: str) -> None:
+    with pytest.raises(SettingsInvalid):
+        object_store_for(Settings(), url)
