@@ -108,3 +108,14 @@ async def analysing(bootstrap: str, orthanc_url: str, folder: Path, **sections: 
             following.cancel()
             await asyncio.wait([following])
             found.archive.close()
+
+
+def decoding_processes(parent: int) -> set[int]:
+    """What multiprocessing spawned below the process, proc(5); its resource tracker is none."""
+    children = {int(pid) for task in Path(f"/proc/{parent}/task").iterdir() for pid in (task / "children").read_text().split()}
+    return {pid for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()}
+
+
+def resident_mib(pid: int) -> float:
+    """VmRSS, proc(5)."""
+    return int(Path(f"/proc/{pid}/status").read_text().split("VmRSS:")[1].split()[0]) / 1024
