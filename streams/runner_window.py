@@ -35,7 +35,7 @@ _START_TRIES, _START_PAUSE_S = 10, 1.0
 
 
 class WindowRunner:
-    """A Runner. `size`: records in flight; `reserved`: slots beside these, of the first topic, when there are several; `instance`: a
+    """A Runner. `size`: records in flight; `reserved`: slots beside these, of the first topic of several; `instance`: a
     name that this process keeps over restarts and shares with no other, so that a restart is no rebalance; `drain_s`: how
     long, in seconds, records in flight may go on after stop was asked."""
 
