@@ -43,9 +43,10 @@ def _greys(image: Dataset, shown: NDArray[Any]) -> NDArray[np.uint8]:
     grey = _seen(image, _modality_values(image, every), shown)
     if not np.isfinite(grey).all():
         raise ValueError("the headers give no finite greys")
-    if image.PhotometricInterpretation == "MONOCHROME1":  # whose Presentation LUT Shape is INVERSE (PS3.3 C.8.11.3.1.2)
-        grey = 255 - grey
-    return np.rint(grey).astype(np.uint8)
+    # PS3.3 C.8.11.3: INVERSE and MONOCHROME1 go together. Where they do not, viewers (and DCMTK) follow the shape
+    shape = image.get("PresentationLUTShape")
+    turned = shape == "INVERSE" or (shape != "IDENTITY" and image.PhotometricInterpretation == "MONOCHROME1")
+    return np.rint(255 - grey if turned else grey).astype(np.uint8)
 
 
 def _modality_values(image: Dataset, stored: NDArray[np.int64]) -> NDArray[Any]:

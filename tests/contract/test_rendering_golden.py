@@ -72,6 +72,8 @@ _WINDOW = {"WindowCenter": 1500, "WindowWidth": 2000}
         ("+Wi 1", {**_WINDOW, "PhotometricInterpretation": "MONOCHROME1"}),
         ("+Wi 1", {**_WINDOW, "PhotometricInterpretation": "MONOCHROME1", "PresentationLUTShape": "INVERSE"}),
         ("+Wi 1", {**_WINDOW, "PresentationLUTShape": "IDENTITY"}),
+        ("+Wi 1", {**_WINDOW, "PresentationLUTShape": "INVERSE"}),
+        ("+Wi 1", {**_WINDOW, "PhotometricInterpretation": "MONOCHROME1", "PresentationLUTShape": "IDENTITY"}),
         ("+Wi 1", {**_WINDOW, "VOILUTFunction": "LINEAR"}),
         ("+Wi 1", {**_WINDOW, "VOILUTFunction": "SIGMOID"}),
         ("+Wi 1", {"WindowCenter": [1000, 3000], "WindowWidth": [500, 100]}),
