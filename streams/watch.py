@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
@@ -37,6 +37,15 @@ def teller(log: EventLog) -> Tell:
         await log.append([emit(topics.NOTICES, notice.key, notice, None) for notice in notices])
 
     return tell
+
+
+def refuser(log: EventLog, source: str) -> Callable[[RefusedChange], Awaitable[None]]:
+    """For what they say that can never be read: a dead letter."""
+
+    async def refuse(refused: RefusedChange) -> None:
+        await log.append([passed_over(source, refused)])
+
+    return refuse
 
 
 async def take_over(source: StudySource, log: EventLog, cases: CaseStore) -> bool:

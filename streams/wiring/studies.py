@@ -6,11 +6,14 @@ Imports are made inside each function, so that a process loads only what its rol
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+import structlog
 
 from streams import topics
 from streams.clock import SystemClock
@@ -21,8 +24,13 @@ from streams.wiring.running import run_step, together, window
 
 if TYPE_CHECKING:
     from connectors.case_store import SqlCaseStore
-    from schemas.ports import Step, StudyListener, StudyOrigin, StudySource
+    from schemas.ports import EventLog, Step, StudyListener, StudyOrigin, StudySource
     from streams.health import Part
+    from streams.study_settings import DicomSettings, WebhookSettings
+
+    Door = Callable[[Settings, EventLog, SqlCaseStore], StudyListener]
+
+_log = structlog.get_logger(__name__)
 
 
 async def watch(settings: Settings, stop: asyncio.Event, health: Health) -> None:
@@ -43,7 +51,7 @@ async def watch(settings: Settings, stop: asyncio.Event, health: Health) -> None
             stop,
             _follow(_sources(settings, stack), settings, stop, shared.part("sources")),
             run_step("complete", step, [topics.NOTICES], runner, settings, stop, shared.part("complete")),
-            *(_open(door, settings, stop, shared.part(door.name)) for door in _doors(settings)),
+            *(_open(name, door, settings, stop, shared.part(name)) for name, door in _doors(settings).items()),
         )
 
 
@@ -55,11 +63,12 @@ async def _follow(sources: Sequence[StudySource], settings: Settings, stop: asyn
         await watch(sources, log, cases, interval_s=settings.archive.poll_interval_s, stop=stop)
 
 
-async def _open(door: StudyListener, settings: Settings, stop: asyncio.Event, part: Part) -> None:
+async def _open(name: str, door: Door, settings: Settings, stop: asyncio.Event, part: Part) -> None:
     from streams.watch import teller
 
-    async with log_and_cases(settings) as (log, _):
-        await door.listen(teller(log), stop, lambda: part.set("ready"))
+    async with log_and_cases(settings) as (log, cases):
+        _log.info("listening", source=name)
+        await door(settings, log, cases).listen(teller(log), stop, lambda: part.set("ready"))
 
 
 def _sources(settings: Settings, stack: ExitStack) -> Sequence[StudySource]:
@@ -83,23 +92,53 @@ def _sources(settings: Settings, stack: ExitStack) -> Sequence[StudySource]:
     return sources
 
 
-def _doors(settings: Settings) -> Sequence[StudyListener]:
+def _doors(settings: Settings) -> Mapping[str, Door]:
     """Those that are told."""
+    doors: dict[str, Door] = {}
+    if settings.webhook.token_file is not None:
+        doors["webhook"] = partial(_webhook, settings.webhook, settings.webhook.token_file)
+    if settings.dicom.port is not None:
+        doors["dicom"] = partial(_dicom, settings.dicom, settings.dicom.port)
+    return doors
+
+
+def _webhook(webhook: WebhookSettings, token_file: Path, settings: Settings, log: EventLog, cases: SqlCaseStore) -> StudyListener:
     from connectors.pacs.webhook import Webhook
 
-    doors: list[StudyListener] = []
-    if settings.webhook.token_file is not None:
-        webhook = Webhook(
-            SystemClock(),
-            token_file=settings.webhook.token_file,
-            default_accession_assigner=settings.site.issuer_of_accession_number,
-            host=settings.webhook.host,
-            port=settings.webhook.port,
-            certificate=settings.webhook.tls_certificate,
-            key=settings.webhook.tls_key,
-        )
-        doors.append(webhook)
-    return doors
+    del log, cases
+    return Webhook(
+        SystemClock(),
+        token_file=token_file,
+        default_accession_assigner=settings.site.issuer_of_accession_number,
+        host=webhook.host,
+        port=webhook.port,
+        certificate=webhook.tls_certificate,
+        key=webhook.tls_key,
+    )
+
+
+def _dicom(dicom: DicomSettings, port: int, settings: Settings, log: EventLog, cases: SqlCaseStore) -> StudyListener:
+    from connectors.dimse.receiver import DicomReceiver
+    from connectors.mllp.tls import CertificateFiles
+    from streams.watch import refuser
+
+    tls = None
+    if dicom.tls_certificate is not None and dicom.tls_key is not None:
+        tls = CertificateFiles(dicom.tls_certificate, dicom.tls_key, dicom.tls_client_ca)
+    return DicomReceiver(
+        cases,
+        refuser(log, "dicom"),
+        SystemClock(),
+        default_accession_assigner=settings.site.issuer_of_accession_number,
+        host=dicom.host,
+        port=port,
+        ae_title=dicom.ae_title,
+        calling_ae_titles=dicom.calling_ae_titles,
+        allowed=dicom.allowed,
+        tls=tls,
+        associations=dicom.associations,
+        idle_s=dicom.idle_timeout_s,
+    )
 
 
 def _origin(settings: Settings, stack: ExitStack) -> StudyOrigin | None:

@@ -24,12 +24,14 @@ from streams import topics
 from streams.demo.orders import order_for
 from streams.local_engine import LocalEngine, local_engine, settings_for
 from streams.services import LocalServices
+from streams.services.probes import free_ports
 from streams.wiring.clients import archive_for, fhir_server_for
 from tests.service.fault_proxy import Fault, FaultProxy, fault_proxy
 
 ORDER_WAIT_S = 4.0
 #: the films are of 2004
 AGE_LIMIT_DAYS = 20_000
+WEBHOOK_TOKEN = "a-token-of-the-tests"
 
 
 @dataclass
@@ -141,9 +143,14 @@ async def hospital(
     folder = tmp_path_factory.mktemp("engine")
     async with AsyncExitStack() as stack:
         proxy = stack.enter_context(fault_proxy(services.fhir_url))
+        token_file = folder / "webhook-token"
+        token_file.write_text(WEBHOOK_TOKEN)
+        webhook_port, dicom_port = free_ports(2)
         settings = settings_for(
             services,
             folder,
+            webhook={"port": webhook_port, "token_file": token_file},
+            dicom={"port": dicom_port},
             fhir={"url": proxy.url, "timeout_s": 5},
             correlation={"order_wait_s": ORDER_WAIT_S},
             news={"age_limit_days": AGE_LIMIT_DAYS},
