@@ -14,10 +14,11 @@ from connectors.kafka_admin import topic_sizes
 from schemas.errors import RadstreamError, SettingsInvalid
 from streams import topics
 from streams.health import read_health
+from streams.pictures import picture_name
 from streams.settings import Settings
 from streams.tally import GARBAGE, REJECTED, read_tallies
 from streams.wiring import ROLES
-from streams.wiring.clients import archive_for, case_store_for, database_is_there, fhir_server_for, model_identity
+from streams.wiring.clients import archive_for, case_store_for, database_is_there, fhir_server_for, model_identity, object_store_for
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,8 @@ async def examine(settings: Settings) -> list[Examined]:
         "database": (_database, "check RADSTREAM_DATABASE__URL: the folder must exist and be writable"),
         "model": (_model, f"check RADSTREAM_MODELS__URL (now {settings.models.url}) and GATE_URL (now {settings.models.gate_url})"),
     }
+    if settings.objects.url is not None:
+        checks["objects"] = (_objects, "check RADSTREAM_OBJECTS__URL and its keys; without pictures: set it to none")
 
     async def one(what: str, check: Callable[[Settings], Awaitable[str]], advice: str) -> Examined:
         try:
@@ -117,6 +120,12 @@ async def _model(settings: Settings) -> str:
     identity = await asyncio.to_thread(model_identity, settings)
     gate = f"behind the gate {settings.models.gate_url}" if settings.models.gate_url else "without a gate: headers are believed"
     return f"{identity.name} {identity.version}, {gate}; checksums and self-tests hold"
+
+
+async def _objects(settings: Settings) -> str:
+    assert settings.objects.url is not None
+    await object_store_for(settings, settings.objects.url).holds(picture_name("0" * 64))
+    return "answers"
 
 
 def _roles(settings: Settings) -> list[Examined]:

@@ -101,7 +101,7 @@ async def test_doctor_finds_all_well(hospital: Hospital) -> None:
     # other tests of the session send what is refused: a warning for each such sender and host, and no other warning
     warnings = [row for row in examined if row["what"].startswith(("sender ", "host "))]
     assert {row["what"] for row in examined if row not in warnings} == {
-        "kafka", "archive", "fhir server", "database", "model", *ROLES,
+        "kafka", "archive", "fhir server", "database", "model", "objects", *ROLES,
     }  # fmt: skip
     assert all(row["well"] for row in examined), examined
     assert [row for row in examined if row["warning"]] == warnings
