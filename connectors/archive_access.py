@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from connectors.mllp.tls import client_context
+from connectors.tls import client_context
 from schemas.errors import SettingsInvalid
 
 #: b64token, RFC 6750 2.1: nothing else fits in a header

@@ -13,7 +13,7 @@ from urllib3.exceptions import HTTPError
 
 from connectors.archive_access import ArchiveAccess, Credentials
 from connectors.deadline import CuttableAdapter, Deadline
-from connectors.mllp.tls import reason_of
+from connectors.tls import reason_of
 from schemas.errors import ArchiveUnavailable, InvalidResource
 
 # urllib3 prints addresses, and headers that it cannot read

@@ -187,7 +187,7 @@ def send_files(
     [bold]radstream send *.hl7 --to ris.hospital:2576 --tls-ca ca.pem[/bold]
     [bold]radstream send orders.hl7 --repeat 1000 --rate 300 --new-control-ids[/bold]
     """
-    from connectors.mllp.tls import client_context
+    from connectors.tls import client_context
     from streams.send import run_send, target
     from streams.sending import Plan
 

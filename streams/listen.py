@@ -9,12 +9,12 @@ from uuid import uuid4
 
 import structlog
 
+from connectors.door import Door, within
 from connectors.mllp.connection import Limits
 from connectors.mllp.conversations import Conversations
 from connectors.mllp.dialogue import Dialogue, Received, Terms, Write
-from connectors.mllp.door import Door, within
 from connectors.mllp.server import MllpServer
-from connectors.mllp.tls import CertificateFiles, ServerTls
+from connectors.tls import CertificateFiles, ServerTls
 from schemas.errors import Unavailable
 from schemas.hl7v2.admission import Admission
 from schemas.hl7v2.site import Site

@@ -19,9 +19,9 @@ from connectors.dimse import instance_availability, performed_procedure_step
 from connectors.dimse.performed_steps import Positions
 from connectors.dimse.relay import Relay
 from connectors.dimse.services import Refuse, Services
-from connectors.mllp.door import Door
-from connectors.mllp.tls import CertificateFiles, ServerTls
-from schemas.errors import SettingsInvalid
+from connectors.door import Door
+from connectors.listening import Listening
+from connectors.tls import CertificateFiles, ServerTls
 from schemas.ports import Clock, Tell
 
 #: the last is Verification, PS3.4 annex A
@@ -33,7 +33,6 @@ _MAXIMUM_LENGTH, _PDU_LIMIT, _MESSAGE_LIMIT = 16 * 1024, 128 * 1024, 16 * 1024 *
 _REQUEST_S, _WRITING_S = 30.0, 10.0
 #: at the end what is in flight gets so long
 _STOP_S = 8.0
-_EXHAUSTED_S = 1.0
 
 _log = structlog.get_logger()
 
@@ -94,19 +93,14 @@ class DicomReceiver:
         #: those above `associations` come in to hear that there are too many (PS3.8 9.3.4)
         door = Door(self._allowed, 2 * self._associations, ServerTls(self._files) if self._files else None)
         services = self._services(tell=tell)
-        listening = await self._bound()
+        listening = await Listening.bound(self.name, self._host, self.port)
+        self.port = listening.port
         where = self._host, self.port
         server = self._entity.make_server(where, evt_handlers=services.handlers, server_class=_WithoutSocket)
         try:
-            async with asyncio.TaskGroup() as accepting:
-                tasks = [accepting.create_task(self._accept(one, door, server)) for one in listening]
-                ready()
-                await stop.wait()
-                for task in tasks:
-                    task.cancel()
+            await listening.until(stop, door, partial(self._connection, server), lambda: self._inside, ready)
         finally:
-            for one in listening:
-                one.close()
+            listening.close()
             door.close()
             await self._end(services)
             server.server_close()
@@ -120,33 +114,6 @@ class DicomReceiver:
             task.cancel()
         for relay in list(self._relays):
             relay.abort()
-
-    async def _bound(self) -> list[socket.socket]:
-        """Raises SettingsInvalid."""
-        bound: list[socket.socket] = []
-        try:
-            addresses = await asyncio.get_running_loop().getaddrinfo(self._host, self.port, type=socket.SOCK_STREAM)
-            for family, *_, address in addresses:
-                bound.append(socket.create_server(address[:2], family=family))
-                bound[-1].setblocking(False)
-        except OSError as error:
-            for one in bound:
-                one.close()
-            where = f"{self._host}:{self.port}"
-            raise SettingsInvalid(self.name, where, f"the address cannot be bound: {error.strerror}") from None
-        self.port = bound[0].getsockname()[1]
-        return bound
-
-    async def _accept(self, listening: socket.socket, door: Door, server: AssociationServer) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            try:
-                peer, address = await loop.sock_accept(listening)
-            except OSError as error:
-                _log.error("no connection can be accepted at the moment", source=self.name, error=error.strerror)
-                await asyncio.sleep(_EXHAUSTED_S)  # until others are closed, of which nobody tells
-            else:
-                door.open(peer, address, partial(self._connection, server), self._inside)
 
     def _connection(self, server: AssociationServer) -> asyncio.Protocol:
         async def met(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -8,7 +8,7 @@ from typing import Self
 
 from connectors.mllp.exchange import Exchange
 from connectors.mllp.loopback import require_loopback
-from connectors.mllp.tls import reason_of
+from connectors.tls import reason_of
 from schemas.errors import MalformedMessage, Unavailable
 from schemas.hl7v2.acknowledgement import Ack
 from schemas.hl7v2.header import Header

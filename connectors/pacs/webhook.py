@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
-import socket
 from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
@@ -16,9 +15,10 @@ import structlog
 from aiohttp import web
 
 from connectors.archive_access import ArchiveAccess
-from connectors.mllp.door import Door
-from connectors.mllp.tls import CertificateFiles, ServerTls
+from connectors.door import Door
+from connectors.listening import Listening
 from connectors.pacs.webhook_body import notice_of
+from connectors.tls import CertificateFiles, ServerTls
 from schemas.errors import MalformedMessage, SettingsInvalid, Unavailable
 from schemas.ports import Clock, Tell
 
@@ -31,7 +31,6 @@ _IDLE_S, _BODY_S, _LINGER_S = 15.0, 5.0, 2.0
 #: at the end requests get so long; longer than a body may take
 _STOP_S = 8.0
 _RETRY_S = 5
-_EXHAUSTED_S = 1.0
 
 #: aiohttp's own lines hold addresses and what could not be read
 _SILENT = logging.Logger("silent", logging.CRITICAL + 1)
@@ -76,48 +75,17 @@ class Webhook:
         app = web.Application(client_max_size=BODY_LIMIT, middlewares=[self._answered])
         app.add_routes([web.post("/studies", partial(self._studies, tell)), web.get("/health", _health)])
         runner = web.AppRunner(app, shutdown_timeout=_STOP_S)
-        listening = await self._bound()
+        listening = await Listening.bound(self.name, self._host, self.port)
+        self.port = listening.port
         try:
             await runner.setup()
-            assert runner.server is not None
-            async with asyncio.TaskGroup() as accepting:
-                tasks = [accepting.create_task(self._accept(one, door, runner.server)) for one in listening]
-                ready()
-                await stop.wait()
-                for task in tasks:
-                    task.cancel()
+            server = runner.server
+            assert server is not None
+            await listening.until(stop, door, partial(self._connection, server), lambda: set(server.connections), ready)
         finally:
-            for one in listening:
-                one.close()
+            listening.close()
             door.close()
             await runner.cleanup()
-
-    async def _bound(self) -> list[socket.socket]:
-        """Raises SettingsInvalid."""
-        bound: list[socket.socket] = []
-        try:
-            addresses = await asyncio.get_running_loop().getaddrinfo(self._host, self.port, type=socket.SOCK_STREAM)
-            for family, *_, address in addresses:
-                bound.append(socket.create_server(address[:2], family=family))
-                bound[-1].setblocking(False)
-        except OSError as error:
-            for one in bound:
-                one.close()
-            where = f"{self._host}:{self.port}"
-            raise SettingsInvalid(self.name, where, f"the address cannot be bound: {error.strerror}") from None
-        self.port = bound[0].getsockname()[1]
-        return bound
-
-    async def _accept(self, listening: socket.socket, door: Door, server: web.Server) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            try:
-                peer, address = await loop.sock_accept(listening)
-            except OSError as error:
-                _log.error("no connection can be accepted at the moment", source=self.name, error=error.strerror)
-                await asyncio.sleep(_EXHAUSTED_S)  # until others are closed, of which nobody tells
-            else:
-                door.open(peer, address, lambda: self._connection(server), set(server.connections))
 
     def _connection(self, server: web.Server) -> web.RequestHandler:
         return _Connection(

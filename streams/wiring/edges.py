@@ -66,7 +66,7 @@ def return_addresses(mllp: MllpSettings) -> dict[str, ListenerSettings]:
 
 async def _answer(address: str, listener: ListenerSettings, settings: Settings, stop: asyncio.Event, health: Part) -> None:
     from connectors.mllp.client import MllpClient
-    from connectors.mllp.tls import client_context
+    from connectors.tls import client_context
     from streams.steps.answer import AnswerTo
 
     host, port = host_and_port(address)

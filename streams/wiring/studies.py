@@ -119,7 +119,7 @@ def _webhook(webhook: WebhookSettings, token_file: Path, settings: Settings, log
 
 def _dicom(dicom: DicomSettings, port: int, settings: Settings, log: EventLog, cases: SqlCaseStore) -> StudyListener:
     from connectors.dimse.receiver import DicomReceiver
-    from connectors.mllp.tls import CertificateFiles
+    from connectors.tls import CertificateFiles
     from streams.watch import refuser
 
     tls = None

@@ -7,9 +7,9 @@ import ssl
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
+from connectors.door import Door
 from connectors.mllp.connection import Limits
 from connectors.mllp.dialogue import Received
-from connectors.mllp.door import Door
 from connectors.mllp.framing import frame
 from connectors.mllp.server import MllpServer
 from streams.clock import SystemClock

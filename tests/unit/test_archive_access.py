@@ -13,8 +13,8 @@ import pytest
 
 from connectors.archive_access import ArchiveAccess, Credentials
 from connectors.dicomweb import DicomWebArchive
-from connectors.mllp.tls import CertificateFiles
 from connectors.pacs.orthanc import OrthancChanges
+from connectors.tls import CertificateFiles
 from schemas.errors import ArchiveUnavailable, SettingsInvalid
 from streams.settings import Settings
 from streams.wiring.clients import archive_access, archive_for

@@ -20,7 +20,7 @@ from structlog.testing import capture_logs
 
 from connectors.case_store import SqlCaseStore
 from connectors.dimse.receiver import DicomReceiver
-from connectors.mllp.tls import CertificateFiles, client_context
+from connectors.tls import CertificateFiles, client_context
 from schemas.errors import BrokerUnavailable, SettingsInvalid, StoreUnavailable
 from schemas.notices import StudyNoticed
 from schemas.ports import RefusedChange

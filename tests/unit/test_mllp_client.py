@@ -12,7 +12,7 @@ import pytest
 
 from connectors.mllp.client import MllpClient, MllpReceiverUnavailable
 from connectors.mllp.framing import frame
-from connectors.mllp.tls import CertificateFiles, client_context, reason_of
+from connectors.tls import CertificateFiles, client_context, reason_of
 from schemas.errors import MalformedMessage
 from tests.unit.certificates import Authority
 from tests.unit.mllp_listener import Store, listening

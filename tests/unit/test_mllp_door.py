@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import uvloop
 
+from connectors.door import Door
 from connectors.mllp.connection import Limits
 from connectors.mllp.dialogue import Received
-from connectors.mllp.door import Door
 from connectors.mllp.framing import frame
 from connectors.mllp.server import MllpServer
 from streams.clock import SystemClock

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import uvloop
 
-from connectors.mllp.door import Door
+from connectors.door import Door
 from connectors.mllp.framing import frame
 from connectors.mllp.server import MllpServer
-from connectors.mllp.tls import CertificateFiles, ServerTls, client_context
+from connectors.tls import CertificateFiles, ServerTls, client_context
 from schemas.errors import SettingsInvalid
 from streams.clock import SystemClock
 from tests.unit.certificates import Authority, Pair

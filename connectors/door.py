@@ -12,7 +12,7 @@ from typing import Any
 
 import structlog
 
-from connectors.mllp.tls import ServerTls, reason_of
+from connectors.tls import ServerTls, reason_of
 
 log = structlog.get_logger()
 
