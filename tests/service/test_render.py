@@ -151,7 +151,7 @@ async def test_pictures_come_when_the_store_is_back_and_survive_a_kill(
             pid = rendering.supervisor.processes[ROLE].pid
             (worker,) = decoding_processes(pid)
             print(f"resident: {resident_mib(pid):.0f} MiB, rendering process {resident_mib(worker):.0f} MiB")
-            assert all(os.getpriority(os.PRIO_PROCESS, one) == 10 for one in (pid, worker))
+            assert all(os.sched_getscheduler(one) == os.SCHED_IDLE for one in (pid, worker))
             assert not any("libtorch" in Path(f"/proc/{one}/maps").read_text() for one in (pid, worker))
 
             await rendering.analysed(*others)
