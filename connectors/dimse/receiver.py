@@ -108,10 +108,11 @@ class DicomReceiver:
     async def _end(self, services: Services) -> None:
         """Raises nothing: what is not answered in time is not answered."""
         finishing = [asyncio.create_task(relay.end()) for relay in self._relays]
-        finishing.append(asyncio.create_task(services.finish(_STOP_S)))
+        finishing.append(asyncio.create_task(services.finish()))
         _, late = await asyncio.wait(finishing, timeout=_STOP_S)
         for task in late:
             task.cancel()
+        services.abort()
         for relay in list(self._relays):
             relay.abort()
 

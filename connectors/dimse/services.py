@@ -68,12 +68,14 @@ class Services:
     def handlers(self) -> list[evt.EventHandlerType]:
         return [(evt.EVT_N_CREATE, self._n_create), (evt.EVT_N_SET, self._n_set), (evt.EVT_REJECTED, self._rejected)]
 
-    async def finish(self, within_s: float) -> None:
-        """What is being done is done, or given up after `within_s`."""
+    async def finish(self) -> None:
+        """What is being done is done."""
         if self._acting:
-            _, late = await asyncio.wait(self._acting, timeout=within_s)
-            for task in late:
-                task.cancel()
+            await asyncio.wait(self._acting)
+
+    def abort(self) -> None:
+        for task in self._acting:
+            task.cancel()
 
     def _n_create(self, event: evt.Event) -> tuple[Dataset, Dataset | None]:
         request = event.request

@@ -389,6 +389,16 @@ async def test_what_is_in_flight_at_the_end_is_answered(cases: SqlCaseStore) -> 
     assert not await here.caller().echo()
 
 
+async def test_what_takes_too_long_at_the_end_is_not_waited_for(cases: SqlCaseStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("connectors.dimse.receiver._STOP_S", 0.3)
+    async with listening(cases, answer_s=DEADLINE_S * 2) as here:
+        here.written.clear()
+        asking = asyncio.create_task(here.caller().create(IAN, UID, notification(STUDY, {"1.2.1": "ONLINE"})))
+        await here.writing.wait()
+    assert not await asking, "no answer is no success"
+    assert here.told == []
+
+
 async def test_a_caller_that_leaves_has_told_all_the_same(cases: SqlCaseStore) -> None:
     async with listening(cases) as here:
         here.written.clear()
