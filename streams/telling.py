@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal
 from uuid import UUID
 
@@ -145,7 +145,7 @@ async def _telling(
     value = value_of(now)
     if new:
         await rows.put_told(study.study_instance_uid, now)
-        await _set_deadline(rows, value, trigger, policy)
+        await _set_deadline(rows, value, trigger, policy, corrected=_corrected(state, study, said, persons))
         if others is not None:
             await rows.put_without_order(study.study_instance_uid, study.time)
     return Telling(_outgoing(now, value, trigger.record), value.subject, _alarm(said, others, policy) if new else None)
@@ -164,10 +164,27 @@ async def _lane(rows: Correlation, case: _Case, policy: Policy) -> tuple[Lane, i
     return lane, others
 
 
-async def _set_deadline(rows: Correlation, value: AnalysisRequested | Findings, trigger: Trigger, policy: Policy) -> None:
-    """Of a request that receivers wait for."""
-    if policy.deadline is not None and isinstance(value, AnalysisRequested) and value.subject.outward:
-        await rows.put_due(deadline_of(value, trigger.came_at + policy.deadline))
+async def _set_deadline(
+    rows: Correlation, value: AnalysisRequested | Findings, trigger: Trigger, policy: Policy, *, corrected: bool
+) -> None:
+    """Of a request that receivers wait for: over at once where what they may hold is wrong, however long the answer takes."""
+    wait = timedelta() if corrected else policy.deadline
+    if wait is not None and isinstance(value, AnalysisRequested) and value.subject.outward:
+        await rows.put_due(deadline_of(value, trigger.came_at + wait))
+
+
+def _corrected(state: StudyState, study: StudyCompleted, said: Answer, persons: Persons) -> bool:
+    """Whether receivers may hold findings on an image that is of the study no more, or of another patient. All events count: what
+    the last request corrected may still stand."""
+    before = None if state.told is None else value_of(state.told).subject
+    if before is None or not before.outward:
+        return False
+    images = {image.sop_instance_uid for image in study.images}
+    if any(image.sop_instance_uid not in images for event in state.events for image in event.images):
+        return True
+    patients = {patient for patient in (before.patient, *(event.patient for event in state.events)) if patient is not None}
+    now = () if said.patient is None else (said.patient,)
+    return not all(persons.agree((patient,), now) for patient in patients)
 
 
 def _alarm(said: Answer, others: int | None, policy: Policy) -> Literal["identity-mismatch", "flood"] | None:

@@ -15,14 +15,14 @@ from schemas.errors import InvalidResource, MalformedMessage
 from schemas.events import FINDINGS_TYPE, OrderStatus
 from schemas.findings import Findings, NotAnalysedReason
 from schemas.ports import Outgoing, Record
-from schemas.study_events import AnalysisRequested
+from schemas.study_events import AnalysisRequested, StudyCompleted, revision_of
 from streams.case_state import Policy
 from streams.due import sweep
 from streams.guard import Guard, Outcome
 from streams.late import DEADLINE, deadline_id
 from streams.steps.correlate import deadline_passed
 from tests.unit.answers import ORDER, answer_to, late_of, record, requested, result
-from tests.unit.cases import CaseEvent, Hospital, minutes, order, reason, record_of, said, study
+from tests.unit.cases import JANE, JOHN, CaseEvent, Hospital, image, merge, minutes, order, person, reason, record_of, said, study
 from tests.unit.test_due import Log, Time
 
 
@@ -100,6 +100,52 @@ async def test_a_superseded_request_is_never_late(hospital: Hospital, superseded
     (old,) = await hospital.due(99)
     await hospital.happens(superseded_by)
     assert await deadline_passed(old, minutes(99), cases=hospital.cases) == ()
+
+
+TWO_IMAGES = study(at=1, images=2)
+AN_IMAGE_LESS = study(at=2)
+NOT_JANES = study(at=2, images=2, patient=JOHN)
+
+
+@pytest.mark.parametrize("deadline", [None, timedelta(minutes=10)])
+@pytest.mark.parametrize("corrected", [AN_IMAGE_LESS, NOT_JANES])
+async def test_what_was_corrected_does_not_stand_until_the_answer(
+    hospital: Hospital, corrected: StudyCompleted, deadline: timedelta | None
+) -> None:
+    """The archive is slow, or the request a dead letter: findings on a wrong image or patient are withdrawn all the same."""
+    hospital.policy = Policy(deadline=deadline, order_wait=timedelta())
+    await hospital.happens(TWO_IMAGES)
+    (first,) = await hospital.time_passes(1)
+    await hospital.reads(record(result(answer_to(first))))
+    await hospital.happens(corrected)
+    (second, late) = [*await hospital.time_passes(2), *await hospital.time_passes(2)]
+    assert isinstance(said(second), AnalysisRequested)
+    assert reason(said(late)) is NotAnalysedReason.LATE
+    assert said(first).subject.sequence < said(late).subject.sequence < said(second).subject.sequence
+    assert await hospital.due(999) == []
+
+
+async def test_nor_what_the_request_before_corrected(hospital: Hospital) -> None:
+    """Whose timer did not fire before another image came."""
+    await hospital.happens(ORDER)
+    (first,) = await hospital.happens(TWO_IMAGES)
+    await hospital.reads(record(result(answer_to(first))))
+    await hospital.happens(AN_IMAGE_LESS)
+    other = study(at=3).model_copy(update={"images": (image(1), image(3)), "revision": revision_of((image(1), image(3)))})
+    (third,) = await hospital.happens(other)
+    (late,) = await hospital.time_passes(3)
+    assert said(late).subject.sequence == said(third).subject.sequence - 1
+
+
+async def test_what_was_merely_added_to_waits_for_its_answer(hospital: Hospital) -> None:
+    """Nor is a patient another one for a merge."""
+    await hospital.happens(ORDER)
+    (first,) = await hospital.happens(study(at=1))
+    await hospital.reads(record(result(answer_to(first))))
+    await hospital.happens(study(at=2, images=2))
+    (merged,) = await hospital.happens(merge(JANE, into=[person("9")], at=3))
+    assert said(merged).subject.patient == person("9")
+    assert await hospital.time_passes(11.9) == []
 
 
 async def test_a_request_repeated_sets_no_second_timer(hospital: Hospital) -> None:
