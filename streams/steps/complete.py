@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import structlog
 from pydantic import ValidationError
@@ -60,8 +60,14 @@ async def _counted(
     origin: StudyOrigin | None,
 ) -> Sequence[Outgoing]:
     there = await _there(study, notice, archive)
+    later: Sequence[Outgoing] = ()
     if attempts_of(record) < PATIENCE:
-        _check_promise(notice, there)
+        try:
+            _check_promise(notice, there)
+        except StudyIncomplete:
+            if not notice.removed:
+                raise
+            later = (_promise(notice, record),)
     counted = _digest(there.instances)
     taken_away = notice.removed or there.rejected
     if not (notice.settled or taken_away or notice.instances or notice.counted == counted):
@@ -76,7 +82,7 @@ async def _counted(
     said = ("" if number is None else number.text, "" if patient is None else patient.text)
     completed = StudyCompleted(
         id=identity("study-completed", study, revision, *said, notice.source, str(notice.id)),
-        time=notice.time,
+        time=_counted_at(notice, record),
         study_instance_uid=study,
         accession_number=number,
         patient=patient,
@@ -92,7 +98,7 @@ async def _counted(
         rejected_count=len(there.rejected),
         source_ae_title=sent_by,
     )
-    return (emit(STUDIES, study, completed, record),)
+    return (emit(STUDIES, study, completed, record), *later)
 
 
 async def _of_accession_number(notice: StudyNoticed, record: Record, archive: StudyArchive) -> Sequence[Outgoing]:
@@ -124,6 +130,19 @@ def _check_promise(notice: StudyNoticed, there: StudyDescription) -> None:
         missing = max(missing, notice.instance_count - len(there.instances))
     if missing > 0:
         raise StudyIncomplete("complete", f"study {notice.study_instance_uid}", f"{missing} instances are not in the archive yet")
+
+
+def _promise(notice: StudyNoticed, record: Record) -> Outgoing:
+    """Waited for by a notice of its own: what was taken away is told now. The study may be gone, so it is a hint."""
+    promised = {"id": identity("promised", str(notice.id)), "removed": False, "hint": True}
+    return emit(NOTICES, notice.key, notice.model_copy(update=promised), record)
+
+
+def _counted_at(notice: StudyNoticed, record: Record) -> datetime:
+    """Of a notice that waited, when it was taken up again: what it tells now is newer than what others of its source told
+    meanwhile."""
+    waited = notice.counted is not None or attempts_of(record) > 0
+    return max(notice.time, record.timestamp) if waited else notice.time
 
 
 def _digest(instances: Iterable[SOPInstanceUID]) -> str:

@@ -12,11 +12,13 @@ import pytest
 from structlog.testing import capture_logs
 
 from connectors.case_store import SqlCaseStore
+from schemas.case_store import StudyState
 from schemas.errors import MalformedMessage, StudyIncomplete
 from schemas.identifiers import NAMESPACE, AccessionNumber, SOPInstanceUID, StudyInstanceUID
 from schemas.notices import StudyNoticed
 from schemas.ports import Outgoing, Place, Record
 from schemas.study_events import StudyCompleted, revision_of
+from streams.case_state import current
 from streams.due import ATTEMPTS, unparked
 from streams.emission import emit
 from streams.steps.complete import PATIENCE, complete
@@ -50,10 +52,10 @@ class Counting:
         record = Record(Place(NOTICES.name, 0, 1), out.key, out.value, headers, at)
         return list(await complete(record, archive=self.archive, cases=self._cases, quiet=QUIET))
 
-    async def quiet_over(self) -> Outgoing:
+    async def quiet_over(self, after: datetime = NOON) -> Outgoing:
         """The one timer, which is not due a moment before its time."""
-        assert not await self._cases.due_before(NOON + QUIET - timedelta(microseconds=1))
-        (due,) = await self._cases.due_before(NOON + QUIET)
+        assert not await self._cases.due_before(after + QUIET - timedelta(microseconds=1))
+        (due,) = await self._cases.due_before(after + QUIET)
         assert due.record is not None
         await self._cases.remove_due(due.id)
         return unparked(due, due.record)
@@ -162,6 +164,50 @@ async def test_an_image_that_was_taken_away_needs_no_quiet_time(counting: Counti
     counting.archive.forget(study_of(first), uid_of(second))
     event = completed(await counting.tell(notice(study_of(first), removed=True)))
     assert [one.sop_instance_uid for one in event.images] == [uid_of(first)]
+
+
+async def test_what_was_taken_away_does_not_wait_for_what_was_promised(counting: Counting) -> None:
+    """An Instance Availability Notification may say both: the promise is waited for by a notice of its own."""
+    first, second = radiograph(), SOPInstanceUID("1.2.3")
+    await counting.archive.store([part10(first)])
+    told, waiting = await counting.tell(notice(study_of(first), removed=True, instances=(uid_of(first), second)))
+    assert completed([told]).instance_count == 1
+    assert waiting.topic == NOTICES.name
+    with pytest.raises(StudyIncomplete):
+        await counting.run(waiting)
+    assert completed(await counting.run(waiting, attempts=PATIENCE)).promised_count == 2
+    counting.archive.forget(study_of(first))
+    assert await counting.run(waiting, attempts=PATIENCE) == []
+
+
+async def test_a_notice_that_waited_tells_more_than_a_later_one_that_did_not(counting: Counting) -> None:
+    """Both of one source: the promise of the first is kept after the second was told."""
+    first = radiograph()
+    second = radiograph(StudyInstanceUID=first.StudyInstanceUID)
+    await counting.archive.store([part10(first)])
+    promise = notice(study_of(first), instances=(uid_of(first), uid_of(second)))
+    with pytest.raises(StudyIncomplete):
+        await counting.tell(promise)
+    later = notice(study_of(first), settled=True).model_copy(update={"time": NOON + timedelta(seconds=5)})
+    one = completed(await counting.tell(later))
+    await counting.archive.store([part10(second)])
+    two = completed(await counting.tell(promise, attempts=1, at=NOON + timedelta(seconds=9)))
+    assert len(current(StudyState((one, two))).images) == 2
+
+
+async def test_nor_one_that_was_quiet_for_longer(counting: Counting) -> None:
+    first = radiograph()
+    second = radiograph(StudyInstanceUID=first.StudyInstanceUID)
+    await counting.archive.store([part10(first)])
+    assert await counting.tell(notice(study_of(first))) == []
+    again = await counting.quiet_over()
+    later = notice(study_of(first), settled=True).model_copy(update={"time": NOON + timedelta(seconds=3)})
+    one = completed(await counting.tell(later))
+    await counting.archive.store([part10(second)])
+    assert await counting.run(again, at=NOON + QUIET) == []
+    last = await counting.quiet_over(after=NOON + QUIET)
+    two = completed(await counting.run(last, at=NOON + 2 * QUIET))
+    assert len(current(StudyState((one, two))).images) == 2
 
 
 async def test_an_accession_number_becomes_a_notice_for_each_study(counting: Counting) -> None:
