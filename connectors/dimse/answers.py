@@ -38,6 +38,7 @@ AGAIN_LATER = Answer(0x0110, "Nothing was taken; send it again later")
 NO_LONGER = Answer(0x0110, "Performed Procedure Step Object may no longer be updated", 0xA710)
 DUPLICATE = Answer(0x0111, "This step exists and its N-CREATE said otherwise")
 UNKNOWN = Answer(0x0112, "No N-CREATE of this step is known, or it is over")
+TOO_MANY = Answer(0x0213, "A step of more instances than are taken")
 NO_UID = Answer(0x0117, "SOP Instance UID is no UID")
 
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 from collections import OrderedDict
 from typing import Protocol
 from weakref import WeakValueDictionary
 
-from connectors.dimse.answers import DUPLICATE, NO_LONGER, SUCCESS, UNKNOWN, Answer
+from connectors.dimse.answers import DUPLICATE, NO_LONGER, SUCCESS, TOO_MANY, UNKNOWN, Answer
 from connectors.dimse.performed_procedure_step import SOURCE, Change, PerformedStep, Status, notices_of
 from schemas.identifiers import SOPInstanceUID
 from schemas.ports import Clock, Tell
 
 #: steps at their end whose last N-SET may come once more, because its answer was lost
 _REMEMBERED = 1000
+#: instances of a step, over all its messages: one notice names them
+_INSTANCES = 100_000
 
 
 class Positions(Protocol):
@@ -33,7 +37,7 @@ class PerformedSteps:
         self._positions = positions
         self._tell = tell
         self._clock = clock
-        self._over: OrderedDict[SOPInstanceUID, Change] = OrderedDict()
+        self._over: OrderedDict[SOPInstanceUID, bytes] = OrderedDict()
         self._locks: WeakValueDictionary[SOPInstanceUID, asyncio.Lock] = WeakValueDictionary()
 
     async def create(self, uid: SOPInstanceUID, step: PerformedStep) -> Answer:
@@ -49,11 +53,13 @@ class PerformedSteps:
         """Raises Unavailable."""
         async with self._lock(uid):
             if uid in self._over:
-                return SUCCESS if self._over[uid] == change else NO_LONGER
+                return SUCCESS if self._over[uid] == _digest(change) else NO_LONGER
             known = await self._kept(uid)
             if known is None:
                 return UNKNOWN
             step = known.changed(change.series)
+            if len(step.instances) > _INSTANCES:
+                return TOO_MANY
             if change.status is Status.IN_PROGRESS:
                 if step != known:
                     await self._keep(uid, step)
@@ -75,9 +81,14 @@ class PerformedSteps:
         await self._positions.put_position(_name(uid), step.model_dump_json())
 
     def _end(self, uid: SOPInstanceUID, change: Change) -> None:
-        self._over[uid] = change
+        self._over[uid] = _digest(change)
         if len(self._over) > _REMEMBERED:
             self._over.popitem(last=False)
+
+
+def _digest(change: Change) -> bytes:
+    """What is remembered of it: a thousand lists of instances would be gigabytes."""
+    return hashlib.sha256(json.dumps([change.status, change.series], sort_keys=True).encode("ascii")).digest()
 
 
 def _name(uid: SOPInstanceUID) -> str:

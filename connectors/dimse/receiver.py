@@ -27,8 +27,8 @@ from schemas.ports import Clock, Tell
 #: the last is Verification, PS3.4 annex A
 _SOP_CLASSES = (instance_availability.SOP_CLASS_UID, performed_procedure_step.SOP_CLASS_UID, "1.2.840.10008.1.1")
 #: bytes: what we take of a message at a time (PS3.8 D.1), any PDU (requests for associations are the longest), and a message:
-#: a hundred thousand instances
-_MAXIMUM_LENGTH, _PDU_LIMIT, _MESSAGE_LIMIT = 16 * 1024, 128 * 1024, 16 * 1024 * 1024
+#: a hundred thousand instances, and as base64 still a dead letter
+_MAXIMUM_LENGTH, _PDU_LIMIT, _MESSAGE_LIMIT = 16 * 1024, 128 * 1024, 15 * 1024 * 1024
 #: seconds for an association request, and for a caller to read our answers
 _REQUEST_S, _WRITING_S = 30.0, 10.0
 #: at the end what is in flight gets so long
