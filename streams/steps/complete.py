@@ -25,6 +25,9 @@ QUIET = "quiet"
 #: tries after which what is there is taken, though the source promised more: about ten minutes with the delays of streams.due
 PATIENCE = 7
 
+#: studies of one accession number: more share no order, but a word for "none" that somebody types where a number should be
+MOST_STUDIES = 50
+
 _log = structlog.get_logger()
 
 
@@ -106,6 +109,8 @@ async def _of_accession_number(notice: StudyNoticed, record: Record, archive: St
     studies = await archive.studies_of(notice.accession_number)
     if not studies:
         raise StudyIncomplete("complete", notice.source, "the archive has no study with this accession number yet")
+    if len(studies) > MOST_STUDIES:
+        raise MalformedMessage("complete", notice.source, f"{len(studies)} studies have this accession number: it names none")
     notices = (
         notice.model_copy(update={"id": identity("noticed", str(notice.id), study), "study_instance_uid": study})
         for study in studies

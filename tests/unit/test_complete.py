@@ -21,7 +21,7 @@ from schemas.study_events import StudyCompleted, revision_of
 from streams.case_state import current
 from streams.due import ATTEMPTS, unparked
 from streams.emission import emit
-from streams.steps.complete import PATIENCE, complete
+from streams.steps.complete import MOST_STUDIES, PATIENCE, complete
 from streams.topics import NOTICES, STUDIES
 from tests.contract.example_images import part10, radiograph, structured_report, study_of, uid_of
 from tests.contract.fake_study_archive import FakeStudyArchive
@@ -217,6 +217,13 @@ async def test_an_accession_number_becomes_a_notice_for_each_study(counting: Cou
     assert [out.topic for out in outs] == [NOTICES.name] * 2
     assert [out.key for out in outs] == sorted(study_of(image).encode() for image in images[:2])
     assert {completed(await counting.run(out)).study_instance_uid for out in outs} == {study_of(image) for image in images[:2]}
+
+
+async def test_what_stands_for_no_accession_number_names_no_study(counting: Counting) -> None:
+    """Else every message with it has all of them counted."""
+    await counting.archive.store([part10(radiograph(AccessionNumber="NONE")) for _ in range(MOST_STUDIES + 1)])
+    with pytest.raises(MalformedMessage, match="names none"):
+        await counting.tell(notice(accession_number=AccessionNumber(value="NONE", assigner="SITE"), hint=True))
 
 
 async def test_an_accession_number_without_a_study_is_waited_for(counting: Counting) -> None:

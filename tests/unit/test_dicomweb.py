@@ -19,7 +19,7 @@ from schemas.errors import (
     ResourceRefused,
     StudyIncomplete,
 )
-from schemas.identifiers import PatientIdentifier
+from schemas.identifiers import AccessionNumber, PatientIdentifier
 from streams.settings import Settings
 from streams.wiring.clients import archive_for
 from tests.contract.example_images import part10, radiograph, uid_of
@@ -50,6 +50,18 @@ async def test_a_good_answer_is_described_and_fetched() -> None:
             described = await archive.describe(STUDY)
             assert [image.sop_instance_uid for image in described.images] == [uid_of(IMAGE)]
             assert await archive.instance(STUDY, REFERENCE) == part10(IMAGE)
+
+
+@pytest.mark.parametrize("value", ["*", "A?", "A1\\A2"])
+async def test_an_accession_number_is_no_pattern(value: str) -> None:
+    """An HL7 message may hold anything: the archive is not asked to look through all its studies."""
+
+    def asked(handler: Handler) -> None:
+        raise AssertionError
+
+    with http_peer(asked) as url:
+        async with archive_at(url) as archive:
+            assert list(await archive.studies_of(AccessionNumber(value=value, assigner="SITE"))) == []
 
 
 async def test_an_instance_that_comes_without_an_envelope() -> None:
