@@ -30,6 +30,10 @@ class RoleWillNotStart(RadstreamError):
     """A role ended with exit code 2: its settings cannot work, and starting it again would not help."""
 
 
+#: mallopt(3): of as many arenas as glibc would make for the threads of a role, each keeps what another one needed last
+_MEMORY = {"MALLOC_ARENA_MAX": "2"}
+
+
 class Supervisor:
     """Runs `python -m streams.role ROLE` for each role: not the command line, whose imports a role does not need.
     `run_folder` holds the health files and the log of each role."""
@@ -40,7 +44,7 @@ class Supervisor:
         self._roles = tuple(roles)
         self._folder = run_folder
         self._kill_after_s = kill_after_s
-        self._environment = {**os.environ, **(environment or {}), "RADSTREAM_SUPERVISOR": str(os.getpid())}
+        self._environment = {**_MEMORY, **os.environ, **(environment or {}), "RADSTREAM_SUPERVISOR": str(os.getpid())}
         self._stop = asyncio.Event()
         self._failed: list[str] = []
         self.processes: dict[str, asyncio.subprocess.Process] = {}
