@@ -177,7 +177,8 @@ class StudyOrigin(Protocol):
     """An archive that remembers who sent it a study."""
 
     async def sent_by(self, study: StudyInstanceUID) -> str | None:
-        """The application entity title that sent its newest instance; None when the archive does not know it, or the study.
+        """The application entity title that sent all its images (of a study without images: all its instances), for by who sends a
+        note or a mark later nothing can be told of the images; None when they are several, or not known, nor the study.
         Raises ArchiveUnavailable, AccessRefused, ItemNotServed."""
         ...
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from connectors.archive_access import ArchiveAccess
 from connectors.pacs.orthanc_rest import OrthancRest
+from schemas.dicom import is_image
 from schemas.identifiers import StudyInstanceUID
 
 
@@ -18,17 +19,17 @@ class OrthancOrigin:
         self._orthanc = OrthancRest(url, "complete", timeout_s=timeout_s, size_limit=size_limit, access=access)
 
     async def sent_by(self, study: StudyInstanceUID) -> str | None:
-        """See `StudyOrigin.sent_by`. Of instances that came in the same second, one that has a title."""
+        """See `StudyOrigin.sent_by`."""
         reference = f"study {study}"
         found = await self._orthanc.ask("POST", "/tools/lookup", reference, study.encode("ascii"))
         try:
             studies = [one["ID"] for one in found if one["Type"] == "Study"]
             instances = await self._orthanc.resources("Instance", studies, reference, metadata=True)
-            came = [(one["Metadata"]["ReceptionDate"], one["Metadata"].get("RemoteAET", "").strip()) for one in instances]
-            _, title = max(came, default=("", ""))
+            came = [(is_image(one["Metadata"]["SopClassUid"]), one["Metadata"].get("RemoteAET", "").strip()) for one in instances]
         except (KeyError, TypeError, AttributeError):
             raise self._orthanc.not_orthanc(reference) from None
-        return title or None
+        titles = {title for is_one, title in came if is_one} or {title for _, title in came}
+        return (titles.pop() or None) if len(titles) == 1 else None
 
     def close(self) -> None:
         """Ends its thread."""

@@ -17,8 +17,11 @@ STUDY = StudyInstanceUID("1.2.3")
 FOUND = [{"ID": "s", "Path": "/studies/s", "Type": "Study"}, {"ID": "p", "Path": "/patients/p", "Type": "Patient"}]
 
 
-def came(at: str, *title: str) -> dict[str, Any]:
-    return {"ID": at, "Metadata": {"ReceptionDate": f"20260101T{at}"} | ({"RemoteAET": title[0]} if title else {})}
+IMAGE, MARKS = "1.2.840.10008.5.1.4.1.1.1.1", "1.2.840.10008.5.1.4.1.1.11.1"
+
+
+def came(*title: str, as_a: str = IMAGE) -> dict[str, Any]:
+    return {"ID": "i", "Metadata": {"SopClassUid": as_a} | ({"RemoteAET": title[0]} if title else {})}
 
 
 async def sent_by(found: Any, instances: Any, status: int = 200) -> str | None:
@@ -41,14 +44,16 @@ async def sent_by(found: Any, instances: Any, status: int = 200) -> str | None:
 @pytest.mark.parametrize(
     ("instances", "title"),
     [
-        ([came("120000", "CR1"), came("120002", "CR2"), came("120001", "CR3")], "CR2"),
-        ([came("120000", "CR1"), came("120001", "")], None),
-        ([came("120000", "CR1 "), came("120000", "")], "CR1"),
-        ([came("120000")], None),
+        ([came("CR1"), came("CR1 ")], "CR1"),
+        ([came("CR1"), came("RESEARCH")], None),
+        ([came("PRIORS"), came()], None),
+        ([came("PRIORS"), came("READING1", as_a=MARKS), came(as_a=MARKS)], "PRIORS"),
+        ([came("SR1", as_a=MARKS)], "SR1"),
+        ([came()], None),
         ([], None),
     ],
 )
-async def test_the_newest_counts(instances: list[dict[str, Any]], title: str | None) -> None:
+async def test_whoever_sent_all_images_sent_the_study(instances: list[dict[str, Any]], title: str | None) -> None:
     assert await sent_by(FOUND, instances) == title
 
 
