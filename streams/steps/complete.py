@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from uuid import UUID
 
 import structlog
 from pydantic import ValidationError
@@ -74,7 +75,7 @@ async def _counted(
     counted = _digest(there.instances)
     taken_away = notice.removed or there.rejected
     if not (notice.settled or taken_away or notice.instances or notice.counted == counted):
-        again = notice.model_copy(update={"id": identity("counted", str(notice.id), counted), "counted": counted})
+        again = notice.model_copy(update={"id": _count_id(notice, counted, record.timestamp, quiet), "counted": counted})
         await cases.put_due(_after(record, again, quiet))
         return ()
     revision = revision_of(there.images)
@@ -152,6 +153,13 @@ def _counted_at(notice: StudyNoticed, record: Record) -> datetime:
 
 def _digest(instances: Iterable[SOPInstanceUID]) -> str:
     return hashlib.sha256("\n".join(sorted(instances)).encode("ascii")).hexdigest()
+
+
+def _count_id(notice: StudyNoticed, counted: str, at: datetime, quiet: timedelta) -> UUID:
+    """The same for all that one source says of one count within a quiet time: an archive that tells of each image of a CT has it
+    counted again once, not a thousand times. Of another quiet time it is another: what is said again and again puts off nothing."""
+    said = (notice.key, notice.source, notice.source_ae_title or "", str(notice.hint), str(notice.instance_count))
+    return identity("counted", *said, counted, str(at.timestamp() // max(quiet.total_seconds(), 1.0)))
 
 
 def _after(record: Record, again: StudyNoticed, quiet: timedelta) -> Due:

@@ -111,6 +111,33 @@ async def test_a_repeated_notice_sets_one_timer(counting: Counting) -> None:
     await counting.quiet_over()  # asserts that it is one
 
 
+async def test_an_archive_that_tells_of_each_image_has_the_study_told_twice_at_most(
+    counting: Counting, cases: SqlCaseStore
+) -> None:
+    """Else each event holds all images, and who reads them all for each new one keeps everybody else waiting."""
+    image = radiograph()
+    study = study_of(image)
+    for n in range(20):
+        await counting.archive.store([part10(radiograph(StudyInstanceUID=image.StudyInstanceUID))])
+        assert await counting.tell(notice(study, source_position=str(n)), at=NOON + n * QUIET / 20) == []
+    told, at = [], NOON
+    while waiting := await cases.due_before(NOON + timedelta(days=1)):
+        at += 2 * QUIET
+        for due in waiting:
+            assert due.record is not None
+            await cases.remove_due(due.id)
+            told += await counting.run(unparked(due, due.record), at=at)
+    assert [len(completed([one]).images) for one in told] in ([20], [20, 20]), "the last notice's own count, and that of all others"
+
+
+async def test_what_is_said_again_and_again_puts_off_nothing(counting: Counting, cases: SqlCaseStore) -> None:
+    image = radiograph()
+    await counting.archive.store([part10(image)])
+    for n in range(8):
+        assert await counting.tell(notice(study_of(image), source_position=str(n)), at=NOON + n * QUIET / 2) == []
+    assert len(await cases.due_before(NOON + 2 * QUIET)) == 1
+
+
 async def test_named_instances_must_all_be_there(counting: Counting) -> None:
     first = radiograph()
     second = radiograph(StudyInstanceUID=first.StudyInstanceUID)
