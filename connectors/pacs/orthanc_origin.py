@@ -25,7 +25,9 @@ class OrthancOrigin:
         try:
             studies = [one["ID"] for one in found if one["Type"] == "Study"]
             instances = await self._orthanc.resources("Instance", studies, reference, metadata=True)
-            came = [(is_image(one["Metadata"]["SopClassUid"]), one["Metadata"].get("RemoteAET", "").strip()) for one in instances]
+            known = [one["Metadata"] for one in instances]
+            # Orthanc before 1.2 kept no SOP class
+            came = [(is_image(one.get("SopClassUid", "")), one.get("RemoteAET", "").strip()) for one in known]
         except (KeyError, TypeError, AttributeError):
             raise self._orthanc.not_orthanc(reference) from None
         titles = {title for is_one, title in came if is_one} or {title for _, title in came}

@@ -49,6 +49,7 @@ async def sent_by(found: Any, instances: Any, status: int = 200) -> str | None:
         ([came("PRIORS"), came()], None),
         ([came("PRIORS"), came("READING1", as_a=MARKS), came(as_a=MARKS)], "PRIORS"),
         ([came("SR1", as_a=MARKS)], "SR1"),
+        ([{"ID": "i", "Metadata": {"RemoteAET": "OLD"}}], "OLD"),
         ([came()], None),
         ([], None),
     ],
