@@ -62,6 +62,19 @@ async def test_a_token_that_is_rotated_while_the_archive_is_asked(token: Path) -
             await archive.instance(STUDY, REFERENCE)
 
 
+async def test_a_token_that_is_rotated_while_the_archive_is_asked_whether_it_is_well(token: Path) -> None:
+    """The study was refused with the old one, the archive answers with the new one: the study is not refused."""
+
+    def reply(handler: Handler) -> None:
+        if "2.25.0" in handler.path:
+            token.write_text("second-t0ken")
+        _asks_for(lambda: "Bearer second-t0ken")(handler)
+
+    with http_peer(reply) as url:
+        async with archive_at(url, access=ArchiveAccess(token_file=token)) as archive:
+            await archive.instance(STUDY, REFERENCE)
+
+
 @pytest.mark.parametrize("now", [None, "", "two words", "line\nbreak", "\N{LATIN SMALL LETTER E WITH ACUTE}"])
 async def test_while_the_file_holds_no_token_the_last_one_is_used(token: Path, now: str | None) -> None:
     with http_peer(_asks_for(lambda: "Bearer first-t0ken")) as url:
