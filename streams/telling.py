@@ -131,7 +131,7 @@ async def _telling(
     if lane is Lane.IGNORED:
         return None
     said = answer(study, case.orders, persons, policy, lane)
-    timer = _timer(study, policy)
+    timer = _timer(_first_to_say(state, study), policy)
     if not case.orders and not study.gone and not _wait_is_over(said, state.told, timer, trigger.now):
         await rows.put_due(timer)
         return None
@@ -197,6 +197,16 @@ def _alarm(said: Answer, others: int | None, policy: Policy) -> Literal["identit
 def _wait_is_over(said: Answer, told: Told | None, timer: Due, now: datetime | None) -> bool:
     """The timer fired or would have, or it did so earlier and this was told then."""
     return (told is not None and told.identity == said.digest) or (now is not None and now >= timer.not_before)
+
+
+def _first_to_say(state: StudyState, study: StudyCompleted) -> StudyCompleted:
+    """A source that says what another one said before begins no wait anew."""
+    same = (event for event in state.events if _told_of(event) == _told_of(study))
+    return next(same, study)
+
+
+def _told_of(study: StudyCompleted) -> tuple[object, ...]:
+    return study.revision, study.accession_number, study.patient
 
 
 def _timer(study: StudyCompleted, policy: Policy) -> Due:

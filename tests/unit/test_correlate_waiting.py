@@ -106,3 +106,20 @@ async def test_a_longer_wait_set_meanwhile_loses_no_study(hospital: Hospital) ->
     hospital.policy = Policy(order_wait=Policy().order_wait * 5)
     assert await hospital.time_passes(1) == []
     assert len(await hospital.time_passes(5)) == 1
+
+
+async def test_who_repeats_it_begins_no_wait_anew(hospital: Hospital) -> None:
+    """Several sources notice one study, each at its time."""
+    for n in range(6):
+        assert await hospital.happens(study(at=n / 6, source=f"source-{n}")) == []
+    (out,) = await hospital.time_passes(1)
+    assert isinstance(said(out), AnalysisRequested)
+    assert await hospital.due(99) == []
+
+
+async def test_one_image_more_does(hospital: Hospital) -> None:
+    assert await hospital.happens(study()) == []
+    assert await hospital.happens(study(at=0.5, images=2)) == []
+    assert await hospital.time_passes(1.4) == []
+    (out,) = await hospital.time_passes(1.5)
+    assert len(said(out).images) == 2
