@@ -112,8 +112,10 @@ async def _of_accession_number(notice: StudyNoticed, record: Record, archive: St
         raise StudyIncomplete("complete", notice.source, "the archive has no study with this accession number yet")
     if len(studies) > MOST_STUDIES:
         raise MalformedMessage("complete", notice.source, f"{len(studies)} studies have this accession number: it names none")
+    # of which of several studies they are is not said
+    promise: dict[str, object] = {} if len(studies) == 1 else {"instances": (), "instance_count": None}
     notices = (
-        notice.model_copy(update={"id": identity("noticed", str(notice.id), study), "study_instance_uid": study})
+        notice.model_copy(update={"id": identity("noticed", str(notice.id), study), "study_instance_uid": study, **promise})
         for study in studies
     )
     return [emit(NOTICES, one.key, one, record) for one in notices]

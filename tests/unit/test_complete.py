@@ -246,6 +246,16 @@ async def test_an_accession_number_becomes_a_notice_for_each_study(counting: Cou
     assert {completed(await counting.run(out)).study_instance_uid for out in outs} == {study_of(image) for image in images[:2]}
 
 
+async def test_instances_of_several_studies_are_promised_by_none(counting: Counting) -> None:
+    images = [radiograph(AccessionNumber="A7"), radiograph(AccessionNumber="A7")]
+    await counting.archive.store([part10(image) for image in images])
+    number = AccessionNumber(value="A7", assigner="SITE")
+    outs = await counting.tell(notice(accession_number=number, instances=tuple(map(uid_of, images)), instance_count=2))
+    assert len(outs) == 2
+    for out in outs:
+        assert await counting.run(out) == [], "counted after its quiet time"
+
+
 async def test_what_stands_for_no_accession_number_names_no_study(counting: Counting) -> None:
     """Else every message with it has all of them counted."""
     await counting.archive.store([part10(radiograph(AccessionNumber="NONE")) for _ in range(MOST_STUDIES + 1)])
