@@ -92,7 +92,7 @@ def listen() -> None:
 
 @app.command()
 def watch() -> None:
-    """Watch the archive and write study-complete events."""
+    """Watch the archive, take what webhook and DICOM tell of studies, and write study-complete events."""
     _run("watch")
 
 

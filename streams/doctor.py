@@ -53,7 +53,7 @@ async def examine(settings: Settings) -> list[Examined]:
         "model": (_model, f"check RADSTREAM_MODELS__URL (now {settings.models.url}) and GATE_URL (now {settings.models.gate_url})"),
     }
     if settings.objects.url is not None:
-        checks["objects"] = (_objects, "check RADSTREAM_OBJECTS__URL and its keys; without pictures: set it to none")
+        checks["objects"] = (_objects, "check RADSTREAM_OBJECTS__URL, S3_ENDPOINT and key files; without pictures: set it to none")
 
     async def one(what: str, check: Callable[[Settings], Awaitable[str]], advice: str) -> Examined:
         try:

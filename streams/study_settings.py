@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, IPvAnyNetwork, model_validator
+from pydantic import AfterValidator, Field, IPvAnyNetwork, model_validator
 
 from streams.section import Peer, Port, Seconds, Section
 
-#: PS3.5 6.2, value representation AE: up to 16 characters, no backslash, spaces at the ends mean nothing
-AETitle = Annotated[str, Field(pattern=r"^[!-\[\]-~]([ -\[\]-~]{0,14}[!-\[\]-~])?$")]
+
+def _ae_title(value: str) -> str:
+    """PS3.5 6.2, value representation AE; spaces at the ends mean nothing there, and are a slip here."""
+    if not re.fullmatch(r"[!-\[\]-~]([ -\[\]-~]{0,14}[!-\[\]-~])?", value):
+        raise ValueError("is no AE title: 1 to 16 characters of ASCII, no backslash, no space at its ends")
+    return value
+
+
+AETitle = Annotated[str, AfterValidator(_ae_title)]
 
 
 class _Door(Peer):
