@@ -122,8 +122,8 @@ async def _telling(
     policy: Policy,
     again: Collection[StudyInstanceUID] | None,
 ) -> Telling | None:
-    """Tell the state of a study, or let it wait for its order. Who was told nothing of a study need not hear that it is gone;
-    of one that is ignored nobody hears."""
+    """Tell the state of a study, or let it wait for its order; what was told wrong waits for nothing. Who was told nothing of a
+    study need not hear that it is gone; of one that is ignored nobody hears."""
     state, study = case.state, case.study
     if study.gone and state.told is None:
         return None
@@ -132,7 +132,8 @@ async def _telling(
         return None
     said = answer(study, case.orders, persons, policy, lane)
     timer = _timer(_first_to_say(state, study), policy)
-    if not case.orders and not study.gone and not _wait_is_over(said, state.told, timer, trigger.now):
+    corrected = _corrected(state, study, said, persons)
+    if not (case.orders or study.gone or corrected or _wait_is_over(said, state.told, timer, trigger.now)):
         await rows.put_due(timer)
         return None
     now = tell(study, said, state.told, trigger.time, policy, trigger.event)
@@ -145,7 +146,7 @@ async def _telling(
     value = value_of(now)
     if new:
         await rows.put_told(study.study_instance_uid, now)
-        await _set_deadline(rows, value, trigger, policy, corrected=_corrected(state, study, said, persons))
+        await _set_deadline(rows, value, trigger, policy, corrected=corrected)
         if others is not None:
             await rows.put_without_order(study.study_instance_uid, study.time)
     return Telling(_outgoing(now, value, trigger.record), value.subject, _alarm(said, others, policy) if new else None)
