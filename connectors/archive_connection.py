@@ -131,4 +131,4 @@ def _reason(error: BaseException) -> str:
         if not inside:
             break
         cause = inside[0]
-    return name
+    return f"no connection ({name})" if isinstance(error, requests.ConnectionError) else name

@@ -99,7 +99,12 @@ async def start_up(settings: Settings) -> str:
 
 def _where(settings: Settings) -> str:
     listeners = ", ".join(one.name for one in settings.mllp.all)
-    return f"the engine is up: MLLP on {listeners}, logs in {settings.run_folder}"
+    doors = [f"MLLP on {listeners}"]
+    if settings.webhook.token_file is not None:
+        doors.append(f"webhook on {settings.webhook.host}:{settings.webhook.port}")
+    if settings.dicom.port is not None:
+        doors.append(f"DICOM on {settings.dicom.host}:{settings.dicom.port}")
+    return f"the engine is up: {', '.join(doors)}, logs in {settings.run_folder}"
 
 
 def stop_up(settings: Settings) -> str:

@@ -20,6 +20,8 @@ from schemas.notices import StudyNoticed
 from schemas.ports import Clock, NoticeBatch
 
 _PAGE = 500
+#: so many studies gone between two looks, and most of them, may be another archive; and how long that is doubted
+_MANY, _DOUBT = 10, timedelta(minutes=10)
 _PROBE = Probe("/studies?StudyInstanceUID=2.25.0&limit=1", list)
 _STUDY_DATE, _ACCESSION_NUMBER, _PATIENT_ID, _ISSUER_OF_PATIENT_ID = "00080020", "00080050", "00100020", "00100021"
 _STUDY_INSTANCE_UID, _NUMBER_OF_STUDY_RELATED_INSTANCES = "0020000D", "00201208"
@@ -41,7 +43,7 @@ class QidoPolling:
     (0008,0020), once in `interval_s` at most. New or grown: a notice. Fewer instances, another patient or accession number, or
     gone: a notice that something was removed. Which images they are is counted afterwards; one taken away and another added
     between two looks is not seen here. An empty list after one with several studies is not believed: that is an archive
-    without its database."""
+    without its database; one without most of many studies only after ten minutes."""
 
     name = "qido"
 
@@ -61,6 +63,7 @@ class QidoPolling:
         self._days = days
         self._interval = timedelta(seconds=interval_s)
         self._next = clock.now()
+        self._doubted_since: datetime | None = None
         self._http = ArchiveHttp(dicomweb_url, probe=_PROBE, timeout_s=timeout_s, size_limit=size_limit, pool_size=1, access=access)
 
     async def noticed_since(self, position: str | None) -> NoticeBatch:
@@ -74,13 +77,25 @@ class QidoPolling:
         there = await self._rows(begin, end)
         self._next = now + self._interval
         expected = [uid for uid, row in before.items() if row.day >= f"{begin:%Y%m%d}"]
+        missing = [uid for uid in expected if uid not in there]
         if len(expected) > 1 and not there:
             raise ArchiveUnavailable("watch", self.name, "the archive says that all studies are gone: is its database there?")
+        self._doubt(len(missing), len(expected), now)
         noticed = {uid: _taken_away(before.get(uid), row) for uid, row in there.items() if before.get(uid) != row}
-        noticed |= {uid: True for uid in expected if uid not in there}  # the others are merely too old for the list
+        noticed |= dict.fromkeys(missing, True)  # the others are merely too old for the list
         notices = [self._notice(uid, now, removed) for uid, removed in sorted(noticed.items())]
         kept = position if there == before else _written(there)
         return NoticeBatch(notices, kept)
+
+    def _doubt(self, missing: int, expected: int, now: datetime) -> None:
+        """An archive that was set up anew and has its first studies would have all others withdrawn. Raises ArchiveUnavailable."""
+        if missing < _MANY or 2 * missing < expected:
+            self._doubted_since = None
+            return
+        self._doubted_since = self._doubted_since or now
+        if now - self._doubted_since < _DOUBT:
+            reason = f"{missing} of {expected} studies are gone: is it the same archive? In {_DOUBT} that is believed"
+            raise ArchiveUnavailable("watch", self.name, reason)
 
     def close(self) -> None:
         """Ends the thread of this source."""

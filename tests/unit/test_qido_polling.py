@@ -135,6 +135,24 @@ async def test_an_empty_list_is_not_believed() -> None:
         assert await list_.look() == {}
 
 
+async def test_a_list_without_most_studies_is_believed_after_ten_minutes() -> None:
+    """An archive that was set up anew and has got its first study."""
+    many = {f"1.2.{number}": study() for number in range(20)}
+    archive = Archive(dict(many))
+    async with polled(archive) as list_:
+        await list_.look()
+        archive.studies = {"1.3.1": study(), "1.2.1": study()}
+        for _ in range(2):
+            with pytest.raises(ArchiveUnavailable, match="19 of 20 studies are gone"):
+                await list_.look()
+        archive.studies = {uid: row for uid, row in many.items() if uid != "1.2.1"}
+        assert await list_.look() == {"1.2.1": True}  # it was back in time; one is gone
+        archive.studies = {"1.3.1": study()}
+        with pytest.raises(ArchiveUnavailable):
+            await list_.look(timedelta(minutes=20))
+        assert await list_.look(timedelta(minutes=11)) == {uid: True for uid in many if uid != "1.2.1"} | {"1.3.1": False}
+
+
 async def test_all_pages_are_read_also_of_a_server_with_a_limit_of_its_own() -> None:
     archive = Archive({f"1.2.{n}": study() for n in range(1, 26)}, limit=10)
     async with polled(archive) as list_:
