@@ -23,7 +23,7 @@ class Peer(Section):
 
     def _plaintext_hosts(self) -> list[str | None]:
         """Hosts that are spoken to in the clear."""
-        urls = [urlsplit(value) for name, value in self if name.endswith("url")]
+        urls = [urlsplit(value) for name, value in self if name.endswith("url") and value]
         return [url.hostname for url in urls if url.scheme != "https"]
 
     @model_validator(mode="after")

@@ -51,7 +51,8 @@ class KafkaSettings(Peer):
 
 class ArchiveSettings(Peer):
     dicomweb_url: str = "http://127.0.0.1:8042/dicom-web"
-    orthanc_url: str = "http://127.0.0.1:8042"
+    #: None: the archive is no Orthanc
+    orthanc_url: str | None = "http://127.0.0.1:8042"
     #: a bearer token; or both of the next two: HTTP basic authentication. They hold for both addresses.
     token_file: Path | None = None
     user: Annotated[str, Field(pattern="^[^:]+$")] | None = None  # RFC 7617: no colon

@@ -41,7 +41,7 @@ class ServicePorts(BaseModel):
         """Where the engine with these settings looks for them; the default where it uses a server of another machine."""
         addresses = {
             "kafka": f"//{settings.kafka.bootstrap.split(',')[0]}",
-            "orthanc_http": settings.archive.orthanc_url,
+            "orthanc_http": settings.archive.orthanc_url or "",
             "fhir": settings.fhir.url,
         }
         here = {name: urlsplit(address).port for name, address in addresses.items() if _is_loopback(address)}

@@ -61,6 +61,7 @@ async def _follow(sources: Sequence[StudySource], settings: Settings, stop: asyn
     async with log_and_cases(settings) as (log, cases):
         part.set("ready")
         await watch(sources, log, cases, interval_s=settings.archive.poll_interval_s, stop=stop)
+        await stop.wait()  # where there is none to be asked
 
 
 async def _open(name: str, door: Door, settings: Settings, stop: asyncio.Event, part: Part) -> None:
@@ -77,8 +78,10 @@ def _sources(settings: Settings, stack: ExitStack) -> Sequence[StudySource]:
     from connectors.pacs.qidopoll import QidoPolling
 
     archive, access = settings.archive, archive_access(settings)
-    feed = OrthancChanges(archive.orthanc_url, timeout_s=archive.timeout_s, access=access)
-    sources: list[StudySource] = [stack.enter_context(closing(feed))]
+    sources: list[StudySource] = []
+    if archive.orthanc_url is not None:
+        feed = OrthancChanges(archive.orthanc_url, timeout_s=archive.timeout_s, access=access)
+        sources.append(stack.enter_context(closing(feed)))
     if archive.list_interval_s is not None:
         recent = QidoPolling(
             archive.dicomweb_url,
@@ -142,11 +145,11 @@ def _dicom(dicom: DicomSettings, port: int, settings: Settings, log: EventLog, c
 
 
 def _origin(settings: Settings, stack: ExitStack) -> StudyOrigin | None:
-    """Asked only where it matters who sent a study."""
+    """Asked only where it matters who sent a study. Of an archive that is no Orthanc only those know it who tell of the study."""
     from connectors.pacs.orthanc_origin import OrthancOrigin
 
-    if not (settings.news.bulk_ae_titles or settings.news.ignored_ae_titles):
-        return None
     archive = settings.archive
+    if archive.orthanc_url is None or not (settings.news.bulk_ae_titles or settings.news.ignored_ae_titles):
+        return None
     origin = OrthancOrigin(archive.orthanc_url, timeout_s=archive.timeout_s, access=archive_access(settings))
     return stack.enter_context(closing(origin))
