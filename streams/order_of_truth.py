@@ -40,13 +40,30 @@ def last_words(words: Sequence[_W]) -> list[_W]:
 
 def newest_first(words: Sequence[_W], about: Callable[[_W], Collection[Hashable]]) -> list[_W]:
     """All words of all senders in one line. A late, older word stands where it should have come: just before what its sender
-    had said since, and that had arrived, about any of the same things."""
+    had said since, and that had arrived, about any of the same things, or of what other words of its join with these."""
     placed: list[tuple[int, Rank, _W]] = []
     for said in by_sender(words).values():
+        subject_of = _subjects([about(word) for _, word in said])
         earliest: dict[Hashable, int] = {}
         for rank, word in reversed(said):
-            arrived = min(rank[2], *(earliest.get(thing, rank[2]) for thing in about(word)))
-            earliest.update(dict.fromkeys(about(word), arrived))
+            subject = subject_of[next(iter(about(word)))]
+            earliest[subject] = arrived = min(rank[2], earliest.get(subject, rank[2]))
             placed.append((arrived, rank, word))
     placed.sort(key=lambda item: (item[0], item[1]), reverse=True)
     return [word for _, _, word in placed]
+
+
+def _subjects(named: Sequence[Collection[Hashable]]) -> dict[Hashable, Hashable]:
+    """One thing that stands for all that are named together, directly or by way of others."""
+    parent: dict[Hashable, Hashable] = {thing: thing for things in named for thing in things}
+
+    def root(thing: Hashable) -> Hashable:
+        while parent[thing] != thing:
+            parent[thing] = thing = parent[parent[thing]]
+        return thing
+
+    for things in named:
+        first, *others = things
+        for other in others:
+            parent[root(other)] = root(first)
+    return {thing: root(thing) for thing in parent}

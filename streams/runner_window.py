@@ -35,7 +35,7 @@ _START_TRIES, _START_PAUSE_S = 10, 1.0
 
 
 class WindowRunner:
-    """A Runner. `size`: records in flight; `reserved`: slots beside these, of the first topic of several; `instance`: a
+    """A Runner. `size`: records in flight; `reserved`: how many of them are of the first topic of several; `instance`: a
     name that this process keeps over restarts and shares with no other, so that a restart is no rebalance; `drain_s`: how
     long, in seconds, records in flight may go on after stop was asked."""
 
@@ -53,8 +53,8 @@ class WindowRunner:
         """See Runner."""
         first = topics[0] if len(topics) > 1 else None
         last = topics[-1] if len(topics) > 2 else None
-        reserved = self._reserved if first else 0
-        window = Window(self._size + reserved, first=first, reserved=reserved, last=last)
+        reserved = min(self._reserved, self._size - 1) if first else 0
+        window = Window(self._size, first=first, reserved=reserved, last=last)
         consumer = await self._consumer()
         run = _Run(consumer, window, guard)
         try:

@@ -143,7 +143,7 @@ class CorrelationSettings(Section):
 
 
 class RunnerSettings(Section):
-    """`window`: records in flight in a long step; one slot more is reserved for STAT."""
+    """`window`: records in flight in a long step; one of several is reserved for STAT."""
 
     window: Annotated[int, Field(ge=1)] = 4
     kill_after_s: Seconds = 10.0

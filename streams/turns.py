@@ -9,21 +9,22 @@ from contextlib import asynccontextmanager
 from itertools import count
 
 from schemas.findings import ModelIdentity
-from schemas.ports import FindingModel, Prediction, Radiograph
+from schemas.identifiers import SOPInstanceUID
+from schemas.ports import FindingModel, ImageDecoder, Prediction, Radiograph
 
 
 class Turns:
-    """A lock of one event loop. A lower rank is more urgent."""
+    """So many `places` of one event loop. A lower rank is more urgent."""
 
-    def __init__(self) -> None:
-        self._taken = False
+    def __init__(self, places: int = 1) -> None:
+        self._free = places
         self._numbers = count()
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
 
     @asynccontextmanager
     async def turn(self, rank: int) -> AsyncIterator[None]:
         """Waits for its turn, and has it inside the block."""
-        if self._taken:
+        if not self._free:
             called = asyncio.get_running_loop().create_future()
             heapq.heappush(self._waiting, (rank, next(self._numbers), called))
             try:
@@ -32,7 +33,8 @@ class Turns:
                 if called.done() and not called.cancelled():
                     self._next()  # called and cancelled at once
                 raise
-        self._taken = True
+        else:
+            self._free -= 1
         try:
             yield
         finally:
@@ -43,8 +45,22 @@ class Turns:
             _, _, called = heapq.heappop(self._waiting)
             if not called.done():
                 called.set_result(None)
-                return  # it stays taken: nobody comes between
-        self._taken = False
+                return  # the place stays taken: nobody comes between
+        self._free += 1
+
+
+class DecodedInTurn:
+    """`ImageDecoder` for one study, behind the turns of all."""
+
+    def __init__(self, decoder: ImageDecoder, turns: Turns, rank: int) -> None:
+        self._decoder = decoder
+        self._turns = turns
+        self._rank = rank
+
+    async def decode(self, part10: bytes, expected: SOPInstanceUID) -> Radiograph:
+        """See `ImageDecoder.decode`."""
+        async with self._turns.turn(self._rank):
+            return await self._decoder.decode(part10, expected)
 
 
 class InTurn:

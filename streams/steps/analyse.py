@@ -16,7 +16,7 @@ from schemas.study_events import AnalysisRequested, ImageReference
 from streams import topics
 from streams.emission import emit_value
 from streams.steps.choosing import IntendedUse, StudyHeaders, as_the_rules_read_it, choose, refusal
-from streams.turns import InTurn, Turns
+from streams.turns import DecodedInTurn, InTurn, Turns
 
 #: images of one study that are fetched and decoded at the same time: each is held in memory
 _IMAGES_IN_FLIGHT = 2
@@ -30,9 +30,10 @@ async def analyse(
     model: FindingModel,
     intended_use: IntendedUse,
     turns: Turns | None = None,
+    decoding: Turns | None = None,
 ) -> Sequence[Outgoing]:
     """An AnalysisRequested becomes Findings on `ai.results`, with the request's id. `turns`: whose image the model sees next, when
-    several studies are in flight; None: that which came first.
+    several studies are in flight, `decoding`: whose is decoded next; None: that which came first.
 
     Every chosen image must be analysed: when one is broken or missing the error is raised, because findings of the
     others alone would read as "nothing else". Raises MalformedMessage, InvalidResource, StudyIncomplete, ItemNotServed,
@@ -47,10 +48,11 @@ async def analyse(
 
     bounded = asyncio.Semaphore(_IMAGES_IN_FLIGHT)
     seeing = model if turns is None else InTurn(model, turns, _rank(request))
+    opening = decoder if decoding is None else DecodedInTurn(decoder, decoding, _rank(request))
 
     async def one(image: ImageReference) -> Prediction | NotAnalysed:
         async with bounded:
-            return await _predict(request.subject.study_instance_uid, image, archive, decoder, seeing, intended_use)
+            return await _predict(request.subject.study_instance_uid, image, archive, opening, seeing, intended_use)
 
     answers = await asyncio.gather(*(one(image) for image in chosen), return_exceptions=True)
     for answer in answers:

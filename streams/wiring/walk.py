@@ -78,7 +78,15 @@ async def analyse(settings: Settings, stop: asyncio.Event, health: Health) -> No
         )
         read = [topics.REQUESTS_STAT, topics.REQUESTS, topics.REQUESTS_BULK]
         with closing(model), gated(model, settings) as seeing:
-            step = partial(analyse, archive=archive, decoder=decoder, model=seeing, intended_use=intended_use, turns=Turns())
+            step = partial(
+                analyse,
+                archive=archive,
+                decoder=decoder,
+                model=seeing,
+                intended_use=intended_use,
+                turns=Turns(),
+                decoding=Turns(settings.decoding.workers),
+            )
             await run_step("analyse", lambda _: step, read, window("analyse", settings), settings, stop, health)
 
 

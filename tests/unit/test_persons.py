@@ -117,6 +117,14 @@ def test_two_lists_that_name_one_person(one: list[PatientIdentifier], other: lis
     assert persons.agree(other, one) is same
 
 
+def test_words_that_others_join_are_in_order_too() -> None:
+    """The unlink and the merge name nobody in common; what was said since joins those whom they name."""
+    said = [merge(M, into=[A], at=5), unlink([N, V], [B], at=1), update(V, A, at=6), update(B, M, at=7)]
+    late = [said[0], said[3], said[2], said[1]]
+    everybody = (A, B, N, M, V)
+    assert Persons(late).view(everybody) == Persons(said).view(everybody)
+
+
 _people = st.lists(st.sampled_from((A, B, C, N, M, V)), min_size=1, max_size=3, unique=True)
 _words = st.one_of(
     st.builds(lambda patients, at: update(*patients, at=at), _people, st.integers(0, 9)),

@@ -75,3 +75,18 @@ async def test_a_turn_that_fails_ends(queue: Queue) -> None:
             raise ValueError
     async with asyncio.timeout(5), queue.turns.turn(1):
         pass
+
+
+async def test_several_places_are_taken_by_as_many() -> None:
+    turns, inside, most = Turns(2), 0, 0
+
+    async def one() -> None:
+        nonlocal inside, most
+        async with turns.turn(1):
+            inside += 1
+            most = max(most, inside)
+            await asyncio.sleep(0)
+            inside -= 1
+
+    await asyncio.gather(*(one() for _ in range(9)))
+    assert (most, inside) == (2, 0)
