@@ -32,7 +32,7 @@ from connectors.kafka import KafkaLog
 from connectors.kafka_admin import TopicSpec, ensure_topics
 from connectors.mllp.client import MllpClient
 from schemas.errors import RadstreamError
-from schemas.ports import StudyDescription
+from schemas.study_ports import StudyDescription
 from streams.demo.orders import order_for
 from streams.demo.radiographs import CHEST, copy_of, study_uid_of
 from streams.health import read_health

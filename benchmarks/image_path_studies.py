@@ -15,8 +15,9 @@ import image_path_figures as figures
 from connectors.kafka import KafkaLog
 from schemas.findings import Subject
 from schemas.identifiers import identity
-from schemas.ports import Outgoing, Record, StudyDescription
+from schemas.ports import Outgoing, Record
 from schemas.study_events import AnalysisRequested, StudyCompleted, revision_of
+from schemas.study_ports import StudyDescription
 from streams import topics
 from streams.emission import emit
 from streams.settings import Settings

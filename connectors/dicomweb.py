@@ -33,8 +33,8 @@ from connectors.dicomweb_study import (
 from connectors.rejection_notes import KEY_OBJECT_SELECTION, rejected_by
 from schemas.errors import InvalidResource, RadstreamError, Refused, Rejected, ResourceRefused, StudyIncomplete
 from schemas.identifiers import AccessionNumber, SeriesInstanceUID, SOPInstanceUID, StudyInstanceUID
-from schemas.ports import StudyDescription
 from schemas.study_events import ImageReference
+from schemas.study_ports import StudyDescription
 
 _PAGE = 500
 #: key object selections that are read of one study, one request each

@@ -9,8 +9,8 @@ from typing import Any
 from connectors.dicom_json import first, items, text, texts
 from schemas.dicom import age_in_years, date_of, is_image
 from schemas.identifiers import AccessionNumber, PatientIdentifier, SeriesInstanceUID, SOPInstanceUID, StudyInstanceUID
-from schemas.ports import StudyDescription
 from schemas.study_events import ImageReference
+from schemas.study_ports import StudyDescription
 
 #: PS3.6 tags, as PS3.18 F.2 writes them
 SOP_CLASS_UID = "00080016"

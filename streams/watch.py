@@ -13,7 +13,8 @@ from schemas.case_store import CaseStore
 from schemas.errors import RadstreamError, Refused, Unavailable
 from schemas.identifiers import identity
 from schemas.notices import StudyNoticed
-from schemas.ports import EventLog, Outgoing, RefusedChange, StudySource, Tell
+from schemas.ports import EventLog, Outgoing
+from schemas.study_ports import RefusedChange, StudySource, Tell
 from streams import topics
 from streams.dead_letter import DEAD_LETTER_TYPE
 from streams.emission import JSON, emit, headers

@@ -12,7 +12,8 @@ from weakref import WeakValueDictionary
 from connectors.dimse.answers import DUPLICATE, NO_LONGER, SUCCESS, TOO_MANY, UNKNOWN, Answer
 from connectors.dimse.performed_procedure_step import SOURCE, Change, PerformedStep, Status, notices_of
 from schemas.identifiers import SOPInstanceUID
-from schemas.ports import Clock, Tell
+from schemas.ports import Clock
+from schemas.study_ports import Tell
 
 #: steps at their end whose last N-SET may come once more, because its answer was lost
 _REMEMBERED = 1000

@@ -22,7 +22,8 @@ from connectors.dimse.services import Refuse, Services
 from connectors.door import Door
 from connectors.listening import Listening
 from connectors.tls import CertificateFiles, ServerTls
-from schemas.ports import Clock, Tell
+from schemas.ports import Clock
+from schemas.study_ports import Tell
 
 #: the last is Verification, PS3.4 annex A
 _SOP_CLASSES = (instance_availability.SOP_CLASS_UID, performed_procedure_step.SOP_CLASS_UID, "1.2.840.10008.1.1")

@@ -23,7 +23,8 @@ from connectors.dimse.performed_steps import PerformedSteps, Positions
 from schemas.errors import Rejected, Unavailable
 from schemas.identifiers import SOPInstanceUID, identity
 from schemas.notices import StudyNoticed
-from schemas.ports import Clock, RefusedChange, Tell
+from schemas.ports import Clock
+from schemas.study_ports import RefusedChange, Tell
 
 Refuse = Callable[[RefusedChange], Awaitable[None]]
 """Puts away what can never be read; when it returns it is safe. Raises BrokerUnavailable."""

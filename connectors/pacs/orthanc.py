@@ -15,7 +15,7 @@ from connectors.pacs.orthanc_rest import OrthancRest
 from schemas.errors import ArchiveUnavailable, InvalidResource, ItemNotServed
 from schemas.identifiers import StudyInstanceUID, identity
 from schemas.notices import StudyNoticed
-from schemas.ports import NoticeBatch, RefusedChange
+from schemas.study_ports import NoticeBatch, RefusedChange
 
 _PAGE = 100
 _log = structlog.get_logger()

@@ -17,7 +17,8 @@ from connectors.dicom_json import MEDIA_TYPE, first, objects, text
 from schemas.errors import ArchiveUnavailable, InvalidResource, ItemNotServed, ResourceRefused, StudyIncomplete
 from schemas.identifiers import StudyInstanceUID, identity
 from schemas.notices import StudyNoticed
-from schemas.ports import Clock, NoticeBatch
+from schemas.ports import Clock
+from schemas.study_ports import NoticeBatch
 
 _PAGE = 500
 #: so many studies gone between two looks, and most of them, may be another archive; and how long that is doubted

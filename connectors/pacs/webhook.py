@@ -20,7 +20,8 @@ from connectors.listening import Listening
 from connectors.pacs.webhook_body import notice_of
 from connectors.tls import CertificateFiles, ServerTls
 from schemas.errors import MalformedMessage, SettingsInvalid, Unavailable
-from schemas.ports import Clock, Tell
+from schemas.ports import Clock
+from schemas.study_ports import Tell
 
 #: bytes of a body: the UIDs of about a thousand instances
 BODY_LIMIT = 64 * 1024

@@ -11,8 +11,9 @@ from schemas.errors import MalformedMessage, Unsuitable
 from schemas.events import FINDINGS_TYPE, Priority
 from schemas.findings import Findings, NotAnalysed
 from schemas.identifiers import StudyInstanceUID
-from schemas.ports import FindingModel, ImageDecoder, Outgoing, Prediction, Record, StudyArchive
+from schemas.ports import FindingModel, ImageDecoder, Outgoing, Prediction, Record
 from schemas.study_events import AnalysisRequested, ImageReference
+from schemas.study_ports import StudyArchive
 from streams import topics
 from streams.emission import emit_value
 from streams.steps.choosing import IntendedUse, StudyHeaders, as_the_rules_read_it, choose, refusal

@@ -15,8 +15,9 @@ from schemas.case_store import CaseStore, Due
 from schemas.errors import MalformedMessage, StudyIncomplete
 from schemas.identifiers import SOPInstanceUID, StudyInstanceUID, identity
 from schemas.notices import StudyNoticed
-from schemas.ports import Outgoing, Record, StudyArchive, StudyDescription, StudyOrigin
+from schemas.ports import Outgoing, Record
 from schemas.study_events import StudyCompleted, revision_of
+from schemas.study_ports import StudyArchive, StudyDescription, StudyOrigin
 from streams.due import attempts_of
 from streams.emission import emit
 from streams.topics import NOTICES, STUDIES

@@ -19,8 +19,9 @@ from schemas.errors import (
 )
 from schemas.findings import AnalysedImage, Findings
 from schemas.identifiers import StudyInstanceUID
-from schemas.ports import ImageRenderer, ObjectStore, Outgoing, Record, StudyArchive
+from schemas.ports import ImageRenderer, ObjectStore, Outgoing, Record
 from schemas.study_events import ImageReference
+from schemas.study_ports import StudyArchive
 from streams.pictures import picture_name
 
 logger = structlog.get_logger()

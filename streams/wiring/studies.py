@@ -24,7 +24,8 @@ from streams.wiring.running import run_step, together, window
 
 if TYPE_CHECKING:
     from connectors.case_store import SqlCaseStore
-    from schemas.ports import EventLog, Step, StudyListener, StudyOrigin, StudySource
+    from schemas.ports import EventLog, Step
+    from schemas.study_ports import StudyListener, StudyOrigin, StudySource
     from streams.health import Part
     from streams.study_settings import DicomSettings, WebhookSettings
 

@@ -12,8 +12,8 @@ from pydicom.uid import KeyObjectSelectionDocumentStorage
 from schemas.dicom import age_in_years, date_of, is_image
 from schemas.errors import ResourceRefused, StudyIncomplete
 from schemas.identifiers import AccessionNumber, PatientIdentifier, SeriesInstanceUID, SOPInstanceUID, StudyInstanceUID
-from schemas.ports import StudyDescription
 from schemas.study_events import ImageReference
+from schemas.study_ports import StudyDescription
 
 
 class FakeStudyArchive:

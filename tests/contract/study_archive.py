@@ -11,8 +11,8 @@ from pydicom.uid import generate_uid
 
 from schemas.errors import ResourceRefused, StudyIncomplete
 from schemas.identifiers import AccessionNumber, PatientIdentifier, SeriesInstanceUID, SOPInstanceUID, StudyInstanceUID
-from schemas.ports import StudyArchive
 from schemas.study_events import ImageReference, revision_of
+from schemas.study_ports import StudyArchive
 from tests.contract.example_images import part10, radiograph, structured_report, study_of, uid_of, with_issuers
 from tests.contract.example_key_objects import (
     OF_INTEREST,

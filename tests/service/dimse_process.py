@@ -13,7 +13,7 @@ import structlog
 from connectors.case_store import SqlCaseStore
 from connectors.dimse.receiver import DicomReceiver
 from schemas.notices import StudyNoticed
-from schemas.ports import RefusedChange
+from schemas.study_ports import RefusedChange
 from streams.clock import SystemClock
 
 

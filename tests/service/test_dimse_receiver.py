@@ -19,8 +19,9 @@ from connectors.kafka import KafkaLog
 from connectors.kafka_admin import TopicSpec, ensure_topics
 from schemas.errors import StudyIncomplete
 from schemas.notices import StudyNoticed
-from schemas.ports import Outgoing, Record, RefusedChange
+from schemas.ports import Outgoing, Record
 from schemas.study_events import StudyCompleted
+from schemas.study_ports import RefusedChange
 from streams.clock import SystemClock
 from streams.due import run_sweeper
 from streams.emission import emit

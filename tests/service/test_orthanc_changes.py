@@ -16,7 +16,7 @@ from connectors.pacs.orthanc import OrthancChanges
 from schemas.errors import InvalidResource, ItemNotServed
 from schemas.identifiers import StudyInstanceUID
 from schemas.notices import StudyNoticed
-from schemas.ports import NoticeBatch
+from schemas.study_ports import NoticeBatch
 from streams.services import ServicePorts, running_services
 from tests.contract.example_images import part10, radiograph, structured_report, study_of
 

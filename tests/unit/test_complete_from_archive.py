@@ -14,8 +14,9 @@ from connectors.case_store import SqlCaseStore
 from schemas.errors import ArchiveUnavailable
 from schemas.identifiers import NAMESPACE, StudyInstanceUID
 from schemas.notices import StudyNoticed
-from schemas.ports import Outgoing, Place, Record, StudyOrigin
+from schemas.ports import Outgoing, Place, Record
 from schemas.study_events import StudyCompleted
+from schemas.study_ports import StudyOrigin
 from streams.emission import emit
 from streams.steps.complete import complete
 from streams.topics import NOTICES

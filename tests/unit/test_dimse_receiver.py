@@ -23,7 +23,7 @@ from connectors.dimse.receiver import DicomReceiver
 from connectors.tls import CertificateFiles, client_context
 from schemas.errors import BrokerUnavailable, SettingsInvalid, StoreUnavailable
 from schemas.notices import StudyNoticed
-from schemas.ports import RefusedChange
+from schemas.study_ports import RefusedChange
 from tests.unit.certificates import Authority
 from tests.unit.dimse_peer import IAN, MPPS, NAME, Caller, change, notification, step
 

@@ -25,8 +25,9 @@ from schemas.errors import (
 )
 from schemas.findings import AnalysedImage, Findings, ModelIdentity, NotAnalysed, NotAnalysedReason, Subject
 from schemas.identifiers import StudyInstanceUID
-from schemas.ports import Place, Record, StudyDescription
+from schemas.ports import Place, Record
 from schemas.study_events import ImageReference
+from schemas.study_ports import StudyDescription
 from streams.pictures import picture_name
 from streams.settings import Settings
 from streams.steps.render import render

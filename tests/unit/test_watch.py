@@ -15,7 +15,7 @@ from schemas.case_store import CaseStore
 from schemas.errors import AccessRefused, ArchiveUnavailable, BrokerUnavailable, InvalidResource
 from schemas.identifiers import StudyInstanceUID, identity
 from schemas.notices import StudyNoticed
-from schemas.ports import NoticeBatch, RefusedChange
+from schemas.study_ports import NoticeBatch, RefusedChange
 from streams.topics import DEAD_LETTERS, NOTICES
 from streams.watch import take_over, teller, watch
 from tests.contract.fake_event_log import FakeEventLog
