@@ -99,8 +99,10 @@ class Bench:
 
     async def _lag_since(self, begun: float) -> list[float]:
         ended = time.time()
-        await asyncio.sleep(3)  # the probe writes when its buffer is full
-        lines = [line.split() for line in self.lags.read_text().splitlines()[:-1]]
+        lines: list[list[str]] = []
+        while not lines or float(lines[-1][0]) < ended:
+            await asyncio.sleep(0.1)  # another process writes when its buffer is full: a file gives no event
+            lines = [line.split() for line in self.lags.read_text().splitlines()[:-1]]
         return [float(lag) for at, lag in lines if begun <= float(at) <= ended]
 
 

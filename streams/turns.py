@@ -8,10 +8,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import count
 
-from schemas.findings import ModelIdentity
-from schemas.identifiers import SOPInstanceUID
-from schemas.ports import FindingModel, ImageDecoder, Prediction, Radiograph
-
 
 class Turns:
     """So many `places` of one event loop. A lower rank is more urgent."""
@@ -47,39 +43,3 @@ class Turns:
                 called.set_result(None)
                 return  # the place stays taken: nobody comes between
         self._free += 1
-
-
-class DecodedInTurn:
-    """`ImageDecoder` for one study, behind the turns of all."""
-
-    def __init__(self, decoder: ImageDecoder, turns: Turns, rank: int) -> None:
-        self._decoder = decoder
-        self._turns = turns
-        self._rank = rank
-
-    async def decode(self, part10: bytes, expected: SOPInstanceUID) -> Radiograph:
-        """See `ImageDecoder.decode`."""
-        async with self._turns.turn(self._rank):
-            return await self._decoder.decode(part10, expected)
-
-
-class InTurn:
-    """`FindingModel` for one study, behind the turns of all."""
-
-    def __init__(self, model: FindingModel, turns: Turns, rank: int) -> None:
-        self._model = model
-        self._turns = turns
-        self._rank = rank
-
-    @property
-    def identity(self) -> ModelIdentity:
-        return self._model.identity
-
-    @property
-    def threshold(self) -> float:
-        return self._model.threshold
-
-    async def predict(self, radiograph: Radiograph) -> Prediction:
-        """See `FindingModel.predict`."""
-        async with self._turns.turn(self._rank):
-            return await self._model.predict(radiograph)

@@ -10,14 +10,13 @@ from pydantic import ValidationError
 from schemas.errors import MalformedMessage, Unsuitable
 from schemas.events import FINDINGS_TYPE, Priority
 from schemas.findings import Findings, NotAnalysed
-from schemas.identifiers import StudyInstanceUID
 from schemas.ports import FindingModel, ImageDecoder, Outgoing, Prediction, Record
 from schemas.study_events import AnalysisRequested, ImageReference
 from schemas.study_ports import StudyArchive
 from streams import topics
 from streams.emission import emit_value
 from streams.steps.choosing import IntendedUse, StudyHeaders, as_the_rules_read_it, choose, refusal
-from streams.turns import DecodedInTurn, InTurn, Turns
+from streams.turns import Turns
 
 #: images of one study that are fetched and decoded at the same time: each is held in memory
 _IMAGES_IN_FLIGHT = 2
@@ -30,11 +29,11 @@ async def analyse(
     decoder: ImageDecoder,
     model: FindingModel,
     intended_use: IntendedUse,
-    turns: Turns | None = None,
-    decoding: Turns | None = None,
+    decoding: Turns,
+    predicting: Turns,
 ) -> Sequence[Outgoing]:
-    """An AnalysisRequested becomes Findings on `ai.results`, with the request's id. `turns`: whose image the model sees next, when
-    several studies are in flight, `decoding`: whose is decoded next; None: that which came first.
+    """An AnalysisRequested becomes Findings on `ai.results`, with the request's id. `decoding`, `predicting`: whose image is
+    decoded, and seen by the model, next.
 
     Every chosen image must be analysed: when one is broken or missing the error is raised, because findings of the
     others alone would read as "nothing else". Raises MalformedMessage, InvalidResource, StudyIncomplete, ItemNotServed,
@@ -48,12 +47,20 @@ async def analyse(
         return [_result(_not_analysed(request, chosen), record)]
 
     bounded = asyncio.Semaphore(_IMAGES_IN_FLIGHT)
-    seeing = model if turns is None else InTurn(model, turns, _rank(request))
-    opening = decoder if decoding is None else DecodedInTurn(decoder, decoding, _rank(request))
+    rank = _rank(request)
 
     async def one(image: ImageReference) -> Prediction | NotAnalysed:
         async with bounded:
-            return await _predict(request.subject.study_instance_uid, image, archive, opening, seeing, intended_use)
+            part10 = await archive.instance(request.subject.study_instance_uid, image)
+            try:
+                async with decoding.turn(rank):
+                    radiograph = await decoder.decode(part10, image.sop_instance_uid)
+                if refused := refusal(radiograph, intended_use):
+                    return refused
+                async with predicting.turn(rank):
+                    return await model.predict(as_the_rules_read_it(radiograph, intended_use))
+            except Unsuitable as error:
+                return NotAnalysed(reason=error.code, explanation=error.reason)
 
     answers = await asyncio.gather(*(one(image) for image in chosen), return_exceptions=True)
     for answer in answers:
@@ -62,21 +69,6 @@ async def analyse(
     predictions = [answer for answer in answers if isinstance(answer, Prediction)]
     refusals = [answer for answer in answers if isinstance(answer, NotAnalysed)]
     return [_result(_analysed(request, predictions, model) if predictions else _not_analysed(request, refusals[0]), record)]
-
-
-async def _predict(
-    study: StudyInstanceUID,
-    image: ImageReference,
-    archive: StudyArchive,
-    decoder: ImageDecoder,
-    model: FindingModel,
-    intended_use: IntendedUse,
-) -> Prediction | NotAnalysed:
-    try:
-        radiograph = await decoder.decode(await archive.instance(study, image), image.sop_instance_uid)
-        return refusal(radiograph, intended_use) or await model.predict(as_the_rules_read_it(radiograph, intended_use))
-    except Unsuitable as error:
-        return NotAnalysed(reason=error.code, explanation=error.reason)
 
 
 def _rank(request: AnalysisRequested) -> int:

@@ -84,8 +84,8 @@ async def analyse(settings: Settings, stop: asyncio.Event, health: Health) -> No
                 decoder=decoder,
                 model=seeing,
                 intended_use=intended_use,
-                turns=Turns(),
                 decoding=Turns(settings.decoding.workers),
+                predicting=Turns(),
             )
             await run_step("analyse", lambda _: step, read, window("analyse", settings), settings, stop, health)
 

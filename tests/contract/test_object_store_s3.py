@@ -97,12 +97,14 @@ async def test_a_server_that_is_away_and_comes_back(tmp_path: Path, keys: tuple[
 async def test_one_call_waits_for_a_server_that_is_just_starting(tmp_path: Path, keys: tuple[Path, Path]) -> None:
     """Its tries reach over a restart: no pause, and nobody is told."""
     server = s3_server(tmp_path)
-    putting = asyncio.create_task(client(server.endpoint, keys).put("images/a.png", b"x"))
+    objects = client(server.endpoint, keys)
+    putting = asyncio.create_task(objects.put("images/a.png", b"x"))
     await asyncio.sleep(0)
     context = server.running()
     await asyncio.to_thread(context.__enter__)
     try:
         await putting
+        assert await objects.get("images/a.png") == b"x"
     finally:
         context.__exit__(None, None, None)
 
@@ -130,7 +132,9 @@ async def test_no_proxy_of_the_environment_sees_a_picture(
     (port,) = free_ports(1)
     for variable in ("http_proxy", "HTTP_PROXY", "all_proxy"):
         monkeypatch.setenv(variable, f"http://127.0.0.1:{port}")
-    await client(server.endpoint, keys).put("images/p.png", b"x")
+    objects = client(server.endpoint, keys)
+    await objects.put("images/p.png", b"x")
+    assert await objects.get("images/p.png") == b"x"
 
 
 @pytest.mark.parametrize("content", [b"", b"two words", b"\xff\xfe", None])

@@ -14,6 +14,7 @@ from schemas.ports import Record
 from schemas.renderings.fhir.references import Site, report_id
 from streams import topics
 from streams.demo.radiographs import CHEST, copy_of, study_uid_of
+from streams.health import read_health
 from tests.end_to_end.conftest import Hospital
 from tests.service.analyse_process import decoding_processes
 
@@ -23,13 +24,14 @@ STUDIES = 100
 ANALYSE = "work analyse"
 
 
-async def modality_stores(hospital: Hospital, film: bytes) -> None:
-    """Again until it is stored: the archive's answer may be lost with the archive."""
+async def modality_stores(hospital: Hospital, film: bytes, refused: asyncio.Event) -> None:
+    """Again until it is stored: the archive's answer may be lost with the archive. `refused` is set when it was not there."""
     async with asyncio.timeout(120):
         while True:
             try:
                 return await hospital.archive.store([film])
             except (ArchiveUnavailable, ItemNotServed):
+                refused.set()
                 await asyncio.sleep(0.5)  # an archive that is being started again gives no event
 
 
@@ -37,7 +39,7 @@ async def test_decoders_analyse_and_orthanc_are_killed_in_the_middle(hospital: H
     accessions = [f"KILL-IMAGE-{number:03d}" for number in range(STUDIES)]
     studies = {study_uid_of(accession) for accession in accessions}
     supervisor, services = hospital.engine.supervisor, hospital.engine.services
-    restarts = supervisor.restarts[ANALYSE]
+    restarts, refused = supervisor.restarts[ANALYSE], asyncio.Event()
 
     def results() -> int:
         return len({r.key for r in hospital.of(topics.RESULTS) if r.key and r.key.decode() in studies})
@@ -48,7 +50,7 @@ async def test_decoders_analyse_and_orthanc_are_killed_in_the_middle(hospital: H
     async def send() -> None:
         for accession in accessions:
             await hospital.order(accession)
-            await modality_stores(hospital, copy_of(CHEST, accession_number=accession, patient_id="P-1"))
+            await modality_stores(hospital, copy_of(CHEST, accession_number=accession, patient_id="P-1"), refused)
 
     async def kill() -> None:
         for due in (10, 20, 30):
@@ -67,7 +69,10 @@ async def test_decoders_analyse_and_orthanc_are_killed_in_the_middle(hospital: H
         await hospital.until("75 results", partial(enough, 75), 300)
         await asyncio.to_thread(services.down, "orthanc", kill=True)
         assert results() < STUDIES, "killed in the middle, not after it"
-        await asyncio.sleep(2)  # away for as long as somebody takes to notice
+        refused.clear()
+        async with asyncio.timeout(60):  # away until somebody has noticed: who stores, or who analyses
+            while not refused.is_set() and read_health(hospital.engine.settings.run_folder)["work-analyse"].state != "paused":
+                await asyncio.sleep(0.1)  # its health is a file
         await asyncio.to_thread(services.up, "orthanc")
 
     await asyncio.gather(send(), kill())

@@ -140,8 +140,16 @@ async def test_a_request_that_ended_as_a_dead_letter_is_told_as_late(hospital: H
 async def test_an_answer_in_time_leaves_no_timer(hospital: Hospital) -> None:
     study = study_uid_of("E2E-IN-TIME")
     await hospital.order("E2E-IN-TIME")
-    await hospital.archive.store([file_of(chest("E2E-IN-TIME"))])
-    await hospital.delivered(study)
-    async with asyncio.timeout(30), cases_of(hospital) as cases:
-        while any(timer.case == study for timer in await cases.due_before(datetime.now(UTC) + timedelta(days=1), 1000)):
+    async with asyncio.timeout(60), cases_of(hospital) as cases:
+
+        async def waits() -> bool:
+            return any(timer.case == study for timer in await cases.due_before(datetime.now(UTC) + timedelta(days=1), 1000))
+
+        with nobody_analyses(hospital):
+            await hospital.archive.store([file_of(chest("E2E-IN-TIME"))])
+            await hospital.until("the request", lambda _: hospital.of(topics.REQUESTS, study))
+            assert await waits(), "the request has its deadline"
+        await hospital.delivered(study)
+        while await waits():
             await asyncio.sleep(0.1)  # correlate reads the answer beside those who tell it
+    assert [reason(Findings.model_validate_json(record.value)) for record in hospital.of(topics.RESULTS, study)] == [None]

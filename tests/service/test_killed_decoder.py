@@ -27,6 +27,7 @@ from streams.guard import Guard
 from streams.runner_window import WindowRunner
 from streams.steps.analyse import analyse
 from streams.steps.choosing import IntendedUse
+from streams.turns import Turns
 from tests.contract.example_images import part10, radiograph
 from tests.contract.fake_study_archive import FakeStudyArchive
 from tests.unit.test_analyse import ScriptedModel
@@ -69,7 +70,15 @@ async def test_the_study_becomes_a_dead_letter_and_the_others_are_analysed(kafka
     try:
         async with KafkaLog(kafka_bootstrap) as log:
             sent = await log.append([emit(asked, r.subject.study_instance_uid, r, None) for r in requests])
-            step = partial(analyse, archive=archive, decoder=decoder, model=ScriptedModel(), intended_use=IntendedUse())
+            step = partial(
+                analyse,
+                archive=archive,
+                decoder=decoder,
+                model=ScriptedModel(),
+                intended_use=IntendedUse(),
+                decoding=Turns(),
+                predicting=Turns(),
+            )
             guard = Guard("analyse", step, log, NothingIsParked(), SystemClock(), stop)
             running = asyncio.create_task(
                 WindowRunner(kafka_bootstrap, f"analyse-{uuid4()}", size=3).run([asked.name], guard, stop)

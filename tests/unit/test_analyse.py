@@ -23,6 +23,7 @@ from schemas.ports import Outgoing, Place, Prediction, Radiograph, Record
 from schemas.study_events import AnalysisRequested, ImageReference, revision_of
 from streams.steps.analyse import analyse
 from streams.steps.choosing import IntendedUse
+from streams.turns import Turns
 from tests.contract.example_images import part10, radiograph, study_of, uid_of
 from tests.contract.fake_study_archive import FakeStudyArchive
 from tests.contract.test_image_decoders import InProcessDecoder
@@ -92,6 +93,8 @@ async def _run(
         decoder=InProcessDecoder(),
         model=model or ScriptedModel(),
         intended_use=IntendedUse(),
+        decoding=Turns(),
+        predicting=Turns(),
     )
     return Findings.model_validate_json(out.value), out
 
@@ -164,6 +167,8 @@ async def test_a_childs_study_is_not_analysed_where_the_model_is_for_adults() ->
         decoder=InProcessDecoder(),
         model=ScriptedModel(),
         intended_use=IntendedUse(minimum_age_years=18),
+        decoding=Turns(),
+        predicting=Turns(),
     )
     findings = Findings.model_validate_json(out.value)
     assert findings.not_analysed is not None
@@ -256,6 +261,8 @@ async def test_garbage_is_malformed() -> None:
             decoder=InProcessDecoder(),
             model=ScriptedModel(),
             intended_use=IntendedUse(),
+            decoding=Turns(),
+            predicting=Turns(),
         )
     assert "Secret" not in str(caught.value)
 

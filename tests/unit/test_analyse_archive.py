@@ -19,6 +19,7 @@ from streams.guard import Guard, Outcome
 from streams.steps.analyse import analyse
 from streams.steps.choosing import IntendedUse
 from streams.topics import DEAD_LETTERS, RESULTS
+from streams.turns import Turns
 from tests.contract.example_images import part10, radiograph, study_of, uid_of
 from tests.contract.fake_event_log import FakeEventLog
 from tests.contract.test_image_decoders import InProcessDecoder
@@ -64,6 +65,8 @@ def _step(archive: object) -> Step:
         decoder=InProcessDecoder(),
         model=ScriptedModel(),
         intended_use=IntendedUse(),
+        decoding=Turns(),
+        predicting=Turns(),
     )
 
 
