@@ -8,7 +8,6 @@ import hashlib
 import json
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import structlog
@@ -20,6 +19,7 @@ from connectors.dimse import instance_availability, performed_procedure_step
 from connectors.dimse.answers import AGAIN_LATER, NO_UID, SUCCESS, Answer, to_refused
 from connectors.dimse.data_set import reading
 from connectors.dimse.performed_steps import PerformedSteps, Positions
+from connectors.refusals import Refusals, raised_at
 from schemas.errors import Rejected, Unavailable
 from schemas.identifiers import SOPInstanceUID, identity
 from schemas.notices import StudyNoticed
@@ -63,7 +63,7 @@ class Services:
         self._answer_s = answer_s
         self._loop = asyncio.get_running_loop()
         self._acting: set[asyncio.Task[Any]] = set()
-        self._said: dict[str, str] = {}
+        self._refusals = Refusals()
 
     @property
     def handlers(self) -> list[evt.EventHandlerType]:
@@ -108,7 +108,7 @@ class Services:
     def _rejected(self, event: evt.Event) -> None:
         caller = event.assoc.requestor
         why = "AE title, or too many associations"
-        self._warn("an association is rejected", peer=caller.address, calling_ae_title=str(caller.ae_title), reason=why)
+        self._refusals.warn("an association is rejected", peer=caller.address, calling_ae_title=str(caller.ae_title), reason=why)
 
     def _answered(self, message: _Message, act: Callable[[SOPInstanceUID], Coroutine[Any, Any, Answer]]) -> Answer:
         """In a thread of pynetdicom: reads, then waits for the loop."""
@@ -124,7 +124,7 @@ class Services:
         answer = asyncio.run_coroutine_threadsafe(self._in_time(doing, message), self._loop).result()
         if answer.status != SUCCESS.status:
             said = {"command": message.command, "sop_instance_uid": uid, "calling_ae_title": message.calling_ae_title}
-            self._warn("a DICOM message is not taken", **said, status=f"0x{answer.status:04X}", reason=answer.comment)
+            self._refusals.warn("a DICOM message is not taken", **said, status=f"0x{answer.status:04X}", reason=answer.comment)
         return answer
 
     async def _in_time(self, doing: Coroutine[Any, Any, Answer], message: _Message) -> Answer:
@@ -138,7 +138,7 @@ class Services:
         except (Unavailable, TimeoutError):
             return AGAIN_LATER
         except Exception as error:  # noqa: BLE001 - pynetdicom would answer the same and say nothing to anybody
-            _log.critical("a DICOM message failed", command=message.command, error=type(error).__name__, at=_place(error))
+            _log.critical("a DICOM message failed", command=message.command, error=type(error).__name__, at=raised_at(error))
             return AGAIN_LATER
 
     async def _noticed(self, notice: StudyNoticed) -> Answer:
@@ -148,12 +148,6 @@ class Services:
     async def _put_away(self, message: _Message, error: Rejected) -> Answer:
         await self._refuse(RefusedChange(message.as_json(), self._clock.now(), error))
         return to_refused(error)
-
-    def _warn(self, event: str, **said: str) -> None:
-        """One line for a caller that does the same again and again."""
-        if said != self._said:
-            _log.warning(event, **said)
-        self._said = said
 
 
 def _message(event: evt.Event, command: str, sop_class_uid: Any, sop_instance_uid: Any, data_set: Any) -> _Message:
@@ -169,11 +163,3 @@ def _message(event: evt.Event, command: str, sop_class_uid: Any, sop_instance_ui
         str(event.context.transfer_syntax),
         content,
     )
-
-
-def _place(error: BaseException) -> str:
-    """Where it was raised, not what it says."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return "" if trace is None else f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"

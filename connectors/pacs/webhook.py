@@ -18,6 +18,7 @@ from connectors.archive_access import ArchiveAccess
 from connectors.door import Door
 from connectors.listening import Listening
 from connectors.pacs.webhook_body import notice_of
+from connectors.refusals import Refusals, raised_at
 from connectors.tls import CertificateFiles, ServerTls
 from schemas.errors import MalformedMessage, SettingsInvalid, Unavailable
 from schemas.ports import Clock
@@ -32,6 +33,8 @@ _IDLE_S, _BODY_S, _LINGER_S = 15.0, 5.0, 2.0
 #: at the end requests get so long; longer than a body may take
 _STOP_S = 8.0
 _RETRY_S = 5
+
+_NOT_TAKEN = "a notice is not taken"
 
 #: aiohttp's own lines hold addresses and what could not be read
 _SILENT = logging.Logger("silent", logging.CRITICAL + 1)
@@ -67,7 +70,7 @@ class Webhook:
         self._assigner = default_accession_assigner
         self._files = CertificateFiles(certificate, key) if certificate and key else None
         self._body_s, self._idle_s, self._connections = body_s, idle_s, connections
-        self._said: dict[str, Any] = {}
+        self._refusals = Refusals()
 
     async def listen(self, tell: Tell, stop: asyncio.Event, ready: Callable[[], None]) -> None:
         """See `StudyListener.listen`. Raises SettingsInvalid also when the token cannot be used."""
@@ -104,7 +107,6 @@ class Webhook:
         body = await self._body(request)
         notice = notice_of(body, source=self.name, time=self._clock.now(), default_accession_assigner=self._assigner)
         await tell([notice])
-        self._said = {}
         return web.json_response({"id": str(notice.id)}, status=HTTPStatus.ACCEPTED)
 
     def _require_token(self, request: web.Request) -> None:
@@ -145,20 +147,14 @@ class Webhook:
         except MalformedMessage as error:
             return self._refused(request, HTTPStatus.BAD_REQUEST, error.reason)
         except (Unavailable, SettingsInvalid) as error:
-            self._warn(source=self.name, error=str(error))
+            self._refusals.warn(_NOT_TAKEN, source=self.name, error=str(error))
             advice = "nothing was taken; post it again later"
             return _problem(HTTPStatus.SERVICE_UNAVAILABLE, advice, **{"Retry-After": str(_RETRY_S)})
         return answer
 
     def _refused(self, request: web.Request, status: int, advice: str, **headers: str) -> web.Response:
-        self._warn(source=self.name, peer=request.remote, status=int(status), reason=advice)
+        self._refusals.warn(_NOT_TAKEN, source=self.name, peer=request.remote, status=int(status), reason=advice)
         return _problem(status, advice, **headers)
-
-    def _warn(self, **said: Any) -> None:
-        """One line for a caller that does the same again and again."""
-        if said != self._said:
-            _log.warning("a notice is not taken", **said)
-        self._said = said
 
 
 #: what a caller can do
@@ -179,7 +175,7 @@ class _Connection(web.RequestHandler):
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
     ) -> web.StreamResponse:
         if status == HTTPStatus.INTERNAL_SERVER_ERROR:
-            _log.critical("a request failed", source=Webhook.name, error=type(exc).__name__, at=_place(exc))
+            _log.critical("a request failed", source=Webhook.name, error=type(exc).__name__, at=raised_at(exc))
         answer = _problem(status, "" if status == HTTPStatus.INTERNAL_SERVER_ERROR else "this is no HTTP/1.1 that can be read")
         answer.force_close()
         return answer
@@ -193,11 +189,3 @@ def _problem(status: int, advice: str, **headers: str) -> web.Response:
     """RFC 9457"""
     told = {"status": int(status), "title": HTTPStatus(status).phrase, "detail": advice}
     return web.json_response(told, status=status, headers=headers, content_type="application/problem+json")
-
-
-def _place(error: BaseException | None) -> str:
-    """Where it was raised, not what it says."""
-    trace = None if error is None else error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return "" if trace is None else f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"
