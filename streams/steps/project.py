@@ -117,7 +117,7 @@ def _result(record: Record) -> _Line:
     findings = Findings.model_validate_json(record.value)
     subject = findings.subject
     if findings.not_analysed is not None:
-        said = f"not analysed: {findings.not_analysed.reason}"
+        said = f"not analysed: {findings.not_analysed.reason} ({findings.not_analysed.explanation.rstrip('.')})"
     else:
         said = _many(len(findings.findings), "finding") if findings.present else "no finding"
     what = f"result, state {subject.sequence}, {said}{_told_to(subject)}"

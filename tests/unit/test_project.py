@@ -84,7 +84,7 @@ async def test_the_walk_of_a_case(store: SqlCaseStore) -> None:
         (records[1].place, f"study complete, 1 image, revision {done.revision[:8]}, said orthanc:changes"),
         (records[2].place, "analysis requested, state 2, 1 order, STAT"),
         (records[3].place, "dead letter of ai.requests.stat/3/7: X in analyse"),
-        (records[4].place, "result, state 3, not analysed: order-cancelled"),
+        (records[4].place, "result, state 3, not analysed: order-cancelled (The order was cancelled)"),
         (records[5].place, "report rendered as FHIR"),
         (records[6].place, "stored at fhir, state 3, DiagnosticReport/x/_history/1"),
         (records[7].place, "radiologist's report signed"),
@@ -105,7 +105,7 @@ async def test_what_is_told_to_nobody_says_so(store: SqlCaseStore) -> None:
     assert [entry.what for entry in await store.timeline("A1")] == [
         f"study complete, 1 image, revision {prior.revision[:8]}, said orthanc:changes, sent by PRIORS, 400 days old",
         "analysis requested, state 2, 1 order, for ourselves only",
-        "result, state 3, not analysed: order-cancelled, for ourselves only",
+        "result, state 3, not analysed: order-cancelled (The order was cancelled), for ourselves only",
     ]
 
 
