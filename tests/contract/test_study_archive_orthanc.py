@@ -3,6 +3,7 @@ from collections.abc import Iterator
 import pytest
 
 from connectors.dicomweb import DicomWebArchive
+from tests.contract.orthanc_archive import orthanc_archive
 from tests.contract.study_archive import StudyArchiveContract
 
 
@@ -10,13 +11,6 @@ from tests.contract.study_archive import StudyArchiveContract
 class TestOrthanc(StudyArchiveContract):
     @pytest.fixture
     def archive(self, orthanc_url: str) -> Iterator[DicomWebArchive]:
-        archive = DicomWebArchive(
-            f"{orthanc_url}/dicom-web",
-            timeout_s=20,
-            size_limit=64 * 1024 * 1024,
-            pool_size=2,
-            default_accession_assigner="SITE",
-            default_patient_assigner="SITE",
-        )
+        archive = orthanc_archive(orthanc_url)
         yield archive
         archive.close()

@@ -13,7 +13,6 @@ from uuid import uuid4
 import pytest
 
 from connectors.case_store import SqlCaseStore
-from connectors.dicomweb import DicomWebArchive
 from connectors.dimse.receiver import DicomReceiver
 from connectors.kafka import KafkaLog
 from connectors.kafka_admin import TopicSpec, ensure_topics
@@ -30,6 +29,7 @@ from streams.runner_window import WindowRunner
 from streams.steps.complete import complete
 from streams.topics import Topic
 from tests.contract.example_images import part10, radiograph, study_of, uid_of
+from tests.contract.orthanc_archive import orthanc_archive
 from tests.unit.dimse_peer import MPPS, Caller, change, step
 
 pytestmark = pytest.mark.service
@@ -45,14 +45,7 @@ async def test_a_step_is_complete_when_its_last_image_is_there(kafka_bootstrap: 
     cases = SqlCaseStore(f"sqlite:///{tmp_path / 'cases.db'}")
     stop, ready, incomplete = asyncio.Event(), asyncio.Event(), asyncio.Event()
     clock = SystemClock()
-    archive = DicomWebArchive(
-        f"{orthanc_url}/dicom-web",
-        timeout_s=20,
-        size_limit=64 * 1024 * 1024,
-        pool_size=2,
-        default_accession_assigner="SITE",
-        default_patient_assigner="SITE",
-    )
+    archive = orthanc_archive(orthanc_url)
 
     async def refuse(change: RefusedChange) -> None:
         raise AssertionError(change.error)

@@ -19,25 +19,15 @@ from schemas.notices import StudyNoticed
 from schemas.study_ports import NoticeBatch
 from streams.services import ServicePorts, running_services
 from tests.contract.example_images import part10, radiograph, structured_report, study_of
+from tests.contract.orthanc_archive import orthanc_archive
 
 pytestmark = pytest.mark.service
 _DEADLINE_S = 60
 
 
-def _archive(dicomweb_url: str) -> DicomWebArchive:
-    return DicomWebArchive(
-        dicomweb_url,
-        timeout_s=20,
-        size_limit=64 * 1024 * 1024,
-        pool_size=2,
-        default_accession_assigner="SITE",
-        default_patient_assigner="SITE",
-    )
-
-
 @pytest.fixture
 def archive(orthanc_url: str) -> Iterator[DicomWebArchive]:
-    archive = _archive(f"{orthanc_url}/dicom-web")
+    archive = orthanc_archive(orthanc_url)
     yield archive
     archive.close()
 
@@ -115,7 +105,7 @@ async def test_a_database_that_starts_anew_is_read_from_the_beginning(changes: O
 @pytest.mark.parametrize("kill", [False, True])
 async def test_a_study_that_was_not_yet_stable_when_orthanc_restarted_is_not_lost(tmp_path: Path, kill: bool) -> None:
     with running_services(tmp_path, ServicePorts.free(), only=("orthanc",), stable_age_seconds=4, tell=lambda line: None) as own:
-        archive = _archive(own.dicomweb_url)
+        archive = orthanc_archive(own.orthanc_url)
         changes = OrthancChanges(own.orthanc_url, timeout_s=20)
         image = radiograph()
         await archive.store([part10(image)])
@@ -143,7 +133,7 @@ async def test_a_study_that_breaks_the_standard_is_noticed_and_cannot_be_describ
 async def test_a_study_whose_file_is_gone_is_noticed_and_not_served(tmp_path: Path) -> None:
     """Orthanc answers 500 for it and is well."""
     with running_services(tmp_path, ServicePorts.free(), only=("orthanc",), stable_age_seconds=1, tell=lambda line: None) as own:
-        archive = _archive(own.dicomweb_url)
+        archive = orthanc_archive(own.orthanc_url)
         changes = OrthancChanges(own.orthanc_url, timeout_s=20)
         lost = radiograph()
         await archive.store([part10(lost)])

@@ -12,10 +12,10 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian, generate_uid
 from pynetdicom import AE
 
-from connectors.dicomweb import DicomWebArchive
 from connectors.pacs.orthanc_origin import OrthancOrigin
 from schemas.identifiers import StudyInstanceUID
 from tests.contract.example_images import part10, radiograph, study_of
+from tests.contract.orthanc_archive import orthanc_archive
 
 pytestmark = pytest.mark.service
 
@@ -49,14 +49,7 @@ async def test_the_sender_of_all_its_images(origin: OrthancOrigin, orthanc_url: 
 
 
 async def test_what_came_by_stow_has_none(origin: OrthancOrigin, orthanc_url: str) -> None:
-    archive = DicomWebArchive(
-        f"{orthanc_url}/dicom-web",
-        timeout_s=20,
-        size_limit=64 * 1024 * 1024,
-        pool_size=1,
-        default_accession_assigner="SITE",
-        default_patient_assigner="SITE",
-    )
+    archive = orthanc_archive(orthanc_url)
     image = radiograph()
     with closing(archive):
         await archive.store([part10(image)])

@@ -15,7 +15,6 @@ import pytest
 import requests
 
 from connectors.case_store import SqlCaseStore
-from connectors.dicomweb import DicomWebArchive
 from connectors.kafka import KafkaLog
 from connectors.kafka_admin import TopicSpec, ensure_topics
 from connectors.pacs.webhook import Webhook
@@ -30,20 +29,10 @@ from streams.runner_window import WindowRunner
 from streams.steps.complete import complete
 from streams.topics import Topic
 from tests.contract.example_images import part10, radiograph, structured_report, study_of, uid_of
+from tests.contract.orthanc_archive import orthanc_archive
 
 pytestmark = pytest.mark.service
 DEADLINE_S = 60
-
-
-def _archive(orthanc_url: str) -> DicomWebArchive:
-    return DicomWebArchive(
-        f"{orthanc_url}/dicom-web",
-        timeout_s=20,
-        size_limit=64 * 1024 * 1024,
-        pool_size=2,
-        default_accession_assigner="SITE",
-        default_patient_assigner="SITE",
-    )
 
 
 async def _post(port: int, body: dict[str, Any]) -> requests.Response:
@@ -68,7 +57,7 @@ async def test_images_stored_and_posted_are_one_complete_study(kafka_bootstrap: 
     stop, ready = asyncio.Event(), asyncio.Event()
 
     async with KafkaLog(kafka_bootstrap) as log:
-        with closing(_archive(orthanc_url)) as archive:
+        with closing(orthanc_archive(orthanc_url)) as archive:
 
             async def tell(notices: Sequence[StudyNoticed]) -> None:
                 await log.append([emit(noticed, notice.key, notice, None) for notice in notices])
