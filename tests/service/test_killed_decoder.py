@@ -30,7 +30,7 @@ from streams.steps.choosing import IntendedUse
 from streams.turns import Turns
 from tests.contract.example_images import part10, radiograph
 from tests.contract.fake_study_archive import FakeStudyArchive
-from tests.unit.test_analyse import ScriptedModel
+from tests.unit.analyses import ScriptedModel
 
 pytestmark = pytest.mark.service
 KILLER = "the file that kills"

@@ -23,6 +23,7 @@ from streams.turns import Turns
 from tests.contract.example_images import part10, radiograph, study_of, uid_of
 from tests.contract.fake_event_log import FakeEventLog
 from tests.contract.test_image_decoders import InProcessDecoder
+from tests.unit.analyses import ScriptedModel, record_of, request_for
 from tests.unit.archive_peer import (
     IMAGE,
     STUDY,
@@ -37,7 +38,6 @@ from tests.unit.archive_peer import (
     typed,
 )
 from tests.unit.http_peer import Handler, http_peer
-from tests.unit.test_analyse import ScriptedModel, _record, _request
 from tests.unit.test_guard import Clock, Health, Store
 
 #: the study whose image the archive will not give
@@ -55,7 +55,7 @@ def _asks_for(study: StudyInstanceUID) -> Record:
         body_part_examined="CHEST",
         view_position="PA",
     )
-    return _record(_request(study, [reference]))
+    return record_of(request_for(study, [reference]))
 
 
 def _step(archive: object) -> Step:

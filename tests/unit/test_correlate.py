@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from connectors.case_store import SqlCaseStore
 from schemas.errors import MalformedMessage, MissingIdentifier, UnsupportedMessage
 from schemas.events import OrderStatus
 from schemas.findings import NotAnalysedReason
@@ -17,13 +14,6 @@ from schemas.identifiers import AccessionNumber
 from schemas.study_events import AnalysisRequested
 from streams.steps.correlate import correlate
 from tests.unit.cases import JANE, Hospital, minutes, numbers, order, reason, record_of, said, study
-
-
-@pytest.fixture
-async def hospital(tmp_path: Path) -> AsyncIterator[Hospital]:
-    store = SqlCaseStore(f"sqlite:///{tmp_path / 'cases.db'}")
-    yield Hospital(store)
-    await store.close()
 
 
 async def test_order_first(hospital: Hospital) -> None:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
-from connectors.case_store import SqlCaseStore
 from schemas.errors import InvalidResource, MalformedMessage
 from schemas.events import FINDINGS_TYPE, OrderStatus
 from schemas.findings import Findings, NotAnalysedReason
@@ -27,10 +25,8 @@ from tests.unit.test_due import Log, Time
 
 
 @pytest.fixture
-async def hospital(tmp_path: Path) -> AsyncIterator[Hospital]:
-    store = SqlCaseStore(f"sqlite:///{tmp_path / 'cases.db'}")
-    yield Hospital(store, Policy(deadline=timedelta(minutes=10)))
-    await store.close()
+def policy() -> Policy:
+    return Policy(deadline=timedelta(minutes=10))
 
 
 async def test_no_answer_within_the_deadline_is_told_as_late(hospital: Hospital) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -28,10 +28,8 @@ NEWS = NewsSettings(age_limit_days=7, bulk_ae_titles=("PRIORS",), ignored_ae_tit
 
 
 @pytest.fixture
-async def hospital(tmp_path: Path) -> AsyncIterator[Hospital]:
-    store = SqlCaseStore(f"sqlite:///{tmp_path / 'cases.db'}")
-    yield Hospital(store, Policy(news=NEWS, deadline=timedelta(minutes=10)))
-    await store.close()
+def policy() -> Policy:
+    return Policy(news=NEWS, deadline=timedelta(minutes=10))
 
 
 async def test_an_old_study_is_analysed_for_ourselves_only(hospital: Hospital) -> None:

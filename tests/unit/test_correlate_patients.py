@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import pytest
 from structlog.testing import capture_logs
 
-from connectors.case_store import SqlCaseStore
 from connectors.case_store.correlation import SqlCorrelation
 from schemas.errors import MalformedMessage, MissingIdentifier, UnsupportedMessage
 from schemas.events import OrderPlaced, OrderStatus, PatientEvent, PatientMerged
@@ -41,13 +37,6 @@ OLD = person("4710")
 CITIZEN = person("N1", "NATION")
 MISMATCH = NotAnalysedReason.IDENTITY_MISMATCH
 CANCELLED = NotAnalysedReason.ORDER_CANCELLED
-
-
-@pytest.fixture
-async def hospital(tmp_path: Path) -> AsyncIterator[Hospital]:
-    store = SqlCaseStore(f"sqlite:///{tmp_path / 'cases.db'}")
-    yield Hospital(store)
-    await store.close()
 
 
 def same(one: list[Outgoing], other: list[Outgoing]) -> bool:

@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import pytest
 
-from connectors.case_store import SqlCaseStore
 from schemas.events import OrderStatus
 from schemas.findings import NotAnalysedReason
 from schemas.identifiers import PatientIdentifier
 from schemas.study_events import AnalysisRequested
 from tests.unit.cases import JANE, JOHN, Hospital, numbers, order, reason, said, study
-
-
-@pytest.fixture
-async def hospital(tmp_path: Path) -> AsyncIterator[Hospital]:
-    store = SqlCaseStore(f"sqlite:///{tmp_path / 'cases.db'}")
-    yield Hospital(store)
-    await store.close()
 
 
 async def test_cancelled_before_and_after_the_study(hospital: Hospital) -> None:

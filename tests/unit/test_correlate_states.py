@@ -2,23 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
-import pytest
-
-from connectors.case_store import SqlCaseStore
 from schemas.events import OrderStatus, Priority
 from schemas.findings import NotAnalysedReason
 from schemas.study_events import AnalysisRequested
 from tests.unit.cases import JANE, Hospital, follows, gone, numbers, order, reason, said, study
-
-
-@pytest.fixture
-async def hospital(tmp_path: Path) -> AsyncIterator[Hospital]:
-    store = SqlCaseStore(f"sqlite:///{tmp_path / 'cases.db'}")
-    yield Hospital(store)
-    await store.close()
 
 
 async def test_one_more_image_is_a_new_state(hospital: Hospital) -> None:

@@ -2,24 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
-import pytest
-
-from connectors.case_store import SqlCaseStore
 from schemas.findings import NotAnalysedReason
 from schemas.study_events import AnalysisRequested
 from streams.case_state import Policy
 from streams.steps.correlate import order_wait_over
 from tests.unit.cases import JANE, Hospital, minutes, numbers, order, reason, said, study
-
-
-@pytest.fixture
-async def hospital(tmp_path: Path) -> AsyncIterator[Hospital]:
-    store = SqlCaseStore(f"sqlite:///{tmp_path / 'cases.db'}")
-    yield Hospital(store)
-    await store.close()
 
 
 async def test_the_order_never_comes(hospital: Hospital) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -28,10 +27,8 @@ CANCELLED = order(placer="P1", accession="A1", at=2, status=OrderStatus.CANCELLE
 
 
 @pytest.fixture
-async def hospital(tmp_path: Path) -> AsyncIterator[Hospital]:
-    store = SqlCaseStore(f"sqlite:///{tmp_path / 'cases.db'}")
-    yield Hospital(store, Policy(deadline=timedelta(minutes=10)))
-    await store.close()
+def policy() -> Policy:
+    return Policy(deadline=timedelta(minutes=10))
 
 
 class Receiver:
