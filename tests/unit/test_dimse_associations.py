@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import socket
 import ssl
 from contextlib import closing
@@ -81,7 +82,10 @@ async def test_whoever_is_silent_is_hung_up_on(cases: SqlCaseStore) -> None:
         b"\x01\x00\x00\x00\x00\x44\x00\x01\x00\x00" + b"\xff" * 64,
     ],
 )
-async def test_what_is_no_association_is_cut(cases: SqlCaseStore, sent: bytes, capfd: pytest.CaptureFixture[str]) -> None:
+async def test_what_is_no_association_is_cut(
+    cases: SqlCaseStore, sent: bytes, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
     with capture_logs() as logs:
         async with listening(cases, idle_s=1) as here:
             reader, writer = await asyncio.open_connection("127.0.0.1", here.receiver.port)
@@ -94,6 +98,7 @@ async def test_what_is_no_association_is_cut(cases: SqlCaseStore, sent: bytes, c
     out, err = capfd.readouterr()
     assert "Mustermann" not in json.dumps(logs) + out + err + heard.decode("latin-1")
     assert "Traceback" not in err
+    assert [record.name for record in caplog.records if record.name.startswith(("pynetdicom", "pydicom"))] == []
 
 
 async def test_a_message_without_end_is_cut(cases: SqlCaseStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,6 +111,27 @@ async def test_a_message_without_end_is_cut(cases: SqlCaseStore, monkeypatch: py
             assert not await here.caller().create(IAN, UID, too_many)
             assert len(here.told) == 1
     assert [(line["event"], line["reason"]) for line in logs] == [("an association is cut", "a PDU or message is too long")]
+
+
+async def test_a_pdu_that_is_too_long_is_cut_before_it_has_come(cases: SqlCaseStore) -> None:
+    with capture_logs() as logs:
+        async with listening(cases) as here:
+            reader, writer = await asyncio.open_connection("127.0.0.1", here.receiver.port)
+            writer.write(b"\x01\x00" + (128 * 1024 + 1).to_bytes(4, "big"))
+            async with asyncio.timeout(DEADLINE_S):
+                assert (await reader.read())[:1] == b"\x07"
+            writer.close()
+    assert [(line["event"], line["reason"]) for line in logs] == [("an association is cut", "a PDU or message is too long")]
+
+
+async def test_many_messages_of_one_association_are_not_one_too_long(cases: SqlCaseStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("connectors.dimse.receiver._MESSAGE_LIMIT", 64 * 1024)
+    async with listening(cases) as here:
+        association = await asyncio.to_thread(here.caller().associate)
+        many = notification(STUDY, {f"1.2.3.{number}": "ONLINE" for number in range(200)})
+        for _ in range(4):
+            assert (await asyncio.to_thread(association.send_n_create, many, IAN, UID))[0].Status == 0
+        await asyncio.to_thread(association.release)
 
 
 async def test_large_messages_are_whole(cases: SqlCaseStore) -> None:
@@ -138,7 +164,9 @@ async def test_what_takes_too_long_at_the_end_is_not_waited_for(cases: SqlCaseSt
         here.written.clear()
         asking = asyncio.create_task(here.caller().create(IAN, UID, notification(STUDY, {"1.2.1": "ONLINE"})))
         await here.writing.wait()
+    here.written.set()
     assert not await asking, "no answer is no success"
+    assert not await here.caller().echo()
     assert here.told == []
 
 
@@ -151,7 +179,7 @@ async def test_a_caller_that_leaves_has_told_all_the_same(cases: SqlCaseStore) -
         await here.writing.wait()
         association.dul.socket.close()  # as when its power fails
         await task
-        here.written.set()
+        asyncio.get_running_loop().call_later(0.3, here.written.set)  # when we are at our end
     assert [notice.study_instance_uid for notice in here.told] == [STUDY]
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import logging
 
 import pytest
 from structlog.testing import capture_logs
@@ -156,7 +157,10 @@ async def test_a_step_that_cannot_be_kept_is_not_answered_with_success(
         assert (await here.caller().create(MPPS, UID, step(STUDY))).Status == 0
 
 
-async def test_what_cannot_be_read_is_kept_whole_and_nothing_of_it_is_repeated(cases: SqlCaseStore) -> None:
+async def test_what_cannot_be_read_is_kept_whole_and_nothing_of_it_is_repeated(
+    cases: SqlCaseStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
     missing, wrong = step(), step(STUDY, PerformedProcedureStepDescription=NAME, status="MUSTERMANN")
     with capture_logs() as logs:
         async with listening(cases) as here:
@@ -173,6 +177,7 @@ async def test_what_cannot_be_read_is_kept_whole_and_nothing_of_it_is_repeated(c
     ]
     assert [line["status"] for line in logs] == ["0x0120", "0x0106", "0x0120"]
     assert "mustermann" not in json.dumps(logs).lower()
+    assert [record.name for record in caplog.records if record.name.startswith(("pynetdicom", "pydicom"))] == []
     [first, second, third] = here.refused
     kept = json.loads(second.change)
     assert NAME.encode() in base64.b64decode(kept.pop("data_set"))
@@ -185,6 +190,14 @@ async def test_what_cannot_be_read_is_kept_whole_and_nothing_of_it_is_repeated(c
     }
     assert str(second.error) == f"dicom: N-CREATE {UID}: Performed Procedure Step Status has a value that is not known"
     assert (first.time, json.loads(third.change)["sop_class_uid"]) == (NOON, IAN)
+
+
+async def test_who_does_the_same_wrong_again_is_one_line(cases: SqlCaseStore) -> None:
+    with capture_logs() as logs:
+        async with listening(cases) as here:
+            for uid in (UID, UID, "1.2.840.2"):
+                assert (await here.caller().set(uid, change())).Status == 0x0112
+    assert [line["sop_instance_uid"] for line in logs] == [UID, "1.2.840.2"]
 
 
 async def test_an_error_of_our_own_is_told_without_its_words(cases: SqlCaseStore) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from structlog.testing import capture_logs
 from connectors.pacs.webhook import BODY_LIMIT
 from schemas.errors import BrokerUnavailable
 from schemas.notices import StudyNoticed
-from tests.unit.webhook_caller import NAME, NOON, STUDY, listening
+from tests.unit.webhook_caller import NAME, NOON, STUDY, listening, post
 from tests.unit.webhook_caller import token_file as token_file  # the fixture `token`
 
 
@@ -119,7 +121,8 @@ async def test_what_is_no_json_is_refused(token: Path, body: bytes) -> None:
         assert "Mustermann" not in answer.text
 
 
-async def test_other_paths_methods_and_types(token: Path) -> None:
+async def test_other_paths_methods_and_types(token: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
     async with listening(token) as caller:
         assert (await caller.ask("GET", f"/{NAME}")).status_code == 404
         assert NAME not in (await caller.ask("GET", f"/{NAME}")).text
@@ -127,6 +130,15 @@ async def test_other_paths_methods_and_types(token: Path) -> None:
         assert (wrong.status_code, wrong.headers["Allow"]) == (405, "POST")
         for headers in ({"Content-Type": "text/plain"}, {"Content-Type": "application/json", "Content-Encoding": "gzip"}):
             assert (await caller.ask("POST", "/studies", data=b"{}", headers=headers)).status_code == 415
+    assert [record.name for record in caplog.records if record.name.startswith("aiohttp")] == []
+
+
+async def test_who_does_the_same_wrong_again_is_one_line(token: Path) -> None:
+    with capture_logs() as logs:
+        async with listening(token) as caller:
+            for body in ({}, {}, [], {}):
+                await caller.post(body)
+    assert [line["reason"].partition(" ")[0] for line in logs] == ["name", "Input"]
 
 
 async def test_a_body_that_is_too_large(token: Path) -> None:
@@ -137,6 +149,10 @@ async def test_a_body_that_is_too_large(token: Path) -> None:
             "POST", "/studies", data=iter([b"x" * BODY_LIMIT, b"x"]), headers={"Content-Type": "application/json"}
         )
         assert chunked.status_code == 413
+        reader, writer = await asyncio.open_connection("127.0.0.1", caller.port)
+        writer.write(post(b"", length=BODY_LIMIT + 1))
+        assert (await reader.readline()).startswith(b"HTTP/1.1 413 "), "before it has come"
+        writer.close()
 
 
 async def test_an_error_of_our_own_is_told_without_its_words(token: Path) -> None:
