@@ -23,6 +23,13 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServices]:
 
 
 @pytest.fixture
+def archive_apart(tmp_path: Path) -> Iterator[LocalServices]:
+    """An Orthanc of this test alone: what it stores is work for no engine of another one."""
+    with running_services(tmp_path / "orthanc", ServicePorts.free(), only=("orthanc",), tell=lambda _: None) as services:
+        yield services
+
+
+@pytest.fixture
 def listening(broker: LocalServices, tmp_path: Path) -> Iterator[ListenerProcess]:
     """The process `radstream listen`, ready."""
     listener = ListenerProcess(broker.kafka_bootstrap, tmp_path)

@@ -34,9 +34,9 @@ async def _through(analyse: Analysing, requests: Sequence[AnalysisRequested], fi
 
 
 async def test_2_000_studies_cost_no_more_than_500(
-    broker: LocalServices, orthanc_url: str, tmp_path: Path, record_property: Callable[[str, object], None]
+    broker: LocalServices, archive_apart: LocalServices, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
-    async with analysing(broker.kafka_bootstrap, orthanc_url, tmp_path) as analyse:
+    async with analysing(broker.kafka_bootstrap, archive_apart.orthanc_url, tmp_path) as analyse:
         requests = [await analyse.stored(f"MEMORY-{number}") for number in range(STORED)]
         begun = analyse.pid, decoding_processes(analyse.pid)
         early = await _through(analyse, requests, 0, EARLY)

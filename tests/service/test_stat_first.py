@@ -35,8 +35,8 @@ async def _alone(analyse: Analysing, stat: AnalysisRequested) -> list[float]:
     return [(await _answered(analyse, stat))[0] for _ in range(MEASURED)]
 
 
-async def test_stat_first(broker: LocalServices, orthanc_url: str, tmp_path: Path) -> None:
-    async with analysing(broker.kafka_bootstrap, orthanc_url, tmp_path) as analyse:
+async def test_stat_first(broker: LocalServices, archive_apart: LocalServices, tmp_path: Path) -> None:
+    async with analysing(broker.kafka_bootstrap, archive_apart.orthanc_url, tmp_path) as analyse:
         in_flight = analyse.settings.runner.window - 1  # of routine studies
         stat = await analyse.stored("STAT-NOW")
         routine = [await analyse.stored(f"STAT-LATER-{number}") for number in range(STORED)]
