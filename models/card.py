@@ -128,7 +128,7 @@ def read_card_as(kind: type[_Card], package: Path) -> _Card:
     try:
         return kind.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError as error:
-        raise SettingsInvalid("load", reference, "no card.toml: point RADSTREAM_MODELS__URL or GATE_URL to a package") from error
+        raise SettingsInvalid("load", reference, "no card.toml: see RADSTREAM_MODELS__URL, USE and GATE") from error
     except tomllib.TOMLDecodeError as error:
         raise SettingsInvalid("load", reference, f"card.toml is not TOML ({error}): restore it from the release") from error
     except ValidationError as error:

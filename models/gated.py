@@ -22,7 +22,11 @@ class Gated:
         return self._model.identity
 
     @property
-    def threshold(self) -> float:
+    def service(self) -> str:
+        return self._model.service
+
+    @property
+    def threshold(self) -> float | None:
         return self._model.threshold
 
     async def predict(self, radiograph: Radiograph) -> Prediction:

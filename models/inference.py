@@ -15,6 +15,7 @@ from models.postprocessing import Box, OperatingPoint, boxes, score
 from models.preprocessing import Placement, to_canvas
 from schemas.errors import ModelFailed, Unsuitable
 from schemas.findings import (
+    CHEST_RADIOGRAPH_FINDINGS,
     AnalysedImage,
     Finding,
     FindingKind,
@@ -61,6 +62,10 @@ class NoduleModel:
     @property
     def identity(self) -> ModelIdentity:
         return ModelIdentity(name=self.card.name, version=self.card.version, weights_sha256=self.card.weights.sha256)
+
+    @property
+    def service(self) -> str:
+        return CHEST_RADIOGRAPH_FINDINGS
 
     @property
     def threshold(self) -> float:

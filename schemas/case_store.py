@@ -166,6 +166,13 @@ class CaseStore(Protocol):
         """Harmless when there is none."""
         ...
 
+    async def put_analysis(self, analysis_id: UUID, value: bytes) -> bytes:
+        """What an analysis said, kept for ever as it was put first; returns what is kept. A model that is promoted meanwhile
+        makes no second answer of the same analysis."""
+        ...
+
+    async def analysis(self, analysis_id: UUID) -> bytes | None: ...
+
     async def put_timeline(self, entry: TimelineEntry) -> None:
         """Once per place, however often put."""
         ...

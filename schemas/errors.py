@@ -3,7 +3,7 @@
     RadstreamError
       Rejected        dead letter          MalformedMessage, UnsupportedMessage, MissingIdentifier, InvalidResource
       Unavailable     pause, then go on    BrokerUnavailable, ArchiveUnavailable, FhirServerUnavailable, StoreUnavailable,
-                                           ObjectStoreUnavailable
+                                           ObjectStoreUnavailable, ModelUnavailable
       NotYet          park this item       StudyIncomplete, OrderAwaited, Conflict, ItemNotServed
       Refused         a person must act    AccessRefused, ResourceRefused (keeps the OperationOutcome)
       Unsuitable      a result, no fault   published as NotAnalysed
@@ -75,6 +75,10 @@ class StoreUnavailable(Unavailable):
 
 class ObjectStoreUnavailable(Unavailable):
     """The object store does not answer, or cannot write."""
+
+
+class ModelUnavailable(Unavailable):
+    """The inference server, or the process that holds the model, does not answer, or answers as another model."""
 
 
 class NotYet(RadstreamError):

@@ -16,9 +16,13 @@ from schemas.identifiers import (
     SOPInstanceUID,
     StudyInstanceUID,
 )
+from schemas.outputs import Output
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+#: The service whose report a study always has. A model of another service speaks in a report of its own beside it.
+CHEST_RADIOGRAPH_FINDINGS = "chest-radiograph-findings"
 
 #: Said by every page and report that shows a finding (ARCHITECTURE; the model card gives the true figures).
 DEMONSTRATION = "Demonstration model, not a medical device; not verified by a radiologist."
@@ -91,13 +95,15 @@ class ModelIdentity(_Frozen):
 
 class AnalysedImage(_Frozen):
     """An image the model saw. The digest is that of the decoded stored pixels, so that a replay can tell
-    "other findings" from "other pixels"; `probability` is the model's score for the whole image."""
+    "other findings" from "other pixels"; `probability` is the model's score for the whole image, None of a model that looks for
+    nothing with a place. `outputs`: what else it says of the image."""
 
     sop_instance_uid: SOPInstanceUID
     pixel_sha256: Digest
     rows: Annotated[int, Field(ge=1)]
     columns: Annotated[int, Field(ge=1)]
-    probability: Probability
+    probability: Probability | None = None
+    outputs: tuple[Output, ...] = ()
 
 
 class NotAnalysed(_Frozen):
@@ -142,6 +148,8 @@ class Findings(_Frozen):
 
     analysis_id: UUID
     subject: Subject
+    #: whose report it is: of each service a study has one, whatever model speaks in it
+    service: str = CHEST_RADIOGRAPH_FINDINGS
     model: ModelIdentity | None = None
     images: tuple[AnalysedImage, ...] = ()
     findings: tuple[Finding, ...] = ()
@@ -154,8 +162,12 @@ class Findings(_Frozen):
         if self.not_analysed is not None:
             if self.findings or self.images:
                 raise ValueError("not analysed: neither findings nor analysed images")
-        elif self.model is None or not self.images or self.threshold is None:
-            raise ValueError("analysed: a model, its threshold and at least one image are needed")
+        elif self.model is None or not self.images:
+            raise ValueError("analysed: a model and at least one image are needed")
+        elif any((image.probability is None) != (self.threshold is None) for image in self.images):
+            raise ValueError("analysed: a threshold where images have a probability, and only there")
+        elif any(image.probability is None and not image.outputs for image in self.images):
+            raise ValueError("analysed: an image of which nothing is said")
         if [f.ordinal for f in self.findings] != list(range(1, len(self.findings) + 1)):
             raise ValueError("findings are numbered from 1 without gaps")
         seen = {image.sop_instance_uid for image in self.images}
@@ -169,6 +181,15 @@ class Findings(_Frozen):
         return bool(self.findings)
 
     @property
-    def probability(self) -> float:
-        """The study's score: the highest of its images. Raises ValueError when not analysed."""
-        return max(image.probability for image in self.images)
+    def probability(self) -> float | None:
+        """The study's score: the highest of its images; None when not analysed, or when the model gives none."""
+        return max((image.probability for image in self.images if image.probability is not None), default=None)
+
+    @property
+    def outputs(self) -> tuple[Output, ...]:
+        """Of the study: of each name the highest value of its images, in the card's order."""
+        highest: dict[str, Output] = {}
+        for output in (output for image in self.images for output in image.outputs):
+            if output.name not in highest or output.value > highest[output.name].value:
+                highest[output.name] = output
+        return tuple(highest.values())

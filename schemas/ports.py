@@ -6,7 +6,7 @@ All I/O is async; all errors are of schemas.errors. Nothing here knows a topic n
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
@@ -166,13 +166,29 @@ class FindingModel(Protocol):
     def identity(self) -> ModelIdentity: ...
 
     @property
-    def threshold(self) -> float:
-        """The operating point on AnalysedImage.probability."""
+    def service(self) -> str:
+        """As of Findings."""
+        ...
+
+    @property
+    def threshold(self) -> float | None:
+        """The operating point on AnalysedImage.probability, None where it gives none."""
         ...
 
     async def predict(self, radiograph: Radiograph) -> Prediction:
-        """Raises Unsuitable (outside the card's intended use), ModelFailed."""
+        """Raises Unsuitable (outside the card's intended use, or nothing to see), ModelFailed, ModelUnavailable."""
         ...
+
+
+class Network(Protocol):
+    """The numbers of a model, wherever they are computed: here, or on an inference server."""
+
+    def __call__(self, canvases: NDArray[np.float32]) -> Mapping[str, NDArray[np.float32]]:
+        """(n, channels, side, side) as the card's input says -> its tensors by name, n first in each shape. Raises ModelFailed,
+        ModelUnavailable (a server is away, or has become another model); MemoryError: fewer at a time, please."""
+        ...
+
+    def close(self) -> None: ...
 
 
 # -------------------------------------------------------------------------------------------------------- the outside

@@ -50,7 +50,7 @@ async def examine(settings: Settings) -> list[Examined]:
         "archive": (_archive, _where("orthanc", "ARCHIVE__DICOMWEB_URL", settings.archive.dicomweb_url)),
         "fhir server": (_fhir, _where("fhir", "FHIR__URL", settings.fhir.url)),
         "database": (_database, "check RADSTREAM_DATABASE__URL: the folder must exist and be writable"),
-        "model": (_model, f"check RADSTREAM_MODELS__URL (now {settings.models.url}) and GATE_URL (now {settings.models.gate_url})"),
+        "model": (_model, f"check RADSTREAM_MODELS__URL (now {settings.models.url}), USE and GATE"),
     }
     if settings.objects.url is not None:
         checks["objects"] = (_objects, "check RADSTREAM_OBJECTS__URL, S3_ENDPOINT and key files; without pictures: set it to none")
@@ -118,7 +118,7 @@ async def _database(settings: Settings) -> str:
 
 async def _model(settings: Settings) -> str:
     identity = await asyncio.to_thread(model_identity, settings)
-    gate = f"behind the gate {settings.models.gate_url}" if settings.models.gate_url else "without a gate: headers are believed"
+    gate = f"behind the gate {settings.models.gate}" if settings.models.gate else "without a gate: headers are believed"
     return f"{identity.name} {identity.version}, {gate}; checksums and self-tests hold"
 
 

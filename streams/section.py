@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from pathlib import Path
 from typing import Annotated, Self
 from urllib.parse import urlsplit
 
@@ -30,6 +31,23 @@ class Peer(Section):
     def _no_plaintext_beyond_loopback(self) -> Self:
         if not self.allow_plaintext_beyond_loopback and not all(map(_is_loopback, self._plaintext_hosts())):
             raise ValueError("plain text beyond loopback is refused: use TLS, or set allow_plaintext_beyond_loopback")
+        return self
+
+
+class Door(Peer):
+    """A port of ours. Paths are of PEM files; the certificate file may hold the chain."""
+
+    host: str = "127.0.0.1"
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+
+    def _plaintext_hosts(self) -> list[str | None]:
+        return [] if self.tls_certificate else [self.host]
+
+    @model_validator(mode="after")
+    def _certificate_is_whole(self) -> Self:
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("tls_certificate and tls_key go together")
         return self
 
 

@@ -27,6 +27,7 @@ from schemas.hl7v2.admission import Admission
 from schemas.hl7v2.site import Assigner, Site
 from streams.choosing_settings import ChoosingSettings
 from streams.listener_settings import MllpSettings
+from streams.model_settings import ModelSettings, ServingSettings
 from streams.section import Peer, Port, Seconds, Section
 from streams.study_settings import DicomSettings, NewsSettings, WebhookSettings
 
@@ -93,16 +94,6 @@ class FhirSettings(Peer):
 
 class DatabaseSettings(Section):
     url: str = "sqlite:///var/radstream.db"
-
-
-class ModelSettings(Section):
-    """`url`: folder of one model package (card.toml, weights.safetensors)."""
-
-    url: str = "models/packages/chest-nodule/1"
-    #: folder of the gate that looks at the pixels (frontal chest or not), None: headers are believed
-    gate_url: str | None = "models/packages/chest-gate/1"
-    #: with more, whatever else runs on their cores stalls all of them
-    threads: Annotated[int, Field(ge=1)] = 1
 
 
 class DecodingSettings(Section):
@@ -173,6 +164,7 @@ class Settings(BaseSettings):
     fhir: FhirSettings = FhirSettings()
     database: DatabaseSettings = DatabaseSettings()
     models: ModelSettings = ModelSettings()
+    serving: ServingSettings = ServingSettings()
     decoding: DecodingSettings = DecodingSettings()
     choosing: ChoosingSettings = ChoosingSettings()
     webhook: WebhookSettings = WebhookSettings()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, IPvAnyNetwork, model_validator
+from pydantic import AfterValidator, Field, IPvAnyNetwork
 
-from streams.section import Peer, Port, Seconds, Section
+from streams.section import Door, Port, Seconds, Section
 
 
 def _ae_title(value: str) -> str:
@@ -21,31 +21,14 @@ def _ae_title(value: str) -> str:
 AETitle = Annotated[str, AfterValidator(_ae_title)]
 
 
-class _Door(Peer):
-    """A port of ours. Paths are of PEM files; the certificate file may hold the chain."""
-
-    host: str = "127.0.0.1"
-    tls_certificate: Path | None = None
-    tls_key: Path | None = None
-
-    def _plaintext_hosts(self) -> list[str | None]:
-        return [] if self.tls_certificate else [self.host]
-
-    @model_validator(mode="after")
-    def _certificate_is_whole(self) -> Self:
-        if (self.tls_certificate is None) != (self.tls_key is None):
-            raise ValueError("tls_certificate and tls_key go together")
-        return self
-
-
-class WebhookSettings(_Door):
+class WebhookSettings(Door):
     """Where an archive posts what happened to a study; without `token_file` there is no webhook."""
 
     port: Port = 8088
     token_file: Path | None = None
 
 
-class DicomSettings(_Door):
+class DicomSettings(Door):
     """Where Instance Availability Notifications and MPPS arrive; without `port` nowhere."""
 
     port: Port | None = None

@@ -12,7 +12,7 @@ from sqlalchemy import and_, delete, or_, select
 from connectors.case_store import due_items
 from connectors.case_store.correlation import SqlCorrelation
 from connectors.case_store.database import Database
-from connectors.case_store.tables import deliveries, due, microseconds, moment, positions, timeline
+from connectors.case_store.tables import analyses, deliveries, due, microseconds, moment, positions, timeline
 from schemas.case_store import Correlation, Delivery, Due, TimelineEntry
 from schemas.identifiers import StudyInstanceUID
 from schemas.ports import Place
@@ -82,6 +82,18 @@ class SqlCaseStore:
 
     async def remove_position(self, source: str) -> None:
         await self._database.write(lambda connection: connection.execute(delete(positions).where(positions.c.source == source)))
+
+    async def put_analysis(self, analysis_id: UUID, value: bytes) -> bytes:
+        insert = (
+            self._database.insert(analyses).values(id=str(analysis_id), value=value).on_conflict_do_nothing(index_elements=["id"])
+        )
+        await self._database.write(lambda connection: connection.execute(insert))
+        return await self.analysis(analysis_id) or value
+
+    async def analysis(self, analysis_id: UUID) -> bytes | None:
+        query = select(analyses.c.value).where(analyses.c.id == str(analysis_id))
+        value = await self._database.read(lambda connection: connection.scalar(query))
+        return None if value is None else bytes(value)
 
     async def put_timeline(self, entry: TimelineEntry) -> None:
         accession = entry.accession_number

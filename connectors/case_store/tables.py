@@ -146,6 +146,14 @@ deliveries = Table(
     Column("acknowledgement", String, nullable=False),
 )
 
+#: what each analysis said first: `analyse` alone writes here
+analyses = Table(
+    "analyses",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("value", LargeBinary, nullable=False),
+)
+
 positions = Table(
     "positions",
     metadata,

@@ -81,6 +81,7 @@ def _analysed(request: AnalysisRequested, predictions: Sequence[Prediction], mod
     return Findings(
         analysis_id=request.id,
         subject=request.subject,
+        service=model.service,
         model=model.identity,
         images=tuple(prediction.image for prediction in predictions),
         findings=tuple(finding.model_copy(update={"ordinal": ordinal}) for ordinal, finding in enumerate(found, start=1)),

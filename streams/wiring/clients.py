@@ -123,17 +123,17 @@ def model_for(settings: Settings) -> NoduleModel:
     """The loaded model: checksum and self-test have passed. Raises SettingsInvalid, ModelFailed."""
     from models.registry import load_model
 
-    return load_model(package_folder(settings.models.url), settings.models.threads)
+    return load_model(package_folder(settings.models.url) / settings.models.use[0], settings.models.threads)
 
 
 def gated(model: NoduleModel, settings: Settings) -> AbstractContextManager[FindingModel]:
     """The model behind the gate of the settings, if they name one. Raises SettingsInvalid, ModelFailed."""
-    if settings.models.gate_url is None:
+    if settings.models.gate is None:
         return nullcontext(model)
     from models.chest_gate import load_gate
     from models.gated import Gated
 
-    return closing(Gated(model, load_gate(package_folder(settings.models.gate_url))))
+    return closing(Gated(model, load_gate(package_folder(settings.models.url) / settings.models.gate)))
 
 
 def model_identity(settings: Settings) -> ModelIdentity:

@@ -52,6 +52,13 @@ class CaseStoreContract(CorrelationContract, TransactionContract, DueContract):
         assert await store.delivered("fhir", STUDY) == at(3, "three")
         assert await store.delivered("other", STUDY) is None
 
+    async def test_what_an_analysis_said_first_stays(self, store: CaseStore, other: CaseStore) -> None:
+        analysis = uuid5(NAMESPACE, "analysis")
+        assert await store.analysis(analysis) is None
+        assert await store.put_analysis(analysis, b"the first model") == b"the first model"
+        assert await other.put_analysis(analysis, b"the second model") == b"the first model"
+        assert await other.analysis(analysis) == b"the first model"
+
     async def test_positions(self, store: CaseStore, other: CaseStore) -> None:
         assert await store.position("orthanc") is None
         await store.put_position("orthanc", "7")

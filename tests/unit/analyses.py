@@ -8,7 +8,16 @@ from uuid import UUID
 
 from pydicom.dataset import Dataset
 
-from schemas.findings import AnalysedImage, Finding, FindingKind, Findings, ModelIdentity, Region, Subject
+from schemas.findings import (
+    CHEST_RADIOGRAPH_FINDINGS,
+    AnalysedImage,
+    Finding,
+    FindingKind,
+    Findings,
+    ModelIdentity,
+    Region,
+    Subject,
+)
 from schemas.identifiers import AccessionNumber, StudyInstanceUID
 from schemas.ports import Outgoing, Place, Prediction, Radiograph, Record
 from schemas.study_events import AnalysisRequested, ImageReference, revision_of
@@ -27,6 +36,7 @@ class ScriptedModel:
     """Two findings on each image, or the given error."""
 
     identity = ModelIdentity(name="scripted", version="1", weights_sha256="0" * 64)
+    service = CHEST_RADIOGRAPH_FINDINGS
     threshold = 0.5
 
     def __init__(self, error: Callable[[Radiograph], Exception | None] = lambda radiograph: None) -> None:

@@ -55,7 +55,7 @@ def test_what_is_said_survives_json() -> None:
     [
         ({"model": None}, "a model"),
         ({"images": (), "findings": ()}, "at least one image"),
-        ({"threshold": None}, "its threshold"),
+        ({"threshold": None}, "a threshold where"),
         ({"findings": (finding(2),)}, "numbered from 1"),
         ({"findings": (finding(1, on="1.2.9"),)}, "an image that was not analysed"),
         ({"not_analysed": NotAnalysed(reason=NotAnalysedReason.LATE, explanation="late")}, "neither findings nor"),

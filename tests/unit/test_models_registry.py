@@ -48,7 +48,7 @@ def test_a_package_of_its_own_loads(tmp_path: Path, network: ChestNoduleNetwork)
 
 
 def test_no_package_there(tmp_path: Path) -> None:
-    with pytest.raises(SettingsInvalid, match=r"no card\.toml: point RADSTREAM_MODELS__URL"):
+    with pytest.raises(SettingsInvalid, match=r"no card\.toml: see RADSTREAM_MODELS__URL"):
         load_model(tmp_path)
 
 

@@ -54,8 +54,8 @@ def _root(findings: Findings) -> dict[str, Any]:
     if findings.not_analysed is not None:
         return root | {"status": "cancelled", "dataAbsentReason": _absent_reason(findings.not_analysed)}
     root["valueCodeableConcept"] = (codes.PRESENT if findings.present else codes.ABSENT).concept()
-    root["component"] = [_quantity(codes.STUDY_PROBABILITY, findings.probability, codes.UNITY)]
-    if findings.threshold is not None:
+    if findings.probability is not None and findings.threshold is not None:
+        root["component"] = [_quantity(codes.STUDY_PROBABILITY, findings.probability, codes.UNITY)]
         root["component"].append(_quantity(codes.THRESHOLD, findings.threshold, codes.UNITY))
     if findings.findings:
         root["hasMember"] = [
