@@ -1,0 +1,90 @@
+"""All figures of one set of films, and of its groups."""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.evaluation.bootstrap import DRAWS, Interval, interval
+from models.evaluation.calibration import expected_calibration_error
+from models.evaluation.roc import Labels, Scores, area_under_curve, sensitivity, specificity
+
+#: first year of each age band
+AGES = (18, 40, 60, 80)
+
+
+def age_band(age: float | None) -> str:
+    """Completed years -> "under 18", "18-39", "40-59", "60-79", "80 and over", "unknown"."""
+    if age is None or math.isnan(age):
+        return "unknown"
+    if age < AGES[0]:
+        return f"under {AGES[0]}"
+    for first, following in pairwise(AGES):
+        if age < following:
+            return f"{first}-{following - 1}"
+    return f"{AGES[-1]} and over"
+
+
+@dataclass(frozen=True)
+class Films:
+    """One row a film: calibrated probability, whether it is positive, whose it is."""
+
+    probabilities: Scores
+    labels: Labels
+    patients: NDArray[Any]
+
+    def __getitem__(self, rows: NDArray[Any]) -> "Films":
+        return Films(self.probabilities[rows], self.labels[rows], self.patients[rows])
+
+
+@dataclass(frozen=True)
+class Figure:
+    """value: None when these films cannot tell (no positive, no negative). interval: 95 %, by bootstrap over patients."""
+
+    value: float | None
+    interval: Interval | None
+
+
+@dataclass(frozen=True)
+class FilmFigures:
+    films: int
+    positives: int
+    patients: int
+    threshold: float
+    area_under_curve: Figure
+    sensitivity: Figure
+    specificity: Figure
+    calibration_error: Figure
+
+
+def film_figures(films: Films, threshold: float, seed: int, draws: int = DRAWS) -> FilmFigures:
+    """What a table says of these films."""
+
+    def figure(statistic: Callable[[Scores, Labels], float]) -> Figure:
+        value = statistic(films.probabilities, films.labels)
+        if math.isnan(value):
+            return Figure(None, None)
+        return Figure(value, interval(films.patients, lambda r: statistic(films.probabilities[r], films.labels[r]), seed, draws))
+
+    return FilmFigures(
+        films=len(films.labels),
+        positives=int(films.labels.sum()),
+        patients=len(np.unique(films.patients)),
+        threshold=threshold,
+        area_under_curve=figure(area_under_curve),
+        sensitivity=figure(lambda p, y: sensitivity(p, y, threshold)),
+        specificity=figure(lambda p, y: specificity(p, y, threshold)),
+        calibration_error=figure(expected_calibration_error),
+    )
+
+
+def by_group(
+    films: Films, groups: NDArray[Any], threshold: float, seed: int, draws: int = DRAWS
+) -> Iterator[tuple[str, FilmFigures]]:
+    """The figures of each group (view, sex, `age_band`), in the order of their names."""
+    for name in sorted({str(g) for g in groups}):
+        yield name, film_figures(films[groups.astype(str) == name], threshold, seed, draws)
