@@ -21,6 +21,9 @@ from schemas.outputs import Output
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
+#: Whose report it is, whatever model speaks in it.
+ServiceName = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=64)]
+
 #: The service whose report a study always has. A model of another service speaks in a report of its own beside it.
 CHEST_RADIOGRAPH_FINDINGS = "chest-radiograph-findings"
 
@@ -149,7 +152,7 @@ class Findings(_Frozen):
     analysis_id: UUID
     subject: Subject
     #: whose report it is: of each service a study has one, whatever model speaks in it
-    service: str = CHEST_RADIOGRAPH_FINDINGS
+    service: ServiceName = CHEST_RADIOGRAPH_FINDINGS
     model: ModelIdentity | None = None
     images: tuple[AnalysedImage, ...] = ()
     findings: tuple[Finding, ...] = ()
@@ -168,6 +171,8 @@ class Findings(_Frozen):
             raise ValueError("analysed: a threshold where images have a probability, and only there")
         elif any(image.probability is None and not image.outputs for image in self.images):
             raise ValueError("analysed: an image of which nothing is said")
+        elif self.findings and not self.locates:
+            raise ValueError("analysed: findings of a model that looks for nothing with a place")
         if [f.ordinal for f in self.findings] != list(range(1, len(self.findings) + 1)):
             raise ValueError("findings are numbered from 1 without gaps")
         seen = {image.sop_instance_uid for image in self.images}
@@ -181,6 +186,11 @@ class Findings(_Frozen):
         return bool(self.findings)
 
     @property
+    def locates(self) -> bool:
+        """Whether its model looks for findings with a place. If not, it says nothing of nodules, neither yes nor no."""
+        return self.threshold is not None
+
+    @property
     def probability(self) -> float | None:
         """The study's score: the highest of its images; None when not analysed, or when the model gives none."""
         return max((image.probability for image in self.images if image.probability is not None), default=None)
@@ -188,8 +198,14 @@ class Findings(_Frozen):
     @property
     def outputs(self) -> tuple[Output, ...]:
         """Of the study: of each name the highest value of its images, in the card's order."""
-        highest: dict[str, Output] = {}
-        for output in (output for image in self.images for output in image.outputs):
-            if output.name not in highest or output.value > highest[output.name].value:
-                highest[output.name] = output
+        return tuple(output for output, _ in self.outputs_with_image)
+
+    @property
+    def outputs_with_image(self) -> tuple[tuple[Output, SOPInstanceUID], ...]:
+        """The same, each with the (first) image that gave it."""
+        highest: dict[str, tuple[Output, SOPInstanceUID]] = {}
+        for image in self.images:
+            for output in image.outputs:
+                if output.name not in highest or output.value > highest[output.name][0].value:
+                    highest[output.name] = output, image.sop_instance_uid
         return tuple(highest.values())

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from schemas.findings import (
+    CHEST_RADIOGRAPH_FINDINGS,
     AnalysedImage,
     Finding,
     FindingKind,
@@ -27,12 +28,17 @@ from schemas.identifiers import (
     StudyInstanceUID,
     identity,
 )
+from schemas.outputs import Coding, Output
+from schemas.renderings.fhir.codes import SNOMED_CT
 from schemas.renderings.fhir.references import Site
 
 SITE = Site("HOSPITAL", {"RIS": "urn:oid:1.2.826.0.1.3680043.10.511.1"})
 STUDY = StudyInstanceUID("1.2.826.0.1.3680043.10.511.3.1")
 IMAGE = SOPInstanceUID("1.2.826.0.1.3680043.10.511.3.1.1.1")
 MODEL = ModelIdentity(name="chest-nodule", version="1", weights_sha256="a" * 64)
+#: a service beside the one that every study has, and a second image
+DEVICES = "chest-radiograph-devices"
+IMAGE_2 = SOPInstanceUID("1.2.826.0.1.3680043.10.511.3.1.1.2")
 ACCESSION = AccessionNumber(value="A 7001|x", assigner="RIS")
 
 
@@ -90,9 +96,44 @@ def two_findings(about: Subject | None = None) -> Findings:
     return findings(about, finding(1), finding(2, FindingKind.MASS))
 
 
-def not_analysed(reason: NotAnalysedReason, about: Subject | None = None, model: ModelIdentity | None = None) -> Findings:
+#: tubes and devices of the chest, as SNOMED CT physical objects
+DEVICE_CODES = {
+    "central-venous-catheter": Coding(system=SNOMED_CT, code="52124006", display="Central venous catheter"),
+    "endotracheal-tube": Coding(system=SNOMED_CT, code="26412008", display="Endotracheal tube"),
+    "nasogastric-tube": Coding(system=SNOMED_CT, code="17102003", display="Nasogastric tube"),
+    "pacemaker": Coding(system=SNOMED_CT, code="14106009", display="Cardiac pacemaker"),
+}
+
+
+def devices(*values: float) -> tuple[Output, ...]:
+    """All four; those from 0.5 on are present."""
+    named = zip(DEVICE_CODES.items(), values, strict=True)
+    return tuple(Output(name=name, coding=coding, value=value, threshold=0.5) for (name, coding), value in named)
+
+
+def measure() -> Output:
+    """A size, of which nobody says from when on it is present."""
+    coding = Coding(system="urn:example:codes", code="tip-to-carina", display="Tip of the endotracheal tube to carina")
+    return Output(name="tip-to-carina", coding=coding, value=43.5, unit="mm")
+
+
+def image(*outputs: Output, uid: SOPInstanceUID = IMAGE, probability: float | None = None) -> AnalysedImage:
+    return AnalysedImage(
+        sop_instance_uid=uid, pixel_sha256="b" * 64, rows=2048, columns=2500, probability=probability, outputs=outputs
+    )
+
+
+def devices_alone(about: Subject | None = None, **changed: Any) -> Findings:
+    """What a model says that looks for nothing with a place, in a report of its own: on two images."""
+    images = (image(*devices(0.02, 0.93, 0.4, 0.1)), image(*devices(0.3, 0.91, 0.01, 0.88), uid=IMAGE_2))
+    return findings(about, **({"images": images, "threshold": None, "service": DEVICES} | changed))
+
+
+def not_analysed(
+    reason: NotAnalysedReason, about: Subject | None = None, model: ModelIdentity | None = None, **changed: Any
+) -> Findings:
     said = NotAnalysed(reason=reason, explanation="the words of the step")
-    return findings(about, model=model, images=(), threshold=None, not_analysed=said)
+    return findings(about, model=model, images=(), threshold=None, not_analysed=said, **changed)
 
 
 def every_state() -> dict[str, Findings]:
@@ -110,6 +151,13 @@ def every_state() -> dict[str, Findings]:
                 orders=(OrderReference(placer_order_number=PlacerOrderNumber(value="P9", assigner="1.2.840.99")),),
             )
         ),
+        "devices-and-nodule": findings(None, finding(1), images=(image(*devices(0.02, 0.93, 0.4, 0.88), probability=0.75),)),
+        "devices-and-no-nodule": findings(None, images=(image(*devices(0.02, 0.93, 0.4, 0.88), probability=0.25),)),
+        "devices-alone": devices_alone(),
+        "measure-alone": devices_alone(images=(image(measure()),)),
+        "measure-and-nodule": findings(None, finding(1), images=(image(measure(), probability=0.75),)),
+        "outputs-of-the-usual-service": devices_alone(service=CHEST_RADIOGRAPH_FINDINGS),
+        "not-analysed-by-another-service": not_analysed(NotAnalysedReason.WRONG_VIEW, service=DEVICES),
         "not-analysed-by-model": not_analysed(NotAnalysedReason.WRONG_BODY_PART, model=MODEL),
         **{f"not-analysed-{reason.value}": not_analysed(reason) for reason in NotAnalysedReason},
     }

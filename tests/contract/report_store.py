@@ -14,8 +14,18 @@ from schemas.findings import FindingKind, Findings, NotAnalysedReason, Subject
 from schemas.identifiers import AccessionNumber, StudyInstanceUID
 from schemas.ports import Acknowledgement
 from schemas.renderings.fhir.bundle import bundle_of
-from schemas.renderings.fhir.references import observation_id, report_id
-from tests.contract.example_findings import SITE, finding, findings, not_analysed, subject, two_findings
+from schemas.renderings.fhir.references import observation_id, observation_ids, report_id
+from tests.contract.example_findings import (
+    DEVICES,
+    SITE,
+    devices_alone,
+    every_state,
+    finding,
+    findings,
+    not_analysed,
+    subject,
+    two_findings,
+)
 
 
 class ReadableReportStore(Protocol):
@@ -42,9 +52,19 @@ class Study:
     def report(self) -> str:
         return f"DiagnosticReport/{report_id(self.uid, SITE)}"
 
+    @property
+    def report_of_devices(self) -> str:
+        """That of another service."""
+        return f"DiagnosticReport/{report_id(self.uid, SITE, DEVICES)}"
+
 
 def observation(of: Findings, ordinal: int) -> str:
     return f"Observation/{observation_id(of.analysis_id, ordinal)}"
+
+
+async def statuses(store: ReadableReportStore, of: Findings) -> list[str]:
+    """Of all its Observations."""
+    return [await status_of(store, f"Observation/{id}") for id in observation_ids(of)]
 
 
 async def status_of(store: ReadableReportStore, reference: str) -> str:
@@ -165,6 +185,48 @@ class ReportStoreContract:
         said = [two_findings(study.subject(1)).model_copy(update={"model": model}) for study in studies]
         answers = await asyncio.gather(*(store.put(bundle_of(of, SITE)) for of in said))
         assert [answer.reference for answer in answers] == [f"{study.report}/_history/1" for study in studies]
+
+    async def test_outputs_are_superseded_as_findings_are(self, store: ReadableReportStore, study: Study) -> None:
+        old = every_state()["devices-and-nodule"].model_copy(update={"subject": study.subject(1), "analysis_id": uuid4()})
+        new = findings(study.subject(2), finding(1))
+        await store.put(bundle_of(old, SITE))
+        assert await statuses(store, old) == ["preliminary"] * 6
+        await store.put(bundle_of(new, SITE))
+        assert await statuses(store, old) == ["entered-in-error"] * 6
+        assert await statuses(store, new) == ["preliminary"] * 2
+
+    async def test_two_services_of_one_study_live_side_by_side(self, store: ReadableReportStore, study: Study) -> None:
+        """Both answer one request, so sequence and analysis id are the same: neither supersedes the other."""
+        usual, beside = two_findings(study.subject(2)), devices_alone(study.subject(2))
+        answers = [await store.put(bundle_of(of, SITE)) for of in (usual, beside, usual)]
+        assert [answer.superseded for answer in answers] == [False] * 3
+        assert [answer.reference for answer in answers[:2]] == [
+            f"{study.report}/_history/1",
+            f"{study.report_of_devices}/_history/1",
+        ]
+        found = await store.search_reports(study.accession.value)
+        assert {f"DiagnosticReport/{one['id']}" for one in found} == {study.report, study.report_of_devices}
+        assert await statuses(store, usual) == ["preliminary"] * 3
+        assert await statuses(store, beside) == ["preliminary"] * 4
+
+    async def test_what_one_service_says_next_leaves_the_other_alone(self, store: ReadableReportStore, study: Study) -> None:
+        usual, beside = two_findings(study.subject(1)), devices_alone(study.subject(1))
+        again = devices_alone(study.subject(3))
+        withdrawn = not_analysed(NotAnalysedReason.ORDER_CANCELLED, study.subject(2))
+        for of in (usual, beside, again):
+            await store.put(bundle_of(of, SITE))
+        assert await statuses(store, usual) == ["preliminary"] * 3
+        assert await statuses(store, beside) == ["entered-in-error"] * 4
+        await store.put(bundle_of(withdrawn, SITE))
+        assert await statuses(store, usual) == ["entered-in-error"] * 3
+        assert await statuses(store, again) == ["preliminary"] * 4
+        assert await status_of(store, study.report_of_devices) == "partial"
+
+    async def test_two_services_at_the_same_time(self, store: ReadableReportStore, study: Study) -> None:
+        usual, beside = two_findings(study.subject(1)), devices_alone(study.subject(1))
+        await asyncio.gather(*(store.put(bundle_of(of, SITE)) for of in (usual, beside)))
+        assert len(await store.search_reports(study.accession.value)) == 2
+        assert await statuses(store, usual) + await statuses(store, beside) == ["preliminary"] * 7
 
     @pytest.mark.parametrize("value", [b"", b"{}", b"[]", b"\xff", b'{"resourceType": "Bundle", "entry": [{}]}'])
     async def test_what_is_no_bundle_of_ours_is_invalid(self, store: ReadableReportStore, value: bytes) -> None:

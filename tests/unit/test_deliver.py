@@ -15,10 +15,11 @@ from schemas.ports import Outgoing, Place, Record
 from schemas.renderings.fhir.bundle import bundle_of
 from schemas.renderings.fhir.references import report_id
 from streams.steps.deliver import deliver
-from tests.contract.example_findings import SITE, STUDY, findings, subject, two_findings
+from tests.contract.example_findings import DEVICES, SITE, STUDY, devices_alone, findings, subject, two_findings
 from tests.contract.fake_report_store import FakeReportStore
 
 REPORT = f"DiagnosticReport/{report_id(STUDY, SITE)}"
+REPORTS = (report_id(STUDY, SITE), report_id(STUDY, SITE, DEVICES))
 
 
 @pytest.fixture
@@ -93,6 +94,20 @@ async def test_each_destination_has_its_own_state(store: FakeReportStore, cases:
     await deliver(found(two_findings(subject(2))), destination="fhir", store=store, cases=cases)
     (out,) = await deliver(found(findings(subject(1))), destination="archive", store=other, cases=cases)
     assert said(out).outcome == "stored"
+
+
+async def test_each_service_has_its_own_state(store: FakeReportStore, cases: SqlCaseStore) -> None:
+    """Two services answer one request, so their sequences are the same; and each goes on by itself."""
+    outs = []
+    for of in (two_findings(subject(3)), devices_alone(subject(2)), devices_alone(subject(1)), two_findings(subject(3))):
+        outs += await deliver(found(of), destination="fhir", store=store, cases=cases)
+    assert [said(out).outcome for out in outs] == ["stored", "stored", "superseded", "stored"]
+    assert [out.key for out in outs[:2]] == [f"fhir|{STUDY}".encode(), f"fhir#{DEVICES}|{STUDY}".encode()]
+    assert [said(out).destination for out in outs[:2]] == ["fhir", f"fhir#{DEVICES}"]
+    assert len({said(out).id for out in outs}) == 3
+    held = [await cases.delivered(place, STUDY) for place in ("fhir", f"fhir#{DEVICES}")]
+    assert [one.sequence for one in held if one is not None] == [3, 2]
+    assert all(store.resources[f"DiagnosticReport/{id}"]["status"] == "partial" for id in REPORTS)
 
 
 async def test_nothing_is_recorded_of_what_was_not_stored(store: FakeReportStore, cases: SqlCaseStore) -> None:

@@ -19,11 +19,17 @@ from schemas.findings import (
     Subject,
 )
 from schemas.identifiers import SOPInstanceUID, StudyInstanceUID
+from schemas.outputs import Coding, Output
 
 SEEN = SOPInstanceUID("1.2.3.4")
 SUBJECT = Subject(
     study_instance_uid=StudyInstanceUID("1.2.3"), revision="0" * 64, sequence=1, triggered_at=datetime(2026, 1, 1, tzinfo=UTC)
 )
+
+
+LINE = Output(name="line", coding=Coding(system="urn:example:codes", code="line", display="Line"), value=0.9, threshold=0.5)
+NOTHING_SAID = (AnalysedImage(sop_instance_uid=SEEN, pixel_sha256="0" * 64, rows=9, columns=9),)
+ONLY_OUTPUTS = (NOTHING_SAID[0].model_copy(update={"outputs": (LINE,)}),)
 
 
 def finding(ordinal: int, on: str = SEEN) -> Finding:
@@ -56,6 +62,10 @@ def test_what_is_said_survives_json() -> None:
         ({"model": None}, "a model"),
         ({"images": (), "findings": ()}, "at least one image"),
         ({"threshold": None}, "a threshold where"),
+        ({"images": ONLY_OUTPUTS}, "a threshold where"),
+        ({"images": ONLY_OUTPUTS, "threshold": None}, "looks for nothing with a place"),
+        ({"images": NOTHING_SAID, "threshold": None, "findings": ()}, "nothing is said"),
+        ({"service": "fhir#devices"}, "String should match"),
         ({"findings": (finding(2),)}, "numbered from 1"),
         ({"findings": (finding(1, on="1.2.9"),)}, "an image that was not analysed"),
         ({"not_analysed": NotAnalysed(reason=NotAnalysedReason.LATE, explanation="late")}, "neither findings nor"),

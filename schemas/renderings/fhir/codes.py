@@ -58,6 +58,8 @@ IMAGING = Code("http://terminology.hl7.org/CodeSystem/observation-category", "im
 #: The question of the root Observation. SNOMED CT has nodule and mass of lung but no "nodule or mass", and "absent" must be
 #: said of both.
 NODULE_OR_MASS = Code(f"{_OWN}observation", "nodule-or-mass-of-lung", "Nodule or mass of lung on radiograph")
+#: Of a service that did not analyse: what it would have looked for, only its model knows.
+ANALYSIS = Code(f"{_OWN}observation", "analysis", "Analysis of the study by AI")
 #: SNOMED CT qualifier values
 PRESENT = Code(SNOMED_CT, "52101004", "Present")
 ABSENT = Code(SNOMED_CT, "2667000", "Absent")
@@ -90,6 +92,8 @@ NOT_ANALYSED: dict[NotAnalysedReason, Code] = {
 STUDY_PROBABILITY = Code(f"{_OWN}component", "study-probability", "Highest model output of the images, 0 to 1")
 THRESHOLD = Code(f"{_OWN}component", "threshold", "Operating point of the model on the study probability")
 PROBABILITY = Code(f"{_OWN}component", "probability", "Model output for this finding, 0 to 1")
+OUTPUT_VALUE = Code(f"{_OWN}component", "output-value", "Model output, highest of the images")
+OUTPUT_THRESHOLD = Code(f"{_OWN}component", "output-threshold", "Model output from which it is present")
 #: DICOM CID 7470 "Linear Measurement Type": (103339001, SCT, "Long Axis")
 LONG_AXIS = Code(SNOMED_CT, "103339001", "Long axis")
 #: What R5 ImagingSelection holds, in R4: instance.uid, instance.subset, and instance.imageRegion2D, whose coordinates are pixels

@@ -10,19 +10,28 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from pydantic import TypeAdapter
+
+from schemas.findings import CHEST_RADIOGRAPH_FINDINGS, ServiceName
 from schemas.identifiers import StudyInstanceUID
 
 #: Extension on our DiagnosticReport: `Subject.sequence`. On the server it says which state is there, so that an older one never
 #: replaces a newer one, whoever sends it.
 SEQUENCE = "urn:radstream:extension:sequence"
+#: Extension on our DiagnosticReport: `Findings.service`, where it is another than the one that every study has.
+SERVICE = "urn:radstream:extension:service"
+
+_service_name: TypeAdapter[str] = TypeAdapter(ServiceName)
 
 Resource = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """`time` is that of the record which triggered the state; `resources` as in the Bundle, `report` is one of them."""
+    """`service`: whose report it is; `time`: that of the record which triggered the state; `resources` as in the Bundle, `report`
+    is one of them."""
 
+    service: str
     analysis_id: UUID
     study_instance_uid: StudyInstanceUID
     sequence: int
@@ -37,6 +46,12 @@ def sequence_of(report: Mapping[str, Any]) -> int:
     return int(values[0]) if values and values[0] else 0
 
 
+def _service_of(report: Mapping[str, Any]) -> str:
+    """Raises ValueError."""
+    values = [e["valueCode"] for e in report.get("extension", ()) if e.get("url") == SERVICE]
+    return _service_name.validate_python(values[0]) if values else CHEST_RADIOGRAPH_FINDINGS
+
+
 def open_bundle(value: bytes) -> Envelope:
     """Raises ValueError, whose text holds nothing of the content."""
     try:
@@ -46,6 +61,7 @@ def open_bundle(value: bytes) -> Envelope:
         if any(not resource["id"] for resource in resources):
             raise ValueError
         envelope = Envelope(
+            service=_service_of(report),
             analysis_id=UUID(bundle["identifier"]["value"]),
             study_instance_uid=StudyInstanceUID(report["imagingStudy"][0]["identifier"]["value"].removeprefix("urn:oid:")),
             sequence=sequence_of(report),

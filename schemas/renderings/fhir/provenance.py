@@ -12,10 +12,11 @@ from schemas.renderings.fhir.references import (
     Site,
     device_id,
     issued,
-    observation_id,
+    observation_ids,
     provenance_id,
     reference,
     report_id,
+    statement_id,
     study_reference,
 )
 
@@ -36,13 +37,12 @@ def provenance_of(findings: Findings, site: Site) -> Provenance:
         {"identifier": {"system": "urn:dicom:uid", "value": f"urn:oid:{image.sop_instance_uid}"}, "display": "DICOM instance"}
         for image in findings.images
     ]
-    ordinals = range(len(findings.findings) + 1)
     return Provenance.model_validate(
         {
-            "id": str(provenance_id(findings.analysis_id)),
+            "id": str(provenance_id(statement_id(findings))),
             "target": [
-                reference("DiagnosticReport", report_id(findings.subject.study_instance_uid, site)),
-                *(reference("Observation", observation_id(findings.analysis_id, ordinal)) for ordinal in ordinals),
+                reference("DiagnosticReport", report_id(findings.subject.study_instance_uid, site, findings.service)),
+                *(reference("Observation", id) for id in observation_ids(findings)),
             ],
             "recorded": issued(findings.subject),
             "agent": agents,

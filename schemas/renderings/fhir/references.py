@@ -10,12 +10,9 @@ from typing import Any
 from urllib.parse import quote
 from uuid import UUID
 
-from schemas.findings import Findings, ModelIdentity, OrderReference, Subject
+from schemas.findings import CHEST_RADIOGRAPH_FINDINGS, Findings, ModelIdentity, OrderReference, Subject
 from schemas.identifiers import AccessionNumber, FillerOrderNumber, PatientIdentifier, PlacerOrderNumber, StudyInstanceUID, identity
 from schemas.renderings.fhir.codes import ACCESSION_ID, FILLER_IDENTIFIER, PLACER_IDENTIFIER, Code
-
-#: The service that speaks in a DiagnosticReport: one per study, whatever model and however often analysed.
-SERVICE = "chest-radiograph-findings"
 
 _URI = re.compile(r"(?:urn:|https?://)\S+\Z")
 _OID = re.compile(r"[0-2](?:\.(?:0|[1-9][0-9]*))+\Z")
@@ -40,28 +37,51 @@ class Site:
         return f"urn:radstream:assigner:{quote(assigner, safe='')}"
 
 
-def report_id(study: StudyInstanceUID, site: Site) -> UUID:
-    """Of the DiagnosticReport. The assigner is the site and not that of the accession number: a study that was reported before
-    its order came must keep its report when the order names another assigner."""
-    return identity("diagnostic-report", site.assigner, study, SERVICE)
+def report_id(study: StudyInstanceUID, site: Site, service: str = CHEST_RADIOGRAPH_FINDINGS) -> UUID:
+    """Of the DiagnosticReport: of each service a study has one, whatever model and however often analysed. The assigner is the
+    site and not that of the accession number: a study that was reported before its order came must keep its report when the
+    order names another assigner."""
+    return identity("diagnostic-report", site.assigner, study, service)
 
 
-def observation_id(analysis_id: UUID, ordinal: int) -> UUID:
+def statement_id(findings: Findings) -> UUID:
+    """Of what one service says in one analysis: several may answer the same request."""
+    if findings.service == CHEST_RADIOGRAPH_FINDINGS:
+        return findings.analysis_id
+    return identity("statement", str(findings.analysis_id), findings.service)
+
+
+def observation_id(statement: UUID, ordinal: int) -> UUID:
     """Ordinal 0: the root Observation (presence); else that of the Finding."""
-    return identity("observation", str(analysis_id), str(ordinal))
+    return identity("observation", str(statement), str(ordinal))
+
+
+def output_id(statement: UUID, name: str) -> UUID:
+    """Of the Observation of an output: the same however many findings stand before it."""
+    return identity("output", str(statement), name)
+
+
+def observation_ids(findings: Findings) -> list[UUID]:
+    """Of all Observations, in their order: root, findings, outputs. A model that locates nothing has no root."""
+    statement = statement_id(findings)
+    first = 0 if findings.not_analysed is not None or findings.locates else 1
+    return [
+        *(observation_id(statement, ordinal) for ordinal in range(first, len(findings.findings) + 1)),
+        *(output_id(statement, output.name) for output in findings.outputs),
+    ]
 
 
 def device_id(model: ModelIdentity) -> UUID:
     return identity("device", model.name, model.version, model.weights_sha256)
 
 
-def provenance_id(analysis_id: UUID) -> UUID:
-    return identity("provenance", str(analysis_id))
+def provenance_id(statement: UUID) -> UUID:
+    return identity("provenance", str(statement))
 
 
 def bundle_id(findings: Findings) -> UUID:
     """Of the state told: the same analysis told again for another order is another one."""
-    return identity("bundle", str(findings.analysis_id), str(findings.subject.sequence))
+    return identity("bundle", str(statement_id(findings)), str(findings.subject.sequence))
 
 
 def issued(subject: Subject) -> datetime:
