@@ -73,6 +73,12 @@ class ArchiveConnection:
             answer = self._send(deadline, question, renewed)
         return answer
 
+    def close(self) -> None:
+        """Of this thread."""
+        session: requests.Session | None = getattr(self._sessions, "session", None)
+        if session is not None:
+            session.close()
+
     def _send(self, deadline: Deadline, question: Question, credentials: bytes | None) -> Answer:
         authorization = {} if credentials is None else {"Authorization": credentials}
         try:
