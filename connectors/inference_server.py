@@ -1,0 +1,242 @@
+"""An HTTP server of the Open Inference Protocol v2 for whatever models it is given. Of what was sent nothing is logged, and nothing
+but the `id` of a request is sent back."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+import structlog
+from aiohttp import web
+
+from connectors.archive_access import ArchiveAccess
+from connectors.door import Door
+from connectors.inference_errors import Connection, error_answer, later, status_of
+from connectors.inference_served import Served, answer_of, request_of
+from connectors.listening import Listening
+from connectors.refusals import Refusals
+from connectors.tls import CertificateFiles, ServerTls
+from schemas.errors import (
+    AccessRefused,
+    InvalidResource,
+    MalformedMessage,
+    ModelFailed,
+    NotYet,
+    RadstreamError,
+    SettingsInvalid,
+    Unavailable,
+)
+
+_NAME = "serve"
+#: connections at a time, and requests among them whose bodies are held in memory
+_CONNECTIONS, _REQUESTS = 64, 8
+#: seconds that a caller may take for its headers or between two requests, for a body, and for what is not read any more
+_IDLE_S, _BODY_S, _LINGER_S = 15.0, 60.0, 2.0
+#: at the end requests get so long
+_STOP_S = 20.0
+_HEADER_LENGTH = "Inference-Header-Content-Length"
+_REFUSED = "a request is refused"
+
+#: aiohttp's own lines hold addresses and what could not be read
+_SILENT = logging.Logger("silent", logging.CRITICAL + 1)
+_log = structlog.get_logger()
+
+
+class InferenceServer:
+    """Of several versions of a model the first is the one for whoever names none.
+
+    `port` 0: any free one, see `port` once it is ready. `token_file`: the bearer token that callers must show; None: none, but for
+    health, which needs none. `certificate` and `key`: PEM, read again when they change; without them plain HTTP. `size_limit`:
+    bytes of a body."""
+
+    def __init__(
+        self,
+        models: Sequence[Served],
+        *,
+        version: str,
+        host: str = "127.0.0.1",
+        port: int = 8091,
+        size_limit: int,
+        token_file: Path | None = None,
+        certificate: Path | None = None,
+        key: Path | None = None,
+        requests: int = _REQUESTS,
+        body_s: float = _BODY_S,
+        idle_s: float = _IDLE_S,
+    ) -> None:
+        self.port = port
+        self._host = host
+        self._models: dict[str, dict[str, Served]] = {}
+        for one in models:
+            self._models.setdefault(one.name, {})[one.version] = one
+        self._about = {"name": "radstream", "version": version, "extensions": ["binary_tensor_data"]}
+        self._size_limit = size_limit
+        self._access = ArchiveAccess(token_file=token_file)
+        self._files = CertificateFiles(certificate, key) if certificate and key else None
+        self._free, self._body_s, self._idle_s = requests, body_s, idle_s
+        self._refusals = Refusals()
+
+    async def listen(self, stop: asyncio.Event, ready: Callable[[], None]) -> None:
+        """Until `stop`: what is in flight then is answered first. `ready` is called once the address is bound. Raises
+        SettingsInvalid (the address is taken, a certificate or the token cannot be used)."""
+        self._authorization()
+        door = Door(connections=_CONNECTIONS, tls=ServerTls(self._files) if self._files else None)
+        app = web.Application(client_max_size=self._size_limit, middlewares=[self._answered])
+        app.add_routes(self._routes())
+        # a caller that goes away wants no answer any more: its work is cancelled
+        runner = web.AppRunner(app, shutdown_timeout=_STOP_S, handler_cancellation=True)
+        listening = await Listening.bound(_NAME, self._host, self.port)
+        self.port = listening.port
+        try:
+            await runner.setup()
+            server = runner.server
+            assert server is not None
+            await listening.until(stop, door, partial(self._connection, server), lambda: set(server.connections), ready)
+        finally:
+            listening.close()
+            door.close()
+            await runner.cleanup()
+
+    def _routes(self) -> list[web.RouteDef]:
+        """Table of required_api, "HTTP/REST"."""
+        routes = [
+            web.get("/v2/health/live", self._live),
+            web.get("/v2/health/ready", self._ready),
+            web.get("/v2", self._server_metadata),
+        ]
+        for model in ("/v2/models/{name}", "/v2/models/{name}/versions/{version}"):
+            routes.append(web.get(model, self._model_metadata))
+            routes.append(web.get(f"{model}/ready", self._model_ready))
+            routes.append(web.post(f"{model}/infer", self._infer))
+        return routes
+
+    def _connection(self, server: web.Server) -> web.RequestHandler:
+        return Connection(
+            server,
+            loop=asyncio.get_running_loop(),
+            keepalive_timeout=self._idle_s,
+            lingering_time=_LINGER_S,
+            logger=_SILENT,
+            access_log=_SILENT,
+            auto_decompress=False,
+        )
+
+    async def _live(self, request: web.Request) -> web.Response:
+        return web.json_response({"live": True})
+
+    async def _ready(self, request: web.Request) -> web.Response:
+        ready = all(one.ready() for versions in self._models.values() for one in versions.values())
+        return web.json_response({"live": True, "ready": ready}, status=status_of(ready))
+
+    async def _server_metadata(self, request: web.Request) -> web.Response:
+        self._require_token(request)
+        return web.json_response(self._about)
+
+    async def _model_metadata(self, request: web.Request) -> web.Response:
+        self._require_token(request)
+        served = self._served(request)
+        return web.json_response(served.metadata(list(self._models[served.name])))
+
+    async def _model_ready(self, request: web.Request) -> web.Response:
+        served = self._served(request)
+        return web.json_response({"name": served.name, "ready": served.ready()}, status=status_of(served.ready()))
+
+    async def _infer(self, request: web.Request) -> web.Response:
+        self._require_token(request)
+        served = self._served(request)
+        if not served.ready():
+            return later("the model is not ready yet")
+        if not self._free:
+            return later("there are too many requests at the moment")
+        self._free -= 1
+        try:
+            body, header_length = await self._body(request), request.headers.get(_HEADER_LENGTH)
+            asked = await asyncio.to_thread(request_of, served, body, header_length)
+            del body
+            tensors = await served.infer(asked.inputs, asked.parameters)
+            try:
+                answer, length = await asyncio.to_thread(answer_of, served, asked, tensors)
+            except ValueError as error:
+                raise ModelFailed("inference", f"{served.name}/{served.version}", str(error)) from None
+        finally:
+            self._free += 1
+        if length is None:
+            return web.Response(body=answer, content_type="application/json")
+        return web.Response(body=answer, content_type="application/octet-stream", headers={_HEADER_LENGTH: length})
+
+    def _served(self, request: web.Request) -> Served:
+        versions = self._models.get(request.match_info["name"], {})
+        named = request.match_info.get("version") or next(iter(versions), "")
+        served = versions.get(named)
+        if served is None:
+            raise web.HTTPNotFound
+        return served
+
+    def _require_token(self, request: web.Request) -> None:
+        """Raises SettingsInvalid when the file cannot be used: then nobody gets in, also with the token of before."""
+        wanted = self._authorization()
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        shown = b"Bearer " + token.strip().encode("utf-8", "surrogateescape")
+        if wanted is not None and (scheme.lower() != "bearer" or not hmac.compare_digest(shown, wanted)):
+            raise web.HTTPUnauthorized(headers={"WWW-Authenticate": 'Bearer realm="radstream"'})
+
+    def _authorization(self) -> bytes | None:
+        try:
+            return self._access.authorization()
+        except SettingsInvalid as error:
+            raise SettingsInvalid(_NAME, error.reference, error.reason) from None
+
+    async def _body(self, request: web.Request) -> bytes:
+        if "Content-Encoding" in request.headers:
+            raise web.HTTPUnsupportedMediaType
+        if (request.content_length or 0) > self._size_limit:
+            raise web.HTTPRequestEntityTooLarge(self._size_limit)
+        try:
+            async with asyncio.timeout(self._body_s):
+                return await request.read()
+        except TimeoutError:
+            raise web.HTTPRequestTimeout from None
+        except (ConnectionError, web.RequestPayloadError):
+            raise MalformedMessage("inference", "body", "it breaks off") from None
+
+    @web.middleware
+    async def _answered(self, request: web.Request, handler: Callable[[web.Request], Any]) -> web.StreamResponse:
+        """Every error as an answer that says what to do, and as a line for whoever looks after the server."""
+        try:
+            answer: web.StreamResponse = await handler(request)
+        except web.HTTPException as refused:
+            kept = {name: value for name, value in refused.headers.items() if name in ("Allow", "WWW-Authenticate")}
+            advice = _ADVICE.get(refused.status, HTTPStatus(refused.status).phrase)
+            return self._refused(request, refused.status, advice, **kept)
+        except (MalformedMessage, InvalidResource) as error:
+            return self._refused(request, HTTPStatus.BAD_REQUEST, f"{error.reference}: {error.reason}")
+        except (Unavailable, NotYet, SettingsInvalid) as error:
+            self._refusals.warn(_REFUSED, source=_NAME, error=str(error))
+            return later(f"{type(error).__name__}: ask again later")
+        except MemoryError:
+            return self._refused(request, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too much for the memory here: send fewer at a time")
+        except RadstreamError as error:
+            _log.error(_REFUSED, source=_NAME, error=str(error))
+            status = HTTPStatus.BAD_GATEWAY if isinstance(error, AccessRefused) else HTTPStatus.INTERNAL_SERVER_ERROR
+            return error_answer(status, f"{type(error).__name__}: whoever looks after this server finds the reason in its log")
+        return answer
+
+    def _refused(self, request: web.Request, status: int, advice: str, **headers: str) -> web.Response:
+        self._refusals.warn(_REFUSED, source=_NAME, peer=request.remote, status=int(status), reason=advice)
+        return error_answer(status, advice, **headers)
+
+
+#: what a caller can do
+_ADVICE: Mapping[int, str] = {
+    HTTPStatus.UNAUTHORIZED: "send Authorization: Bearer with the token of this server",
+    HTTPStatus.NOT_FOUND: "there is no such model or version here, or no such address",
+    HTTPStatus.REQUEST_TIMEOUT: "the body did not come in time",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "the body is larger than this server takes",
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "send it without Content-Encoding",
+}
