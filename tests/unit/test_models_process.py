@@ -1,0 +1,326 @@
+"""A model in a process of its own: who dies, hangs or swells in there costs nobody else's answer, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import resource
+import select
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from models.image_model import ImageModel
+from models.process import ModelProcess
+from schemas.errors import ModelFailed, ModelUnavailable, SettingsInvalid, Unsuitable
+from schemas.ports import FindingModel
+from tests.unit import image_models
+from tests.unit.image_models import number_of, radiograph, said
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@asynccontextmanager
+async def started(
+    load: Callable[[], ImageModel] = image_models.load, *, batch: int = 1, wait_ms: float = 0.0, timeout_s: float = 60.0
+) -> AsyncIterator[ModelProcess]:
+    model = await ModelProcess.start(load, batch=batch, wait_ms=wait_ms, timeout_s=timeout_s)
+    try:
+        yield model
+    finally:
+        await model.close()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def model() -> AsyncIterator[ModelProcess]:
+    async with started(batch=4) as model:
+        yield model
+
+
+@pytest.fixture
+def fifos(tmp_path: Path) -> tuple[Path, Path]:
+    out, back = tmp_path / "out", tmp_path / "back"
+    os.mkfifo(out)
+    os.mkfifo(back)
+    return out, back
+
+
+async def pid_of(model: FindingModel) -> int:
+    return int(said(await model.predict(radiograph()), "process"))
+
+
+def ended(pid: int) -> Callable[[], None]:
+    """To be called: waits until the process that has this number now is gone."""
+    descriptor = os.pidfd_open(pid)
+
+    def wait() -> None:
+        readable, _, _ = select.select([descriptor], [], [], 20)
+        os.close(descriptor)
+        assert readable, "it lives"
+
+    return wait
+
+
+def in_shared_memory() -> set[Path]:
+    return set(Path("/dev/shm").iterdir())
+
+
+async def test_it_is_the_port_and_says_who_it_is(model: ModelProcess) -> None:
+    port: FindingModel = model
+    there = image_models.Obedient()
+    assert (port.identity, port.service, port.threshold, model.card) == (there.identity, there.service, there.threshold, there.card)
+    assert await pid_of(port) != os.getpid()
+
+
+async def test_two_hundred_at_once_each_with_its_own_answer(model: ModelProcess) -> None:
+    answers = await asyncio.gather(*(model.predict(radiograph(n, side=8 + n % 5)) for n in range(200)))
+    assert [number_of(answer) for answer in answers] == list(range(200))
+    assert {answer.image.rows for answer in answers} == {8, 9, 10, 11, 12}
+    assert max(said(answer, "together") for answer in answers) == 4
+
+
+async def test_what_is_wrong_with_one_is_its_own(model: ModelProcess) -> None:
+    asked = [model.predict(radiograph(n, "unsuitable" if n == 1 else "")) for n in range(4)]
+    answers = await asyncio.gather(*asked, return_exceptions=True)
+    assert isinstance(answers[1], Unsuitable)
+    assert [number_of(answers[n]) for n in (0, 2, 3)] == [0, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("does", "words"),
+    [
+        ("raise", "the model raised RuntimeError, 2 times"),
+        ("die", "the model's process ended with code -9, 2 times"),
+        ("crash", "the model's process ended with code -11, 2 times"),
+        ("exit", "the model's process ended with code 3, 2 times"),
+    ],
+)
+async def test_whoever_breaks_the_process_is_alone_in_it_the_second_time(model: ModelProcess, does: str, words: str) -> None:
+    asked = [model.predict(radiograph(n, does if n == 2 else "")) for n in range(6)]
+    answers = await asyncio.gather(*asked, return_exceptions=True)
+    broken = answers.pop(2)
+    assert isinstance(broken, ModelFailed) and words in str(broken) and "secret" not in str(broken)
+    assert [number_of(answer) for answer in answers] == [0, 1, 3, 4, 5]
+
+
+async def test_a_process_killed_from_outside_costs_no_answer(fifos: tuple[Path, Path]) -> None:
+    out, back = fifos
+    async with started() as model:
+        asked = asyncio.create_task(model.predict(radiograph(5, f"held {out} {back}")))
+        first = int(await asyncio.to_thread(out.read_text))
+        os.kill(first, signal.SIGKILL)
+        second = int(await asyncio.to_thread(out.read_text))
+        await asyncio.to_thread(back.write_text, "go")
+        answer = await asked
+        assert (number_of(answer), said(answer, "process")) == (5, second)
+        assert first != second
+
+
+async def test_a_process_killed_while_it_has_nothing_to_do_costs_nothing(model: ModelProcess) -> None:
+    first = await pid_of(model)
+    wait = ended(first)
+    os.kill(first, signal.SIGKILL)
+    await asyncio.to_thread(wait)
+    assert await pid_of(model) != first
+
+
+async def test_whoever_hangs_is_ended_and_the_others_are_asked_again() -> None:
+    async with started(batch=3, timeout_s=1) as model:
+        first = await pid_of(model)
+        asked = [model.predict(radiograph(n, "hang" if n == 1 else "")) for n in range(3)]
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        assert isinstance(answers[1], ModelFailed) and "no answer within 1 s, 2 times" in str(answers[1])
+        assert [number_of(answers[n]) for n in (0, 2)] == [0, 2]
+        assert await pid_of(model) != first
+
+
+async def test_out_of_memory_makes_smaller_passes_of_the_same_process() -> None:
+    async with started(batch=8) as model:
+        first = await pid_of(model)
+        answers = await asyncio.gather(*(model.predict(radiograph(n, "at-most 2")) for n in range(20)))
+        assert [number_of(answer) for answer in answers] == list(range(20))
+        assert {said(answer, "together") for answer in answers} == {2}
+        assert await pid_of(model) == first
+        with pytest.raises(ModelFailed, match="more memory than there is"):
+            await model.predict(radiograph(1, "at-most 0"))
+
+
+@pytest.mark.parametrize(
+    ("load", "error", "words"),
+    [
+        (image_models.load_nothing, SettingsInvalid, "no card.toml"),
+        (image_models.load_damaged, ModelFailed, "SHA-256"),
+        (image_models.load_and_exit, ModelFailed, "ended with code 7"),
+    ],
+)
+async def test_what_cannot_be_loaded_is_said_at_once(load: Callable[[], ImageModel], error: type[Exception], words: str) -> None:
+    before = children()
+    with pytest.raises(error, match=words):
+        await ModelProcess.start(load)
+    assert children() == before
+
+
+def children() -> set[str]:
+    """Processes of ours that hold a model."""
+    found = set()
+    for task in Path("/proc/self/task").iterdir():
+        for pid in (task / "children").read_text().split():
+            if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                found.add(pid)
+    return found
+
+
+async def test_a_process_that_cannot_be_started_again(tmp_path: Path) -> None:
+    async with started(partial(image_models.load_once, tmp_path / "flag"), batch=4) as model:
+        for _ in range(2):  # each time it is tried
+            with pytest.raises(ModelUnavailable, match="cannot be started again: does not have the card's SHA-256"):
+                await model.predict(radiograph(1, "die"))
+        (tmp_path / "flag").unlink()
+        assert number_of(await model.predict(radiograph(3))) == 3
+
+
+async def test_a_process_that_has_become_another_model_does_not_speak(tmp_path: Path) -> None:
+    async with started(partial(image_models.load_another, tmp_path / "flag")) as model:
+        with pytest.raises(ModelUnavailable, match="obedient/1: has become another model"):
+            await model.predict(radiograph(1, f"die-once {tmp_path / 'died'}"))
+        (tmp_path / "flag").unlink()
+        assert number_of(await model.predict(radiograph(3))) == 3
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+async def test_closing_ends_it_also_with_an_image_in_it(
+    fifos: tuple[Path, Path], stopped: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped, it does not hear TERM."""
+    monkeypatch.setattr("models.process._KILL_AFTER_S", 0.2)
+    out, back = fifos
+    async with started() as model:
+        asked = [asyncio.create_task(model.predict(radiograph(n, f"held {out} {back}"))) for n in range(2)]
+        pid = int(await asyncio.to_thread(out.read_text))
+        wait = ended(pid)
+        if stopped:
+            os.kill(pid, signal.SIGSTOP)
+        await model.close()
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        assert all(isinstance(answer, ModelUnavailable) for answer in answers)
+        await asyncio.to_thread(wait)
+        with pytest.raises(ModelUnavailable, match="closed"):
+            await model.predict(radiograph())
+
+
+async def test_ctrl_c_of_the_terminal_is_not_for_it(model: ModelProcess) -> None:
+    pid = await pid_of(model)
+    os.kill(pid, signal.SIGINT)
+    assert await pid_of(model) == pid
+
+
+async def test_it_ends_on_term(model: ModelProcess) -> None:
+    pid = await pid_of(model)
+    wait = ended(pid)
+    os.kill(pid, signal.SIGTERM)
+    await asyncio.to_thread(wait)
+
+
+async def test_whoever_gives_up_takes_nothing_from_the_others(fifos: tuple[Path, Path]) -> None:
+    out, back = fifos
+    async with started() as model:
+        asked = [asyncio.create_task(model.predict(radiograph(n, f"held {out} {back}" if n == 0 else ""))) for n in range(3)]
+        await asyncio.to_thread(out.read_text)
+        asked[0].cancel()
+        asked[1].cancel()
+        await asyncio.to_thread(back.write_text, "go")
+        assert number_of(await asked[2]) == 2
+        assert asked[0].cancelled() and asked[1].cancelled()
+
+
+async def test_the_memory_of_the_parent_does_not_grow() -> None:
+    async with started(batch=2) as model:
+
+        async def ask(times: int) -> None:
+            for _ in range(times):
+                await asyncio.gather(*(model.predict(film) for film in films))
+
+        films = [radiograph(n, side=2000) for n in range(2)]  # 8 MB each
+        await ask(5)
+        gc.collect()
+        before = resident()
+        await ask(50)
+        gc.collect()
+        assert resident() - before < 16 * 1024**2, "of 800 MB that were sent"
+
+
+def resident() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+PARENT = """
+import asyncio, sys
+from models.process import ModelProcess
+from tests.unit import image_models
+
+async def main() -> None:
+    model = await ModelProcess.start(image_models.load)
+    answer = await model.predict(image_models.radiograph(side=2000))
+    print("torch" in sys.modules, int(image_models.said(answer, "process")), flush=True)
+    await model.predict(image_models.radiograph(1, sys.argv[1], side=2000))
+    await model.close()
+
+if __name__ == "__main__":
+    asyncio.run(main())
+"""
+
+
+@pytest.fixture
+def parent(tmp_path: Path) -> Path:
+    script = tmp_path / "parent.py"
+    script.write_text(PARENT)
+    return script
+
+
+def environment() -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+
+
+async def test_the_parent_never_imports_torch(parent: Path) -> None:
+    command, pipe = (sys.executable, parent, ""), asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(*command, stdout=pipe, env=environment())
+    told, _ = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 0 and told.split()[0] == b"False"
+
+
+async def test_a_parent_that_is_killed_leaves_nothing_behind(parent: Path) -> None:
+    before = in_shared_memory()
+    command, pipe = (sys.executable, parent, "hang"), asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(*command, stdout=pipe, env=environment())
+    assert process.stdout is not None
+    wait = ended(int((await process.stdout.readline()).split()[1]))
+    process.kill()
+    await asyncio.to_thread(wait)
+    await process.wait()
+    assert in_shared_memory() <= before
+
+
+async def test_a_process_that_is_killed_leaves_nothing_behind(fifos: tuple[Path, Path]) -> None:
+    """Neither in /dev/shm nor open in the parent."""
+    out, back = fifos
+    before = in_shared_memory()
+    async with started() as model:
+        opened = None
+        for _ in range(3):
+            asked = asyncio.create_task(model.predict(radiograph(1, f"held {out} {back}", side=2000)))
+            os.kill(int(await asyncio.to_thread(out.read_text)), signal.SIGKILL)
+            await asyncio.to_thread(out.read_text)
+            await asyncio.to_thread(back.write_text, "go")
+            await asked
+            gc.collect()
+            now = len(list(Path("/proc/self/fd").iterdir()))
+            opened = opened or now
+            assert now == opened
+    assert in_shared_memory() <= before
