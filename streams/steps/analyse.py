@@ -3,23 +3,40 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Protocol
+from uuid import UUID
 
 from pydantic import ValidationError
 
 from schemas.errors import MalformedMessage, Unsuitable
 from schemas.events import FINDINGS_TYPE, Priority
-from schemas.findings import Findings, NotAnalysed
+from schemas.findings import CHEST_RADIOGRAPH_FINDINGS, Findings, NotAnalysed
+from schemas.identifiers import identity
 from schemas.ports import FindingModel, ImageDecoder, Outgoing, Prediction, Record
 from schemas.study_events import AnalysisRequested, ImageReference
 from schemas.study_ports import StudyArchive
 from streams import topics
 from streams.emission import emit_value
-from streams.steps.choosing import IntendedUse, StudyHeaders, as_the_rules_read_it, choose, refusal
+from streams.models_in_use import InUse, ModelsInUse
+from streams.steps.choosing import StudyHeaders, as_the_rules_read_it, choose, refusal
 from streams.turns import Turns
 
 #: images of one study that are fetched and decoded at the same time: each is held in memory
 _IMAGES_IN_FLIGHT = 2
+
+
+class Kept(Protocol):
+    """The two things that this step needs of a CaseStore: what an analysis said stays said."""
+
+    async def analysis(self, analysis_id: UUID, /) -> bytes | None: ...
+
+    async def put_analysis(self, analysis_id: UUID, value: bytes, /) -> bytes: ...
+
+
+def analysis_id(request: AnalysisRequested, service: str) -> UUID:
+    """Of the service whose report a study always has, the request's own; the others that answer it have one of their own each."""
+    return request.id if service == CHEST_RADIOGRAPH_FINDINGS else identity("analysis", str(request.id), service)
 
 
 async def analyse(
@@ -27,24 +44,51 @@ async def analyse(
     *,
     archive: StudyArchive,
     decoder: ImageDecoder,
-    model: FindingModel,
-    intended_use: IntendedUse,
+    models: ModelsInUse,
     decoding: Turns,
     predicting: Turns,
+    kept: Kept | None,
+    results: topics.Topic = topics.RESULTS,
+    name: Callable[[AnalysisRequested, str], UUID] = analysis_id,
 ) -> Sequence[Outgoing]:
-    """An AnalysisRequested becomes Findings on `ai.results`, with the request's id. `decoding`, `predicting`: whose image is
-    decoded, and seen by the model, next.
+    """An AnalysisRequested becomes Findings on `results`, under the id that `name` gives it for the service of `models`.
+    `decoding`, `predicting`: whose image is decoded, and seen by the model, next.
+
+    One model makes the whole analysis. What was said first stays said: read again, after a promotion too, the same bytes are
+    written (`kept` None: of a sandbox, that nobody is told of).
 
     Every chosen image must be analysed: when one is broken or missing the error is raised, because findings of the
     others alone would read as "nothing else". Raises MalformedMessage, InvalidResource, StudyIncomplete, ItemNotServed,
-    ArchiveUnavailable, AccessRefused, ResourceRefused, ModelFailed."""
+    ArchiveUnavailable, StoreUnavailable, AccessRefused, ResourceRefused, ModelFailed, ModelUnavailable."""
     try:
         request = AnalysisRequested.model_validate_json(record.value)
     except ValidationError:
         raise MalformedMessage("analyse", str(record.place), "no AnalysisRequested") from None
+    id = name(request, models.service)
+    value = None if kept is None else await kept.analysis(id)
+    if value is None:
+        async with models.lease() as in_use:
+            findings = await _findings(request, id, in_use, archive, decoder, decoding, predicting)
+        value = findings.model_dump_json().encode("utf-8")
+        if kept is not None:
+            value = await kept.put_analysis(id, value)
+    study, at = request.subject.study_instance_uid, request.subject.triggered_at
+    return [emit_value(results, study, value, id=id, type=FINDINGS_TYPE, time=at, cause=record)]
+
+
+async def _findings(
+    request: AnalysisRequested,
+    id: UUID,
+    in_use: InUse,
+    archive: StudyArchive,
+    decoder: ImageDecoder,
+    decoding: Turns,
+    predicting: Turns,
+) -> Findings:
+    model, intended_use = in_use.model, in_use.intended_use
     chosen = choose(request.images, intended_use, StudyHeaders(request.patient_age_years, request.study_description))
     if isinstance(chosen, NotAnalysed):
-        return [_result(_not_analysed(request, chosen), record)]
+        return _not_analysed(request, id, model, chosen)
 
     bounded = asyncio.Semaphore(_IMAGES_IN_FLIGHT)
     rank = _rank(request)
@@ -68,7 +112,7 @@ async def analyse(
             raise answer
     predictions = [answer for answer in answers if isinstance(answer, Prediction)]
     refusals = [answer for answer in answers if isinstance(answer, NotAnalysed)]
-    return [_result(_analysed(request, predictions, model) if predictions else _not_analysed(request, refusals[0]), record)]
+    return _analysed(request, id, model, predictions) if predictions else _not_analysed(request, id, model, refusals[0])
 
 
 def _rank(request: AnalysisRequested) -> int:
@@ -76,10 +120,10 @@ def _rank(request: AnalysisRequested) -> int:
     return 0 if request.priority is Priority.STAT else 1 if request.subject.outward else 2
 
 
-def _analysed(request: AnalysisRequested, predictions: Sequence[Prediction], model: FindingModel) -> Findings:
+def _analysed(request: AnalysisRequested, id: UUID, model: FindingModel, predictions: Sequence[Prediction]) -> Findings:
     found = [finding for prediction in predictions for finding in prediction.findings]
     return Findings(
-        analysis_id=request.id,
+        analysis_id=id,
         subject=request.subject,
         service=model.service,
         model=model.identity,
@@ -89,17 +133,5 @@ def _analysed(request: AnalysisRequested, predictions: Sequence[Prediction], mod
     )
 
 
-def _not_analysed(request: AnalysisRequested, why: NotAnalysed) -> Findings:
-    return Findings(analysis_id=request.id, subject=request.subject, not_analysed=why)
-
-
-def _result(findings: Findings, cause: Record) -> Outgoing:
-    return emit_value(
-        topics.RESULTS,
-        findings.subject.study_instance_uid,
-        findings.model_dump_json().encode("utf-8"),
-        id=findings.analysis_id,
-        type=FINDINGS_TYPE,
-        time=findings.subject.triggered_at,
-        cause=cause,
-    )
+def _not_analysed(request: AnalysisRequested, id: UUID, model: FindingModel, why: NotAnalysed) -> Findings:
+    return Findings(analysis_id=id, subject=request.subject, service=model.service, not_analysed=why)

@@ -58,6 +58,7 @@ async def correlate(settings: Settings, stop: asyncio.Event, health: Health) -> 
 
 
 async def analyse(settings: Settings, stop: asyncio.Event, health: Health) -> None:
+    from streams.models_in_use import InUse, ModelsInUse
     from streams.steps.analyse import analyse
     from streams.steps.choosing import IntendedUse
     from streams.turns import Turns
@@ -82,12 +83,12 @@ async def analyse(settings: Settings, stop: asyncio.Event, health: Health) -> No
                 analyse,
                 archive=archive,
                 decoder=decoder,
-                model=seeing,
-                intended_use=intended_use,
+                models=ModelsInUse(InUse(seeing, intended_use, lambda: None)),  # closed here
                 decoding=Turns(settings.decoding.workers),
                 predicting=Turns(),
             )
-            await run_step("analyse", lambda _: step, read, window("analyse", settings), settings, stop, health)
+            runner = window("analyse", settings)
+            await run_step("analyse", lambda cases: partial(step, kept=cases), read, runner, settings, stop, health)
 
 
 async def report(settings: Settings, stop: asyncio.Event, health: Health) -> None:

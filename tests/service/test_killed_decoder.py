@@ -26,11 +26,10 @@ from streams.emission import emit
 from streams.guard import Guard
 from streams.runner_window import WindowRunner
 from streams.steps.analyse import analyse
-from streams.steps.choosing import IntendedUse
 from streams.turns import Turns
 from tests.contract.example_images import part10, radiograph
 from tests.contract.fake_study_archive import FakeStudyArchive
-from tests.unit.analyses import ScriptedModel
+from tests.unit.analyses import KeptInMemory, ScriptedModel, using
 
 pytestmark = pytest.mark.service
 KILLER = "the file that kills"
@@ -74,8 +73,8 @@ async def test_the_study_becomes_a_dead_letter_and_the_others_are_analysed(kafka
                 analyse,
                 archive=archive,
                 decoder=decoder,
-                model=ScriptedModel(),
-                intended_use=IntendedUse(),
+                models=using(ScriptedModel()),
+                kept=KeptInMemory(),
                 decoding=Turns(),
                 predicting=Turns(),
             )

@@ -19,8 +19,9 @@ from schemas.findings import (
     Subject,
 )
 from schemas.identifiers import AccessionNumber, StudyInstanceUID
-from schemas.ports import Outgoing, Place, Prediction, Radiograph, Record
+from schemas.ports import FindingModel, Outgoing, Place, Prediction, Radiograph, Record
 from schemas.study_events import AnalysisRequested, ImageReference, revision_of
+from streams.models_in_use import InUse, ModelsInUse
 from streams.steps.analyse import analyse
 from streams.steps.choosing import IntendedUse
 from streams.turns import Turns
@@ -65,6 +66,24 @@ class ScriptedModel:
         )
 
 
+class KeptInMemory:
+    """What a CaseStore keeps of analyses."""
+
+    def __init__(self) -> None:
+        self.values: dict[UUID, bytes] = {}
+
+    async def analysis(self, analysis_id: UUID) -> bytes | None:
+        return self.values.get(analysis_id)
+
+    async def put_analysis(self, analysis_id: UUID, value: bytes) -> bytes:
+        return self.values.setdefault(analysis_id, value)
+
+
+def using(model: FindingModel, intended_use: IntendedUse | None = None) -> ModelsInUse:
+    """The model alone, for as long as the test lasts."""
+    return ModelsInUse(InUse(model, intended_use or IntendedUse(), lambda: None))
+
+
 def record_of(request: AnalysisRequested) -> Record:
     value = request.model_dump_json().encode()
     return Record(Place("ai.requests", 1, 7), b"k", value, (), datetime(2026, 2, 2, tzinfo=UTC))
@@ -92,10 +111,10 @@ async def run(
         record_of(request),
         archive=archive,
         decoder=InProcessDecoder(),
-        model=model or ScriptedModel(),
-        intended_use=IntendedUse(),
+        models=using(model or ScriptedModel()),
         decoding=Turns(),
         predicting=Turns(),
+        kept=KeptInMemory(),
     )
     return Findings.model_validate_json(out.value), out
 

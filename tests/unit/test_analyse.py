@@ -12,12 +12,11 @@ from schemas.identifiers import StudyInstanceUID
 from schemas.ports import Place, Record
 from schemas.study_events import ImageReference
 from streams.steps.analyse import analyse
-from streams.steps.choosing import IntendedUse
 from streams.turns import Turns
 from tests.contract.example_images import radiograph, study_of, uid_of
 from tests.contract.fake_study_archive import FakeStudyArchive
 from tests.contract.test_image_decoders import InProcessDecoder
-from tests.unit.analyses import ID, TRIGGERED, ScriptedModel, run, stored
+from tests.unit.analyses import ID, TRIGGERED, KeptInMemory, ScriptedModel, run, stored, using
 
 
 async def test_a_chest_radiograph_is_analysed() -> None:
@@ -83,8 +82,8 @@ async def test_garbage_is_malformed() -> None:
             record,
             archive=FakeStudyArchive(),
             decoder=InProcessDecoder(),
-            model=ScriptedModel(),
-            intended_use=IntendedUse(),
+            models=using(ScriptedModel()),
+            kept=KeptInMemory(),
             decoding=Turns(),
             predicting=Turns(),
         )

@@ -17,13 +17,12 @@ from schemas.ports import Record, Step
 from schemas.study_events import ImageReference
 from streams.guard import Guard, Outcome
 from streams.steps.analyse import analyse
-from streams.steps.choosing import IntendedUse
 from streams.topics import DEAD_LETTERS, RESULTS
 from streams.turns import Turns
 from tests.contract.example_images import part10, radiograph, study_of, uid_of
 from tests.contract.fake_event_log import FakeEventLog
 from tests.contract.test_image_decoders import InProcessDecoder
-from tests.unit.analyses import ScriptedModel, record_of, request_for
+from tests.unit.analyses import KeptInMemory, ScriptedModel, record_of, request_for, using
 from tests.unit.archive_peer import (
     IMAGE,
     STUDY,
@@ -63,8 +62,8 @@ def _step(archive: object) -> Step:
         analyse,
         archive=archive,  # type: ignore[arg-type]
         decoder=InProcessDecoder(),
-        model=ScriptedModel(),
-        intended_use=IntendedUse(),
+        models=using(ScriptedModel()),
+        kept=KeptInMemory(),
         decoding=Turns(),
         predicting=Turns(),
     )

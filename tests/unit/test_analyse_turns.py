@@ -9,12 +9,11 @@ import pytest
 from schemas.events import Priority
 from schemas.study_events import AnalysisRequested
 from streams.steps.analyse import analyse
-from streams.steps.choosing import IntendedUse
 from streams.turns import Turns
 from tests.contract.example_images import part10, radiograph, study_of
 from tests.contract.fake_study_archive import FakeStudyArchive
 from tests.contract.test_image_decoders import InProcessDecoder
-from tests.unit.analyses import ScriptedModel, record_of, request_for
+from tests.unit.analyses import KeptInMemory, ScriptedModel, record_of, request_for, using
 
 
 @pytest.mark.parametrize("busy", ["decoding", "predicting"])
@@ -38,8 +37,8 @@ async def test_the_most_urgent_study_is_next(busy: str) -> None:
                 record_of(await request(name)),
                 archive=archive,
                 decoder=InProcessDecoder(),
-                model=model,
-                intended_use=IntendedUse(),
+                models=using(model),
+                kept=KeptInMemory(),
                 decoding=turns["decoding"],
                 predicting=turns["predicting"],
             )

@@ -20,7 +20,7 @@ from streams.turns import Turns
 from tests.contract.example_images import radiograph, study_of, uid_of
 from tests.contract.fake_study_archive import FakeStudyArchive
 from tests.contract.test_image_decoders import InProcessDecoder
-from tests.unit.analyses import ID, ScriptedModel, record_of, request_for, run, stored
+from tests.unit.analyses import ID, KeptInMemory, ScriptedModel, record_of, request_for, run, stored, using
 
 
 @pytest.mark.parametrize(
@@ -48,8 +48,8 @@ async def test_a_childs_study_is_not_analysed_where_the_model_is_for_adults() ->
         record_of(request.model_copy(update={"patient_age_years": 4})),
         archive=archive,
         decoder=InProcessDecoder(),
-        model=ScriptedModel(),
-        intended_use=IntendedUse(minimum_age_years=18),
+        models=using(ScriptedModel(), IntendedUse(minimum_age_years=18)),
+        kept=KeptInMemory(),
         decoding=Turns(),
         predicting=Turns(),
     )

@@ -1,0 +1,98 @@
+"""Which model analyses now: it may be changed at any moment, and each analysis is made by one from beginning to end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import structlog
+
+from schemas.errors import ModelUnavailable
+from schemas.ports import FindingModel
+from streams.steps.choosing import IntendedUse
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class InUse:
+    """A loaded model, what its card says of its use, and its end: called once, on a thread, because it may wait for a process."""
+
+    model: FindingModel
+    intended_use: IntendedUse
+    close: Callable[[], None]
+
+    @property
+    def reference(self) -> str:
+        """NAME/VERSION."""
+        return f"{self.model.identity.name}/{self.model.identity.version}"
+
+
+@dataclass(slots=True)
+class _Held:
+    in_use: InUse
+    leases: int = 0
+    free: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class ModelsInUse:
+    """Of one service, in one event loop. What is given to it is closed by it."""
+
+    def __init__(self, first: InUse) -> None:
+        self.service = first.model.service
+        self._now: _Held | None = _Held(first)
+        self._retired: set[asyncio.Task[None]] = set()
+
+    @property
+    def current(self) -> InUse:
+        """What the next lease gives. Raises ModelUnavailable after the end."""
+        return self._held().in_use
+
+    @asynccontextmanager
+    async def lease(self) -> AsyncIterator[InUse]:
+        """The same model for the length of the block, whatever is promoted meanwhile. Raises ModelUnavailable after the end."""
+        held = self._held()
+        held.leases += 1
+        try:
+            yield held.in_use
+        finally:
+            held.leases -= 1
+            if held is not self._now and not held.leases:
+                held.free.set()
+
+    def change(self, new: InUse) -> None:
+        """From now on leases give `new`; what they gave before is closed when the last of its own has ended."""
+        self._retire(self._held())
+        self._now = _Held(new)
+
+    async def close(self) -> None:
+        """No further leases; returns when every lease has ended and every model is closed."""
+        if self._now is not None:
+            self._retire(self._now)
+        await asyncio.gather(*self._retired, return_exceptions=True)  # each was told when it happened
+
+    def _held(self) -> _Held:
+        if self._now is None:
+            raise ModelUnavailable("analyse", self.service, "the process is ending")
+        return self._now
+
+    def _retire(self, held: _Held) -> None:
+        self._now = None  # from here on its leases only end
+        if not held.leases:
+            held.free.set()
+        task = asyncio.create_task(self._end(held))
+        self._retired.add(task)
+        task.add_done_callback(self._retired.discard)
+        task.add_done_callback(_tell)
+
+    async def _end(self, held: _Held) -> None:
+        await held.free.wait()
+        await asyncio.to_thread(held.in_use.close)
+
+
+def _tell(ended: asyncio.Task[None]) -> None:
+    """A model that cannot be closed holds its memory, and spoils no analysis of the next one."""
+    if not ended.cancelled() and (error := ended.exception()) is not None:
+        _log.error("a model could not be closed", error=type(error).__name__)
