@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 from kafka import TopicPartition
 from kafka.admin import KafkaAdminClient, OffsetSpec
-from kafka.errors import KafkaError, TopicAlreadyExistsError
+from kafka.errors import KafkaError, NoError, TopicAlreadyExistsError
+from kafka.structs import OffsetAndMetadata
 
 from schemas.errors import BrokerUnavailable, SettingsInvalid
 
@@ -107,6 +108,22 @@ def group_lag(bootstrap: str, group: str, topics: Sequence[str]) -> Mapping[tupl
             (one.topic, one.partition): end - max(committed.get(one, 0), begins[one])
             for one, end in _ends(admin, partitions).items()
         }
+
+
+def begin_at_the_end(bootstrap: str, group: str, topics: Sequence[str]) -> None:
+    """Where the group never committed it begins at what comes next, and not with what the topics hold; where it did, nothing is
+    changed. To be called before it reads. Raises BrokerUnavailable, also when another process of the group did the same at the
+    same moment: then it has been done."""
+    with _admin(bootstrap, "begin at the end") as admin:
+        counts = _partitions(admin)
+        committed = _committed(admin, group)
+        partitions = [TopicPartition(topic, number) for topic in topics for number in range(counts.get(topic, 0))]
+        ends = _ends(admin, [partition for partition in partitions if partition not in committed])
+        if not ends:
+            return
+        answers = admin.alter_group_offsets(group, {one: OffsetAndMetadata(end, "", -1) for one, end in ends.items()})
+        if refused := {error.__name__ for error in answers.values() if error is not NoError}:
+            raise BrokerUnavailable("begin at the end", group, f"not committed: {', '.join(sorted(refused))}")
 
 
 def _partitions(admin: KafkaAdminClient) -> dict[str, int]:

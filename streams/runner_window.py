@@ -16,6 +16,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError
 
 from connectors.kafka import record_of, stop_consumer
+from connectors.kafka_admin import begin_at_the_end
 from schemas.errors import BrokerUnavailable
 from streams.guard import Guard, Outcome, StepStopped
 from streams.runner import HEARTBEAT_S, LONGEST_PAUSE_S, SESSION_TIMEOUT_S, group_of
@@ -37,16 +38,26 @@ _START_TRIES, _START_PAUSE_S = 10, 1.0
 class WindowRunner:
     """A Runner. `size`: records in flight; `reserved`: how many of them are of the first topic of several; `instance`: a
     name that this process keeps over restarts and shares with no other, so that a restart is no rebalance; `drain_s`: how
-    long, in seconds, records in flight may go on after stop was asked."""
+    long, in seconds, records in flight may go on after stop was asked; `from_now`: a new group begins with what comes next, and
+    not with what the topics hold."""
 
     def __init__(
-        self, bootstrap: str, step: str, *, size: int = 4, reserved: int = 1, instance: str | None = None, drain_s: float = 10.0
+        self,
+        bootstrap: str,
+        step: str,
+        *,
+        size: int = 4,
+        reserved: int = 1,
+        instance: str | None = None,
+        drain_s: float = 10.0,
+        from_now: bool = False,
     ) -> None:
         self._bootstrap = bootstrap
         self._size = size
         self._reserved = reserved
         self._instance = instance
         self._drain_s = drain_s
+        self._from_now = from_now
         self.group = group_of(step)
 
     async def run(self, topics: Sequence[str], guard: Guard, stop: asyncio.Event) -> None:
@@ -55,6 +66,8 @@ class WindowRunner:
         last = topics[-1] if len(topics) > 2 else None
         reserved = min(self._reserved, self._size - 1) if first else 0
         window = Window(self._size, first=first, reserved=reserved, last=last)
+        if self._from_now:  # committed before the first fetch: what comes while it is away is not missed
+            await asyncio.to_thread(begin_at_the_end, self._bootstrap, self.group, topics)
         consumer = await self._consumer()
         run = _Run(consumer, window, guard)
         try:

@@ -1,0 +1,63 @@
+"""A sandbox: topics of its own, named after the real ones, and a log that can write to these alone."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, replace
+
+from schemas.model_events import SandboxName
+from schemas.ports import EventLog, Outgoing, Place, Record
+from streams import topics
+from streams.topics import Topic
+
+
+@dataclass(frozen=True, slots=True)
+class Sandbox:
+    """`sandbox.<name>.*`."""
+
+    name: SandboxName
+
+    @property
+    def key(self) -> str:
+        """On `radstream.models`."""
+        return f"sandbox.{self.name}"
+
+    @property
+    def results(self) -> Topic:
+        return self._own(topics.RESULTS)
+
+    @property
+    def dead_letters(self) -> Topic:
+        return self._own(topics.DEAD_LETTERS)
+
+    @property
+    def topics(self) -> tuple[Topic, ...]:
+        """All that is ever written to."""
+        return self.results, self.dead_letters
+
+    def _own(self, topic: Topic) -> Topic:
+        return replace(topic, name=f"{self.key}.{topic.name}")
+
+
+class SandboxLog:
+    """`EventLog` that appends to the topics of one sandbox and to no other: whatever a step or its guard does, an effect elsewhere
+    is not possible. A dead letter goes to the sandbox's own; `read` reads anything."""
+
+    def __init__(self, log: EventLog, sandbox: Sandbox) -> None:
+        self._log = log
+        self._own = frozenset(topic.name for topic in sandbox.topics)
+        self._dead_letters = sandbox.dead_letters.name
+
+    async def append(self, records: Sequence[Outgoing]) -> Sequence[Place]:
+        """See EventLog. Raises ValueError for a topic that is none of the sandbox's: then nothing is written."""
+        return await self._log.append([self._inside(record) for record in records])
+
+    def read(self, topic: str, *, follow: bool = False, last: int | None = None) -> AsyncIterator[Record]:
+        return self._log.read(topic, follow=follow, last=last)
+
+    def _inside(self, record: Outgoing) -> Outgoing:
+        if record.topic == topics.DEAD_LETTERS.name:
+            record = replace(record, topic=self._dead_letters)
+        if record.topic not in self._own:
+            raise ValueError(f"{record.topic} is outside the sandbox")
+        return record
