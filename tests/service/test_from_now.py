@@ -1,4 +1,4 @@
-"""A new group that begins at now, on a real Kafka: not with what the topics hold, and with all that comes, also while it is away."""
+"""A new group that begins at now, on a real Kafka: with nothing that the topics hold, and all that comes, also while it is away."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ async def test_positions_that_are_there_are_left(bench: Bench) -> None:
     await bench.send(*(b"later %d" % number for number in range(7)))
     await asyncio.to_thread(begin_at_the_end, bench.bootstrap, group, [bench.topic, bench.empty])
     after = await asyncio.to_thread(group_offsets, bench.bootstrap, group)
-    assert after == before | {(bench.empty, number): 0 for number in range(4)}
+    assert after == {**before, **{(bench.empty, number): 0 for number in range(4)}}
     assert sum((await asyncio.to_thread(group_lag, bench.bootstrap, group, [bench.topic])).values()) == 7
 
 
