@@ -1,13 +1,25 @@
 """The model card, `card.toml`: what a package promises, read and checked before any weight is loaded."""
 
+from __future__ import annotations
+
+import hashlib
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from schemas.coding import CheckedCoding, Unit
 from schemas.errors import SettingsInvalid
-from schemas.findings import Digest, FindingKind, Probability
+from schemas.findings import CHEST_RADIOGRAPH_FINDINGS, Digest, FindingKind, ModelIdentity, ServiceName
+from schemas.outputs import OutputName
+
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+#: of a network's input or answer, as it names it
+TensorName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*$", max_length=128)]
+Column = Annotated[int, Field(ge=0)]
+_FileName = r"^[A-Za-z0-9_-][A-Za-z0-9_.-]*\."
 
 
 class _Part(BaseModel):
@@ -32,85 +44,211 @@ class IntendedUse(_Part):
 
 
 class Input(_Part):
+    """What the network is given: (n, channels, canvas, canvas), greys (0 black to 1 white, `models.preprocessing.GreyScale`) minus
+    `mean`, divided by `spread`, of each channel. A film has one grey: with three channels each gets it."""
+
     #: side of the square canvas in pixels, and the size of such a pixel for a full chest film
-    canvas: Literal[448]
-    millimetres_per_pixel: Annotated[float, Field(gt=0)]
+    canvas: Annotated[int, Field(ge=16, le=4096)]
+    millimetres_per_pixel: Positive
+    mean: tuple[Number, ...] = (0.5,)
+    spread: tuple[Positive, ...] = (0.25,)
+
+    @property
+    def channels(self) -> int:
+        return len(self.mean)
+
+    @model_validator(mode="after")
+    def _of_each_channel(self) -> Self:
+        if len(self.mean) not in (1, 3) or len(self.spread) != len(self.mean):
+            raise ValueError("mean and spread are of 1 or of 3 channels")
+        return self
 
 
-class Output(_Part):
-    """`models.postprocessing.OperatingPoint`, and what a region may be called."""
+class Film(_Part):
+    """A logit about the whole film that counts beside its heatmap; the tensor is (n, columns)."""
 
-    kinds: frozenset[FindingKind]
-    mass_above_mm: Annotated[float, Field(gt=0)]
+    tensor: TensorName
+    column: Column = 0
+    slope: Number
+
+
+class Heatmap(_Part):
+    """Findings with a place. The tensor is (n, 1, rows, columns) logits, a cell for each `stride` canvas pixels;
+    probability = sigmoid(slope * strength + offset, + film.slope * the film's logit), see `models.postprocessing`."""
+
+    tensor: TensorName = "heatmap"
+    stride: Annotated[int, Field(ge=1)]
+    kinds: Annotated[frozenset[FindingKind], Field(min_length=1)]
+    mass_above_mm: Positive
     threshold: Annotated[float, Field(gt=0, lt=1)]
     threshold_rule: str
-    outline: float
-    slope: Annotated[float, Field(gt=0)]
-    offset: float
-    codes: dict[FindingKind, str]
+    outline: Number
+    slope: Positive
+    offset: Number
+    film: Film | None = None
+    codes: dict[FindingKind, CheckedCoding]
+
+    @model_validator(mode="after")
+    def _coded(self) -> Self:
+        if self.codes.keys() != self.kinds:
+            raise ValueError("each of the kinds has a code, and nothing else")
+        return self
+
+
+class OutputReading(_Part):
+    """One number about the image, `schemas.outputs.Output`; the tensor is (n, columns)."""
+
+    name: OutputName
+    tensor: TensorName
+    column: Column = 0
+    #: sigmoid of a logit, softmax over the tensor's columns, or the number as it is
+    activation: Literal["sigmoid", "softmax", "none"]
+    coding: CheckedCoding
+    unit: Unit = "1"
+    threshold: Number | None = None
+    threshold_rule: str = ""
+
+    @model_validator(mode="after")
+    def _probability(self) -> Self:
+        if self.activation == "none":
+            return self
+        if self.unit != "1":
+            raise ValueError("a probability has the unit 1")
+        if self.threshold is not None and not 0 < self.threshold < 1:
+            raise ValueError("the threshold of a probability lies between 0 and 1")
+        return self
 
 
 class Weights(_Part):
-    file: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+\.safetensors$")]
+    """Tensors of an architecture that this version knows."""
+
+    file: Annotated[str, Field(pattern=_FileName + "safetensors$")]
     sha256: Digest
 
 
-class SelfTest(_Part):
-    """Highest and mean logit of `models.registry.self_test_image`; tolerance is absolute, for other CPUs' rounding."""
+class Program(_Part):
+    """A `torch.export` program: no code of ours is needed. `torch`: the version that exported it."""
 
-    highest: float
-    mean: float
-    tolerance: Annotated[float, Field(gt=0)]
+    file: Annotated[str, Field(pattern=_FileName + "pt2$")]
+    sha256: Digest
+    torch: Annotated[str, Field(pattern=r"^[0-9]+\.[0-9]+[0-9A-Za-z.+-]*$")]
+
+
+class Remote(_Part):
+    """A model on an inference server of the site (Open Inference Protocol v2). `server`: a name in the settings models.remotes;
+    the tensors asked for are those that the card reads."""
+
+    server: str
+    model_name: str
+    model_version: str
+    #: of its input tensor
+    input: str
+    datatype: Literal["FP32"] = "FP32"
+    #: whether the server has the binary tensor data extension
+    binary: bool = False
+    max_batch: Annotated[int, Field(ge=1)] = 1
+
+
+class HeatmapAnswer(_Part):
+    highest: Number
+    mean: Number
+
+
+class SelfTest(_Part):
+    """Of `models.registry.self_test_image`: highest and mean logit of the heatmap, and every column of the other tensors that are
+    read. `tolerance` is absolute, for other processors' rounding."""
+
+    tolerance: Positive
+    heatmap: HeatmapAnswer | None = None
+    columns: dict[TensorName, tuple[Number, ...]] = Field(default_factory=dict)
 
 
 class Training(_Part):
+    """For people. `stages`: how it was started, in order; `counts`: of films, patients, ..."""
+
     data: list[str]
     licence: list[str]
     method: str
-    #: arguments of `python -m models.training.train`, in order; each stage starts from the one before
-    stages: list[str]
-    films: int
-    patients: int
-    nodules: int
+    #: weights of others that training began with
+    start: list[str] = Field(default_factory=list)
+    stages: list[str] = Field(default_factory=list)
+    counts: dict[str, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)
 
 
 class Performance(_Part):
-    """On the test split; intervals are 95 %, by bootstrap over patients."""
+    """One measured figure: of which data, of which group of them, of how many."""
 
-    pairs: int
-    films: int
-    patients: int
-    enhancement: float
-    share_higher: Probability
-    share_higher_interval: tuple[Probability, Probability]
-    #: the same for the heatmap's highest cell: a nodule has to outdo every false alarm of the film
-    share_highest_cell_higher: Probability
-    area_under_curve: Probability
-    area_under_curve_interval: tuple[Probability, Probability]
-    sensitivity_of_localisation: Probability
-    sensitivity_10_20_mm: Probability
-    sensitivity_20_40_mm: Probability
-    false_boxes_per_normal_film: float
-    specificity: Probability
-    real_films: int
-    real_area_under_curve: Probability
-    real_area_under_curve_interval: tuple[Probability, Probability]
-    #: by enhancement
-    share_higher_at: dict[str, Probability]
+    measure: str
+    value: Number
+    #: 95 %, by bootstrap over patients unless `data` says otherwise
+    interval: tuple[Number, Number] | None = None
+    group: str = "all"
+    count: Annotated[int, Field(ge=0)] | None = None
+    data: str
 
 
 class Card(_Part):
     name: Annotated[str, Field(pattern=r"^[a-z0-9-]+$")]
-    version: Annotated[str, Field(pattern=r"^[0-9A-Za-z.-]+$")]
-    architecture: str
+    version: Annotated[str, Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z.-]*$")]
+    service: ServiceName = CHEST_RADIOGRAPH_FINDINGS
+    #: for tests of the engine: refused where patients are
+    test_fixture: bool = False
     intended_use: IntendedUse
     input: Input
-    output: Output
-    weights: Weights
+    #: exactly one of these says where the numbers come from; an architecture goes with weights
+    architecture: str | None = None
+    weights: Weights | None = None
+    program: Program | None = None
+    remote: Remote | None = None
+    heatmap: Heatmap | None = None
+    outputs: tuple[OutputReading, ...] = ()
     self_test: SelfTest
     training: Training
-    performance: Performance
+    performance: tuple[Performance, ...] = ()
     known_failures: list[str]
+
+    @property
+    def column_tensors(self) -> dict[str, int]:
+        """The (n, columns) tensors that are read, each with how many columns it has at least."""
+        read = [(reading.tensor, reading.column) for reading in self.outputs]
+        if self.heatmap and self.heatmap.film:
+            read.append((self.heatmap.film.tensor, self.heatmap.film.column))
+        return {name: 1 + max(column for tensor, column in read if tensor == name) for name, _ in read}
+
+    @property
+    def tensors(self) -> tuple[str, ...]:
+        """All that are read."""
+        return (*([self.heatmap.tensor] if self.heatmap else []), *self.column_tensors)
+
+    def identity(self, card_sha256: str) -> ModelIdentity:
+        """The digest is that of the weights or the program. Those of a remote model nobody here has seen: there it is
+        `card_sha256`, that of card.toml, which says what is asked."""
+        file = self.weights or self.program
+        return ModelIdentity(name=self.name, version=self.version, weights_sha256=file.sha256 if file else card_sha256)
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if sum(part is not None for part in (self.weights, self.program, self.remote)) != 1:
+            raise ValueError("a package has one of [weights], [program] and [remote]")
+        if (self.architecture is None) != (self.weights is None):
+            raise ValueError("an architecture goes with [weights]")
+        if not self.tensors:
+            raise ValueError("nothing is read: there is neither a [heatmap] nor one of [[outputs]]")
+        names = [reading.name for reading in self.outputs]
+        if len(set(names)) != len(names):
+            raise ValueError("outputs: each name once")
+        if self.heatmap and self.heatmap.tensor in self.column_tensors:
+            raise ValueError("a tensor is a heatmap or has columns, not both")
+        self._self_test_whole()
+        return self
+
+    def _self_test_whole(self) -> None:
+        if (self.heatmap is None) != (self.self_test.heatmap is None):
+            raise ValueError("self_test.heatmap goes with [heatmap]")
+        if self.self_test.columns.keys() != self.column_tensors.keys():
+            raise ValueError("self_test.columns are of all the tensors with columns that are read, and of no other")
+        if any(len(self.self_test.columns[name]) < columns for name, columns in self.column_tensors.items()):
+            raise ValueError("self_test.columns: of each tensor all columns")
 
 
 _Card = TypeVar("_Card", bound=BaseModel)
@@ -123,14 +261,30 @@ def read_card(package: Path) -> Card:
 
 def read_card_as(kind: type[_Card], package: Path) -> _Card:
     """As `read_card`, for a package of another kind."""
+    return read_card_with_digest(kind, package)[0]
+
+
+def read_card_with_digest(kind: type[_Card], package: Path) -> tuple[_Card, str]:
+    """As `read_card_as`, and the SHA-256 of what was read."""
     path = package / "card.toml"
     reference = "/".join(package.parts[-2:])
     try:
-        return kind.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError as error:
+        stored = path.read_bytes()
+        card = kind.model_validate(tomllib.loads(stored.decode("utf-8")))
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise SettingsInvalid("load", reference, "no card.toml: see RADSTREAM_MODELS__URL, USE and GATE") from error
-    except tomllib.TOMLDecodeError as error:
+    except OSError as error:
+        raise SettingsInvalid("load", reference, f"card.toml cannot be read ({error.strerror})") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsInvalid("load", reference, f"card.toml is not TOML ({error}): restore it from the release") from error
     except ValidationError as error:
-        places = ", ".join(".".join(map(str, e["loc"])) for e in error.errors())
-        raise SettingsInvalid("load", reference, f"card.toml: missing or invalid {places}: correct the card") from error
+        said = "; ".join(_said(e["loc"], e["msg"]) for e in error.errors())
+        raise SettingsInvalid("load", reference, f"card.toml: {said}: correct the card") from error
+    return card, hashlib.sha256(stored).hexdigest()
+
+
+def _said(place: tuple[str | int, ...], message: str) -> str:
+    """outputs[2].coding.code: what is wrong there."""
+    words = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in place).removeprefix(".")
+    reason = message.removeprefix("Value error, ")
+    return f"{words}: {reason}" if words else reason

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from models.card import Card
 from models.postprocessing import Box, OperatingPoint, boxes, score
 from models.preprocessing import Placement, to_canvas
-from schemas.errors import ModelFailed, Unsuitable
+from schemas.errors import ModelFailed, SettingsInvalid, Unsuitable
 from schemas.findings import (
     CHEST_RADIOGRAPH_FINDINGS,
     AnalysedImage,
@@ -55,13 +55,16 @@ class NoduleModel:
     def __init__(self, network: nn.Module, card: Card, threads: int = 1) -> None:
         torch.set_num_threads(threads)
         self.card = card
-        self.point = OperatingPoint(card.output.threshold, card.output.outline, card.output.slope, card.output.offset)
+        if card.heatmap is None:
+            raise SettingsInvalid("load", f"{card.name}/{card.version}", "it has no heatmap")
+        self.heatmap = card.heatmap
+        self.point = OperatingPoint(self.heatmap.threshold, self.heatmap.outline, self.heatmap.slope, self.heatmap.offset)
         self.network = network
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"model-{card.name}")
 
     @property
     def identity(self) -> ModelIdentity:
-        return ModelIdentity(name=self.card.name, version=self.card.version, weights_sha256=self.card.weights.sha256)
+        return self.card.identity("")
 
     @property
     def service(self) -> str:
@@ -126,7 +129,7 @@ class NoduleModel:
             longest = max(box.height, box.width) * canvas * self.card.input.millimetres_per_pixel
         return Finding(
             ordinal=ordinal,
-            kind=FindingKind.MASS if longest > self.card.output.mass_above_mm else FindingKind.NODULE,
+            kind=FindingKind.MASS if longest > self.heatmap.mass_above_mm else FindingKind.NODULE,
             probability=box.probability,
             region=Region(
                 sop_instance_uid=radiograph.sop_instance_uid, left=box.left, top=box.top, width=box.width, height=box.height

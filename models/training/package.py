@@ -18,7 +18,7 @@ from models.card import read_card
 from models.chest_nodule import ChestNoduleNetwork
 from models.postprocessing import OperatingPoint, boxes
 from models.registry import load_model, self_test_answer
-from models.training.evaluate import Reader, Reading, located, measure, measure_real
+from models.training.evaluate import Measures, Reader, Reading, located, measure, measure_real
 from models.training.films import Nodules, normal_films
 from models.training.pairs import ENHANCEMENT
 
@@ -77,6 +77,14 @@ def write_card(package: Path, values: Mapping[str, object]) -> None:
     (package / "card.toml").write_text(template.substitute(shown), encoding="utf-8")
 
 
+def _at(enhancement: float, share: float, measures: Measures) -> str:
+    return (
+        '[[performance]]\nmeasure = "share of pairs in which the film with the nodule scores higher"\n'
+        f'value = {share:.4f}\ngroup = "enhancement {enhancement}"\ncount = {measures.films}\n'
+        f'data = "{measures.films} pairs, one a film, of {measures.patients} patients"\n'
+    )
+
+
 def _toml(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.4f}"
@@ -127,11 +135,11 @@ def build(data: Path, trained: Path, package: Path, seed: int) -> None:
             "real_films": real.diseased_films,
             "real_area_under_curve": real.area_under_curve,
             "real_area_under_curve_interval": real.area_under_curve_interval,
-            "share_higher_at": "\n".join(f'"{e}" = {share:.4f}' for e, share in others.items()),
+            "share_higher_at": "\n".join(_at(e, share, measures) for e, share in others.items()),
         },
     )
     load_model(package)
-    print(read_card(package).performance.model_dump_json(indent=2))
+    print(read_card(package).model_dump_json(indent=2, include={"performance"}))
 
 
 def main() -> None:

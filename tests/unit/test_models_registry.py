@@ -23,7 +23,11 @@ def write(package: Path, network: ChestNoduleNetwork, stored: bytes | None = Non
     stored = save(network.state_dict()) if stored is None else stored
     (package / "weights.safetensors").write_bytes(stored)
     highest, mean = self_test_answer(network)
-    values = {"sha256": f'"{hashlib.sha256(stored).hexdigest()}"', "highest": str(highest), "mean": str(mean)} | changes
+    answer = {"highest": str(highest), "mean": str(mean)} | {k: changes.pop(k) for k in ("highest", "mean") if k in changes}
+    values = {
+        "sha256": f'"{hashlib.sha256(stored).hexdigest()}"',
+        "heatmap": f"{{ highest = {answer['highest']}, mean = {answer['mean']} }}",
+    } | changes
     lines = (COMMITTED / "card.toml").read_text().splitlines()
     changed = [f"{key} = {values[key]}" if (key := line.split(" = ")[0]) in values else line for line in lines]
     (package / "card.toml").write_text("\n".join(changed))
@@ -60,7 +64,7 @@ def test_a_card_that_is_not_toml(tmp_path: Path) -> None:
 
 def test_a_card_with_a_wrong_value_is_named(tmp_path: Path, network: ChestNoduleNetwork) -> None:
     package = write(tmp_path / "n" / "2", network, threshold="1.5")
-    with pytest.raises(SettingsInvalid, match=r"output\.threshold: correct the card"):
+    with pytest.raises(SettingsInvalid, match=r"heatmap\.threshold: .*: correct the card"):
         read_card(package)
 
 
@@ -102,7 +106,7 @@ def test_another_answer_than_the_cards(tmp_path: Path, network: ChestNoduleNetwo
 def test_weights_that_are_not_numbers(tmp_path: Path, network: ChestNoduleNetwork) -> None:
     network.head[-1].bias.data.fill_(float("nan"))
     with pytest.raises(ModelFailed, match="not finite"):
-        load_model(write(tmp_path / "n" / "2", network, highest="nan", mean="nan"))
+        load_model(write(tmp_path / "n" / "2", network, highest="0.0", mean="0.0"))
 
 
 def test_importing_models_does_not_import_torch() -> None:
