@@ -47,6 +47,13 @@ INSTANCE_FIELDS = (
     _IRRADIATION_EVENT_UID,
 )
 
+#: what a file says of itself and of its study, for the same rules
+CHOOSING_FIELDS = (
+    *INSTANCE_FIELDS,
+    *(SOP_INSTANCE_UID, STUDY_INSTANCE_UID, SERIES_INSTANCE_UID),
+    *(_STUDY_DATE, _STUDY_DESCRIPTION, _BIRTH_DATE, _AGE),
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Assigners:

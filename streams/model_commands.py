@@ -2,8 +2,40 @@
 
 from __future__ import annotations
 
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
 import typer
 from rich.console import Console
 
+from streams.settings import read_settings
+
 model_app = typer.Typer(no_args_is_help=True)
 console = Console()
+
+
+@model_app.command()
+def score(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE|FOLDER...", help="DICOM, PNG or JPEG; folders at any depth.")],
+    csv: Annotated[Path, typer.Option("--csv", metavar="OUT", help="Where the table goes; - is standard output.")],
+    model: Annotated[str | None, typer.Option(metavar="NAME/VERSION", help="Else the first of RADSTREAM_MODELS__USE.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Of the model; else RADSTREAM_MODELS__THREADS.")] = None,
+    gate: Annotated[bool, typer.Option("--gate/--no-gate", help="Whether the pixels must show a frontal chest radiograph.")] = True,
+    inverted: Annotated[bool, typer.Option("--inverted", help="In PNG and JPEG dark is dense; else bright is.")] = False,
+    ignore_headers: Annotated[
+        bool, typer.Option("--ignore-headers", help="Score what DICOM headers exclude, too; the reason column says so.")
+    ] = False,
+) -> None:
+    """Ask a model about files: one row each, also for those that it cannot see.
+
+    PNG and JPEG have no headers: each is taken for what the model is for (a chest radiograph of an adult), but its pixels are
+    looked at. See docs/scoring.md.
+    """
+    from streams.observability import configure_logging
+    from streams.score import run_score, with_options
+
+    configure_logging("score")
+    settings = with_options(read_settings(), model=model, threads=threads, gate=gate)
+    if not asyncio.run(run_score(settings, files, csv, inverted=inverted, ignore_headers=ignore_headers)):
+        raise typer.Exit(1)
