@@ -44,10 +44,12 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class StudyState:
-    """A study as `correlate` knows it: at least one event, in order of first arrival."""
+    """A study as `correlate` knows it: at least one event, in order of first arrival; and the services that have, or are to have,
+    a report of it beside the usual one, sorted."""
 
     events: tuple[StudyCompleted, ...]
     told: Told | None = None
+    services: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +118,10 @@ class Correlation(Protocol):
 
     async def put_told(self, study: StudyInstanceUID, told: Told) -> None:
         """Insert or replace."""
+        ...
+
+    async def put_service(self, study: StudyInstanceUID, service: str) -> None:
+        """The service has, or is to have, a report of the study; once however often put, and never forgotten."""
         ...
 
     async def told_because(self, event: UUID) -> Sequence[StudyInstanceUID]:

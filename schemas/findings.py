@@ -149,6 +149,7 @@ class Subject(_Frozen):
 class Findings(_Frozen):
     """What one analysis of one study revision said: findings (perhaps none), or why it was not analysed."""
 
+    #: of what one service says: others that answer the same request have ids of their own
     analysis_id: UUID
     subject: Subject
     #: whose report it is: of each service a study has one, whatever model speaks in it

@@ -33,13 +33,15 @@ _WORDS = {
 class Policy:
     """`order_wait`: how long a study waits for its order (rule 5); `without_order`: what then; `deadline`: how long receivers
     wait for an answer before they are told that it is late (None: for ever); `news`: of which studies they are told;
-    `service`: whose analyses these are, part of every analysis id."""
+    `service`: whose analyses these are, part of every analysis id; `services`: whose reports are awaited beside the usual one
+    (those that have spoken of a study are known anyway)."""
 
     order_wait: timedelta = timedelta(seconds=60)
     without_order: Literal["analyse", "refuse"] = "analyse"
     deadline: timedelta | None = None
     news: NewsSettings = field(default_factory=NewsSettings)
     service: str = "chest-radiograph-ai"
+    services: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,9 @@ from __future__ import annotations
 from datetime import datetime
 from uuid import UUID
 
-from schemas.case_store import Due, Told
+from schemas.case_store import Due, StudyState
 from schemas.events import FINDINGS_TYPE
-from schemas.findings import Findings, NotAnalysed, NotAnalysedReason
+from schemas.findings import CHEST_RADIOGRAPH_FINDINGS, Findings, NotAnalysed, NotAnalysedReason
 from schemas.identifiers import identity
 from schemas.ports import Outgoing
 from schemas.study_events import AnalysisRequested
@@ -22,25 +22,33 @@ DEADLINE = "deadline"
 _WORDS = "No answer came within the time limit. It may still follow."
 
 
-def deadline_id(analysis_id: UUID) -> UUID:
-    """Of the timer that waits for the answer of this analysis."""
-    return identity(DEADLINE, str(analysis_id))
+def deadline_id(analysis_id: UUID, service: str = CHEST_RADIOGRAPH_FINDINGS) -> UUID:
+    """Of the timer that waits for what the service answers to the request of this analysis."""
+    return identity(DEADLINE, *_parts(analysis_id, service))
 
 
-def deadline_of(request: AnalysisRequested, not_before: datetime) -> Due:
+def deadline_of(request: AnalysisRequested, not_before: datetime, service: str = CHEST_RADIOGRAPH_FINDINGS) -> Due:
     """The timer of a request."""
-    return Due(deadline_id(request.id), DEADLINE, request.subject.study_instance_uid, not_before)
+    return Due(deadline_id(request.id, service), DEADLINE, request.subject.study_instance_uid, not_before)
 
 
-def late(due: Due, told: Told | None) -> Outgoing | None:
+def late(due: Due, state: StudyState | None) -> Outgoing | None:
     """What is said when the deadline passes; nothing of a request that another state has superseded. A function of the request
-    alone: said twice, it is the same."""
-    value = None if told is None else value_of(told)
-    if not isinstance(value, AnalysisRequested) or deadline_id(value.id) != due.id:
+    and the service alone: said twice, it is the same."""
+    value = None if state is None or state.told is None else value_of(state.told)
+    if state is None or not isinstance(value, AnalysisRequested):
+        return None
+    services = (CHEST_RADIOGRAPH_FINDINGS, *state.services)
+    service = next((service for service in services if deadline_id(value.id, service) == due.id), None)
+    if service is None:
         return None
     subject = value.subject.model_copy(update={"sequence": value.subject.sequence - 1})
-    not_analysed = NotAnalysed(reason=NotAnalysedReason.LATE, explanation=_WORDS)
-    said = Findings(analysis_id=identity("late", str(value.id)), subject=subject, not_analysed=not_analysed)
+    said = Findings(
+        analysis_id=identity("late", *_parts(value.id, service)),
+        subject=subject,
+        service=service,
+        not_analysed=NotAnalysed(reason=NotAnalysedReason.LATE, explanation=_WORDS),
+    )
     return emit_value(
         RESULTS,
         subject.study_instance_uid,
@@ -50,3 +58,7 @@ def late(due: Due, told: Told | None) -> Outgoing | None:
         time=subject.triggered_at,
         cause=None,
     )
+
+
+def _parts(analysis_id: UUID, service: str) -> tuple[str, ...]:
+    return (str(analysis_id),) if service == CHEST_RADIOGRAPH_FINDINGS else (str(analysis_id), service)

@@ -12,7 +12,7 @@ import structlog
 
 from schemas.case_store import CaseStore, Correlation, Due, StudyState, Told
 from schemas.events import FINDINGS_TYPE, OrderEvent
-from schemas.findings import Findings, NotAnalysedReason, Subject
+from schemas.findings import CHEST_RADIOGRAPH_FINDINGS, Findings, NotAnalysedReason, Subject
 from schemas.identifiers import StudyInstanceUID, identity
 from schemas.ports import Outgoing, Record
 from schemas.study_events import AnalysisRequested, StudyCompleted
@@ -25,6 +25,7 @@ from streams.news import FLOOD, Lane, lane_of
 from streams.order_lines import around, with_accession_now
 from streams.persons import Persons
 from streams.serialised import Keys, Work, cover, keys_of, serialised
+from streams.speaking import said_by
 from streams.topics import REQUESTS, REQUESTS_BULK, REQUESTS_STAT, RESULTS
 
 #: the timer of a study that waits for its order
@@ -50,9 +51,9 @@ class Trigger:
 
 @dataclass(frozen=True, slots=True)
 class Telling:
-    """One state to be told, of `subject`; `alarm`: what about it needs a person."""
+    """One state to be told, of `subject`, in the reports of all services; `alarm`: what about it needs a person."""
 
-    out: Outgoing
+    outs: Sequence[Outgoing]
     subject: Subject
     alarm: Literal["identity-mismatch", "flood"] | None = None
 
@@ -79,7 +80,7 @@ async def committed(cases: CaseStore, keys: Keys, work: Work[Sequence[Telling]])
             number = None if accession is None else str(accession)
             uid = telling.subject.study_instance_uid
             _log.error("alarm", alarm=telling.alarm, study_instance_uid=uid, accession_number=number)
-    return [telling.out for telling in tellings]
+    return [out for telling in tellings for out in telling.outs]
 
 
 async def tell_states(
@@ -144,12 +145,18 @@ async def _telling(
         for event in state.events:
             await rows.remove_due(_timer(event, policy).id)
     value = value_of(now)
+    services = tuple(sorted({*state.services, *policy.services}))
     if new:
         await rows.put_told(study.study_instance_uid, now)
-        await _set_deadline(rows, value, trigger, policy, corrected=corrected)
+        for service in set(services).difference(state.services):
+            await rows.put_service(study.study_instance_uid, service)
+        await _set_deadline(rows, value, services, trigger, policy, corrected=corrected)
         if others is not None:
             await rows.put_without_order(study.study_instance_uid, study.time)
-    return Telling(_outgoing(now, value, trigger.record), value.subject, _alarm(said, others, policy) if new else None)
+    outs = [_outgoing(now, value, trigger.record)]
+    if isinstance(value, Findings):
+        outs += said_by(services, value, trigger.record)
+    return Telling(outs, value.subject, _alarm(said, others, policy) if new else None)
 
 
 async def _lane(rows: Correlation, case: _Case, policy: Policy) -> tuple[Lane, int | None]:
@@ -166,12 +173,20 @@ async def _lane(rows: Correlation, case: _Case, policy: Policy) -> tuple[Lane, i
 
 
 async def _set_deadline(
-    rows: Correlation, value: AnalysisRequested | Findings, trigger: Trigger, policy: Policy, *, corrected: bool
+    rows: Correlation,
+    value: AnalysisRequested | Findings,
+    services: tuple[str, ...],
+    trigger: Trigger,
+    policy: Policy,
+    *,
+    corrected: bool,
 ) -> None:
-    """Of a request that receivers wait for: over at once where what they may hold is wrong, however long the answer takes."""
+    """Of a request that receivers wait for, for each report: over at once where what they may hold is wrong, however long the
+    answer takes."""
     wait = timedelta() if corrected else policy.deadline
     if wait is not None and isinstance(value, AnalysisRequested) and value.subject.outward:
-        await rows.put_due(deadline_of(value, trigger.came_at + wait))
+        for service in (CHEST_RADIOGRAPH_FINDINGS, *services):
+            await rows.put_due(deadline_of(value, trigger.came_at + wait, service))
 
 
 def _corrected(state: StudyState, study: StudyCompleted, said: Answer, persons: Persons) -> bool:

@@ -19,6 +19,7 @@ from connectors.case_store.tables import (
     orders,
     patient_words,
     patients,
+    services,
     studies,
     study_patients,
     told,
@@ -132,6 +133,9 @@ class SqlCorrelation:
 
         await self._transaction.run(write)
 
+    async def put_service(self, study: StudyInstanceUID, service: str) -> None:
+        await self._put_once((services, [{"study_instance_uid": study, "service": service}]))
+
     async def told_because(self, event: UUID) -> Sequence[StudyInstanceUID]:
         query = select(told_because.c.study_instance_uid).where(told_because.c.event == str(event))
         uids = await self._transaction.run(lambda connection: connection.scalars(query).all())
@@ -176,10 +180,12 @@ def _study(connection: Connection, study: str) -> StudyState | None:
     joined = told.outerjoin(told_because, told.c.study_instance_uid == told_because.c.study_instance_uid)
     query_told = select(told, told_because.c.event).select_from(joined).where(told.c.study_instance_uid == study)
     row = connection.execute(query_told).one_or_none()
+    query_services = select(services.c.service).where(services.c.study_instance_uid == study)
+    known = tuple(sorted(connection.scalars(query_services)))
     if row is None:
-        return StudyState(seen)
+        return StudyState(seen, services=known)
     because = None if row.event is None else UUID(row.event)
-    return StudyState(seen, Told(row.identity, row.sequence, row.topic, row.value, because))
+    return StudyState(seen, Told(row.identity, row.sequence, row.topic, row.value, because), known)
 
 
 def _digests(connection: Connection, column: Column[Any], keys: Iterable[str]) -> set[str]:

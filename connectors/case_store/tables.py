@@ -109,6 +109,14 @@ told_because = Table(
     Column("event", String(36), nullable=False, index=True),
 )
 
+#: which services have, or are to have, a report of a study beside the usual one
+services = Table(
+    "services",
+    metadata,
+    Column("study_instance_uid", String(64), primary_key=True),
+    Column("service", String(64), primary_key=True),
+)
+
 #: studies told without an order, and the moment of the first that was told of each
 without_order = Table(
     "without_order",

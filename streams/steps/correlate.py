@@ -20,7 +20,7 @@ from schemas.events import (
     OrderPlaced,
     PatientEvent,
 )
-from schemas.findings import Findings
+from schemas.findings import CHEST_RADIOGRAPH_FINDINGS, Findings
 from schemas.identifiers import StudyInstanceUID
 from schemas.ports import Outgoing, Record
 from schemas.study_events import StudyCompleted
@@ -31,6 +31,7 @@ from streams.linking import reference_of
 from streams.order_lines import accessions_of, lines_of
 from streams.persons import Identifiers
 from streams.serialised import Keys, cover, keys_of
+from streams.speaking import heard
 from streams.telling import Telling, Trigger, committed, keys_of_study, tell_states
 from streams.topics import ORDERS, PATIENTS, RESULTS, STUDIES
 
@@ -39,8 +40,8 @@ _V = TypeVar("_V", bound=BaseModel)
 
 
 async def correlate(record: Record, *, cases: CaseStore, policy: Policy) -> Sequence[Outgoing]:
-    """One record of `imaging.orders`, `imaging.patients` or `imaging.studies`; or of `ai.results`, which tells nothing and ends
-    a wait. Raises MalformedMessage, UnsupportedMessage, MissingIdentifier, StoreUnavailable."""
+    """One record of `imaging.orders`, `imaging.patients` or `imaging.studies`; or of `ai.results`, which
+    ends a wait. Raises MalformedMessage, UnsupportedMessage, MissingIdentifier, StoreUnavailable."""
     kind, topic = record.header("ce_type") or "", record.place.topic
     if topic == ORDERS.name and kind in _ORDERS:
         return await _order(_parsed(_ORDERS[kind], record), record, cases, policy)
@@ -49,8 +50,7 @@ async def correlate(record: Record, *, cases: CaseStore, policy: Policy) -> Sequ
     if topic == STUDIES.name and kind == StudyCompleted.TYPE:
         return await _study(_parsed(StudyCompleted, record), record, cases, policy)
     if topic == RESULTS.name and kind == FINDINGS_TYPE:
-        await cases.remove_due(deadline_id(_parsed(Findings, record).analysis_id))  # it is in time, or says itself that it is late
-        return ()
+        return await _result(_parsed(Findings, record), record, cases)
     reason = "neither an order, a patient, a completed study nor findings of a version known here"
     raise UnsupportedMessage("correlate", str(record.place), reason)
 
@@ -72,9 +72,18 @@ async def deadline_passed(due: Due, fired_at: datetime, *, cases: CaseStore) -> 
     del fired_at
     uid = StudyInstanceUID(due.case)
     async with cases.correlation(*keys_of([uid])) as rows:
-        state = await rows.study(uid)
-    said = late(due, None if state is None else state.told)
+        said = late(due, await rows.study(uid))
     return () if said is None else (said,)
+
+
+async def _result(findings: Findings, record: Record, cases: CaseStore) -> Sequence[Outgoing]:
+    """It is in time, or says itself that it is late."""
+    if findings.service == CHEST_RADIOGRAPH_FINDINGS:
+        await cases.remove_due(deadline_id(findings.analysis_id))
+        return ()
+    uid = findings.subject.study_instance_uid
+    async with cases.correlation(*keys_of([uid])) as rows:
+        return await heard(rows, await rows.study(uid), findings, record)
 
 
 async def _order(order: OrderEvent, record: Record, cases: CaseStore, policy: Policy) -> Sequence[Outgoing]:

@@ -198,6 +198,22 @@ class CorrelationContract:
             assert await rows.told_because(other) == ["1.2.8"]
             assert await told(rows, StudyInstanceUID("1.2.8")) == Told("two", 2, "t", b"", other)
 
+    async def test_which_services_have_a_report_beside_the_usual_one(self, store: CaseStore) -> None:
+        async with store.correlation("a") as rows:
+            await rows.put_service(STUDY, "devices")  # before anything else is known of it, as after a loss of the tables
+            assert await rows.study(STUDY) is None
+            for done in (study("1.2.3"), study("1.2.4")):
+                await rows.put_study(done)
+        async with store.correlation("a") as rows:
+            for service in ("devices", "bones", "devices"):
+                await rows.put_service(STUDY, service)
+        async with store.correlation("a") as rows:
+            await rows.put_told(STUDY, Told("digest", 1, "ai.requests", b"x"))
+            states = [await rows.study(uid) for uid in (STUDY, StudyInstanceUID("1.2.4"))]
+            assert [state.services for state in states if state is not None] == [("bones", "devices"), ()]
+            (found, _) = await rows.studies_of(ACCESSION)
+            assert found.services == ("bones", "devices")
+
     async def test_how_many_others_came_without_an_order(self, store: CaseStore) -> None:
         hour, tick = timedelta(hours=1), timedelta(microseconds=1)
 

@@ -126,7 +126,14 @@ def image(*outputs: Output, uid: SOPInstanceUID = IMAGE, probability: float | No
 def devices_alone(about: Subject | None = None, **changed: Any) -> Findings:
     """What a model says that looks for nothing with a place, in a report of its own: on two images."""
     images = (image(*devices(0.02, 0.93, 0.4, 0.1)), image(*devices(0.3, 0.91, 0.01, 0.88), uid=IMAGE_2))
-    return findings(about, **({"images": images, "threshold": None, "service": DEVICES} | changed))
+    about = about or subject()
+    values = {
+        "analysis_id": identity("test-analysis", about.study_instance_uid, str(about.sequence), DEVICES),
+        "images": images,
+        "threshold": None,
+        "service": DEVICES,
+    }
+    return findings(about, **(values | changed))
 
 
 def not_analysed(

@@ -196,7 +196,7 @@ class ReportStoreContract:
         assert await statuses(store, new) == ["preliminary"] * 2
 
     async def test_two_services_of_one_study_live_side_by_side(self, store: ReadableReportStore, study: Study) -> None:
-        """Both answer one request, so sequence and analysis id are the same: neither supersedes the other."""
+        """Both answer one request, so their sequence is the same: neither supersedes the other."""
         usual, beside = two_findings(study.subject(2)), devices_alone(study.subject(2))
         answers = [await store.put(bundle_of(of, SITE)) for of in (usual, beside, usual)]
         assert [answer.superseded for answer in answers] == [False] * 3

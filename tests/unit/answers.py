@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from schemas.events import FINDINGS_TYPE
-from schemas.findings import Findings
+from schemas.findings import CHEST_RADIOGRAPH_FINDINGS, Findings
 from schemas.ports import Outgoing, Place, Record
 from schemas.study_events import AnalysisRequested
 from streams.emission import emit_value
+from streams.steps.analyse import analysis_id
 from streams.topics import RESULTS
-from tests.contract.example_findings import two_findings
+from tests.contract.example_findings import devices_alone, two_findings
 from tests.unit.cases import Hospital, minutes, order, said, study
 
 ORDER = order(placer="P1", accession="A1")
@@ -26,11 +27,12 @@ def record(out: Outgoing, offset: int = 0, at: float = 0) -> Record:
     return Record(Place(out.topic, 0, offset), out.key, out.value, out.headers, minutes(at))
 
 
-def answer_to(out: Outgoing) -> Findings:
-    """What `analyse` finds."""
+def answer_to(out: Outgoing, service: str = CHEST_RADIOGRAPH_FINDINGS) -> Findings:
+    """What `analyse` finds: two findings; of another service outputs alone."""
     request = said(out)
     assert isinstance(request, AnalysisRequested)
-    return two_findings().model_copy(update={"analysis_id": request.id, "subject": request.subject})
+    found = two_findings() if service == CHEST_RADIOGRAPH_FINDINGS else devices_alone(service=service)
+    return found.model_copy(update={"analysis_id": analysis_id(request, service), "subject": request.subject})
 
 
 async def requested(hospital: Hospital, at: float = 1) -> Outgoing:

@@ -14,14 +14,10 @@ from hypothesis import strategies as st
 from connectors.case_store import SqlCaseStore
 from schemas.events import OrderStatus
 from schemas.findings import Findings, NotAnalysed, NotAnalysedReason
-from schemas.ports import Outgoing
 from streams.case_state import Policy
-from streams.steps.deliver import deliver
-from streams.steps.report import report
-from tests.contract.example_findings import SITE
-from tests.contract.fake_report_store import FakeReportStore
-from tests.unit.answers import answer_to, late_of, record, requested, result
+from tests.unit.answers import answer_to, late_of, requested, result
 from tests.unit.cases import Hospital, order, said, study
+from tests.unit.receiver import Receiver
 
 CANCELLED = order(placer="P1", accession="A1", at=2, status=OrderStatus.CANCELLED)
 
@@ -29,29 +25,6 @@ CANCELLED = order(placer="P1", accession="A1", at=2, status=OrderStatus.CANCELLE
 @pytest.fixture
 def policy() -> Policy:
     return Policy(deadline=timedelta(minutes=10))
-
-
-class Receiver:
-    """A FHIR server behind `report` and `deliver`."""
-
-    def __init__(self, hospital: Hospital) -> None:
-        self._cases = hospital.cases
-        self.store = FakeReportStore()
-
-    async def hears(self, *results: Outgoing) -> None:
-        for offset, out in enumerate(results):
-            for bundle in await report(record(out, offset), site=SITE):
-                await deliver(record(bundle, offset), destination="fhir", store=self.store, cases=self._cases)
-
-    @property
-    def report(self) -> dict[str, object]:
-        (found,) = (one for one in self.store.resources.values() if one["resourceType"] == "DiagnosticReport")
-        return found
-
-    @property
-    def live(self) -> int:
-        observations = [one for one in self.store.resources.values() if one["resourceType"] == "Observation"]
-        return sum(one["status"] not in ("entered-in-error", "cancelled") for one in observations)
 
 
 async def test_receivers_are_told_that_it_is_late(hospital: Hospital) -> None:

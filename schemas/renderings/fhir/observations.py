@@ -18,7 +18,6 @@ from schemas.renderings.fhir.references import (
     observation_id,
     observation_ids,
     reference,
-    statement_id,
     study_reference,
     subject_reference,
 )
@@ -69,7 +68,7 @@ def _root(findings: Findings) -> dict[str, Any]:
         root["component"].append(_quantity(codes.THRESHOLD, findings.threshold, codes.UNITY))
     if findings.findings:
         root["hasMember"] = [
-            reference("Observation", observation_id(statement_id(findings), finding.ordinal)) for finding in findings.findings
+            reference("Observation", observation_id(findings.analysis_id, finding.ordinal)) for finding in findings.findings
         ]
     return root
 

@@ -16,7 +16,6 @@ from schemas.renderings.fhir.references import (
     provenance_id,
     reference,
     report_id,
-    statement_id,
     study_reference,
 )
 
@@ -39,7 +38,7 @@ def provenance_of(findings: Findings, site: Site) -> Provenance:
     ]
     return Provenance.model_validate(
         {
-            "id": str(provenance_id(statement_id(findings))),
+            "id": str(provenance_id(findings.analysis_id)),
             "target": [
                 reference("DiagnosticReport", report_id(findings.subject.study_instance_uid, site, findings.service)),
                 *(reference("Observation", id) for id in observation_ids(findings)),

@@ -44,30 +44,22 @@ def report_id(study: StudyInstanceUID, site: Site, service: str = CHEST_RADIOGRA
     return identity("diagnostic-report", site.assigner, study, service)
 
 
-def statement_id(findings: Findings) -> UUID:
-    """Of what one service says in one analysis: several may answer the same request."""
-    if findings.service == CHEST_RADIOGRAPH_FINDINGS:
-        return findings.analysis_id
-    return identity("statement", str(findings.analysis_id), findings.service)
-
-
-def observation_id(statement: UUID, ordinal: int) -> UUID:
+def observation_id(analysis_id: UUID, ordinal: int) -> UUID:
     """Ordinal 0: the root Observation (presence); else that of the Finding."""
-    return identity("observation", str(statement), str(ordinal))
+    return identity("observation", str(analysis_id), str(ordinal))
 
 
-def output_id(statement: UUID, name: str) -> UUID:
+def output_id(analysis_id: UUID, name: str) -> UUID:
     """Of the Observation of an output: the same however many findings stand before it."""
-    return identity("output", str(statement), name)
+    return identity("output", str(analysis_id), name)
 
 
 def observation_ids(findings: Findings) -> list[UUID]:
     """Of all Observations, in their order: root, findings, outputs. A model that locates nothing has no root."""
-    statement = statement_id(findings)
-    first = 0 if findings.not_analysed is not None or findings.locates else 1
+    id, first = findings.analysis_id, 0 if findings.not_analysed is not None or findings.locates else 1
     return [
-        *(observation_id(statement, ordinal) for ordinal in range(first, len(findings.findings) + 1)),
-        *(output_id(statement, output.name) for output in findings.outputs),
+        *(observation_id(id, ordinal) for ordinal in range(first, len(findings.findings) + 1)),
+        *(output_id(id, output.name) for output in findings.outputs),
     ]
 
 
@@ -75,13 +67,13 @@ def device_id(model: ModelIdentity) -> UUID:
     return identity("device", model.name, model.version, model.weights_sha256)
 
 
-def provenance_id(statement: UUID) -> UUID:
-    return identity("provenance", str(statement))
+def provenance_id(analysis_id: UUID) -> UUID:
+    return identity("provenance", str(analysis_id))
 
 
 def bundle_id(findings: Findings) -> UUID:
     """Of the state told: the same analysis told again for another order is another one."""
-    return identity("bundle", str(statement_id(findings)), str(findings.subject.sequence))
+    return identity("bundle", str(findings.analysis_id), str(findings.subject.sequence))
 
 
 def issued(subject: Subject) -> datetime:
