@@ -1,0 +1,138 @@
+"""Acts about models, as the compacted topic `radstream.models` tells them: what was promoted last, what runs in the shadow, and
+which worker uses what. In order of the log, never by their own times: clocks differ, and the topic has one partition."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from pydantic import ValidationError
+
+from schemas.errors import MalformedMessage
+from schemas.findings import ModelIdentity
+from schemas.identifiers import identity
+from schemas.model_events import ModelEvent, ModelPromoted, ModelShadowed, ModelTaken
+from schemas.ports import Outgoing, Place, Record
+from streams import topics
+from streams.emission import JSON, emit, headers
+
+_KINDS: dict[str, type[ModelPromoted | ModelShadowed | ModelTaken]] = {
+    kind.TYPE: kind for kind in (ModelPromoted, ModelShadowed, ModelTaken)
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """A promotion, and the record that told it."""
+
+    event: ModelPromoted
+    record: Record
+
+    @property
+    def reference(self) -> str:
+        """NAME/VERSION."""
+        return f"{self.event.name}/{self.event.version}"
+
+    @property
+    def digest(self) -> str:
+        """Of the weights that were approved."""
+        return self.event.weights_sha256
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What a worker said last, where, and because of which record ("topic/partition/offset")."""
+
+    event: ModelTaken
+    place: Place
+    cause: str | None
+
+
+@dataclass(slots=True)
+class Acts:
+    """The topic, folded: the last word of each service, sandbox and worker (by its key)."""
+
+    promoted: dict[str, Act] = field(default_factory=dict)
+    shadows: dict[str, ModelShadowed] = field(default_factory=dict)
+    workers: dict[str, Taken] = field(default_factory=dict)
+    _seen: int = -1
+
+    def see(self, record: Record) -> bool:
+        """False: it was seen before (read again from the beginning). Raises MalformedMessage, once, when it is no act."""
+        if record.place.offset <= self._seen:
+            return False
+        self._seen = record.place.offset
+        key = (record.key or b"").decode("utf-8", "replace")
+        if not record.value:  # a worker that ended, and uses nothing any more
+            self.workers.pop(key, None)
+            return True
+        event = _event_of(record)
+        match event:
+            case ModelPromoted():
+                self.promoted[event.service] = Act(event, record)
+            case ModelShadowed(ended=True):
+                self.shadows.pop(event.sandbox, None)
+            case ModelShadowed():
+                self.shadows[event.sandbox] = event
+            case ModelTaken():
+                self.workers[key] = Taken(event, record.place, record.header("cause"))
+        return True
+
+
+def _event_of(record: Record) -> ModelPromoted | ModelShadowed | ModelTaken:
+    kind = _KINDS.get(record.header("ce_type") or "")
+    try:
+        if kind is not None:
+            return kind.model_validate_json(record.value)
+    except ValidationError:
+        pass
+    raise MalformedMessage("models", str(record.place), "no act about a model")
+
+
+def promotion(of: ModelIdentity, service: str, *, approved_by: str, reason: str, at: datetime) -> ModelPromoted:
+    """An act of a person, at this moment: the same package may be promoted again."""
+    return ModelPromoted(
+        id=identity("promotion", of.name, of.version, at.isoformat()),
+        time=at,
+        name=of.name,
+        version=of.version,
+        service=service,
+        weights_sha256=of.weights_sha256,
+        approved_by=approved_by,
+        reason=reason,
+    )
+
+
+def told(event: ModelEvent, key: str) -> list[Outgoing]:
+    """For those who act on it, and for the audit."""
+    return [emit(topics.MODELS, key, event, None), emit(topics.AUDIT, key, event, None)]
+
+
+def worker_key(worker: str, service: str) -> str:
+    """The key of what a worker uses for a service."""
+    return f"worker.{worker}.{service}"
+
+
+def taken(worker: str, service: str, uses: ModelIdentity, act: Act | None, at: datetime, reason: str = "") -> Outgoing:
+    """What the worker uses now, because of that act (None: nothing was promoted, it began at that time). `reason`: why it is not
+    what the act says."""
+    about = str(act.event.id) if act else at.isoformat()
+    event = ModelTaken(
+        id=identity("model-taken", worker, service, about, uses.name, uses.version, reason),
+        time=act.event.time if act else at,
+        worker=worker,
+        service=service,
+        name=uses.name,
+        version=uses.version,
+        weights_sha256=uses.weights_sha256,
+        well=not reason,
+        reason=reason,
+    )
+    return emit(topics.MODELS, worker_key(worker, service), event, act.record if act else None)
+
+
+def ended(worker: str, service: str, at: datetime) -> Outgoing:
+    """The worker has ended and uses nothing any more."""
+    id = identity("model-taken", worker, service, at.isoformat(), "ended")
+    said = headers(id=str(id), type=ModelTaken.TYPE, time=at, cause=None, content_type=JSON)
+    return Outgoing(topics.MODELS.name, worker_key(worker, service).encode("utf-8"), b"", said)
