@@ -6,8 +6,6 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, timedelta
 from typing import NamedTuple
 
-from pydantic import ValidationError
-
 from schemas.case_store import CaseStore, TimelineEntry
 from schemas.errors import MalformedMessage, UnsupportedMessage
 from schemas.events import (
@@ -20,9 +18,10 @@ from schemas.events import (
     ReportEvent,
     ReportSigned,
 )
-from schemas.findings import Findings, Subject
+from schemas.findings import CHEST_RADIOGRAPH_FINDINGS, Findings, Subject
 from schemas.identifiers import AccessionNumber, StudyInstanceUID
 from schemas.ports import Outgoing, Record
+from schemas.renderings.fhir.envelope import open_bundle
 from schemas.study_events import AnalysisRequested, StudyCompleted
 from streams.topics import (
     DEAD_LETTERS,
@@ -55,7 +54,7 @@ async def project(record: Record, *, cases: CaseStore) -> Sequence[Outgoing]:
         raise UnsupportedMessage("project", str(record.place), "no view shows this topic")
     try:
         line = words(record)
-    except ValidationError:
+    except ValueError:
         raise MalformedMessage("project", str(record.place), "not the value that its topic promises") from None
     await cases.put_timeline(
         TimelineEntry(
@@ -119,9 +118,27 @@ def _result(record: Record) -> _Line:
     if findings.not_analysed is not None:
         said = f"not analysed: {findings.not_analysed.reason} ({findings.not_analysed.explanation.rstrip('.')})"
     else:
-        said = _many(len(findings.findings), "finding") if findings.present else "no finding"
-    what = f"result, state {subject.sequence}, {said}{_told_to(subject)}"
+        said = _found(findings)
+    what = f"result{_of(findings.service)}, state {subject.sequence}, {said}{_told_to(subject)}"
     return _Line(what, subject.study_instance_uid, subject.accession_number)
+
+
+def _found(findings: Findings) -> str:
+    """Of a model that looks for no findings not "no finding"."""
+    said = []
+    if findings.locates:
+        said.append(_many(len(findings.findings), "finding") if findings.present else "no finding")
+    answers = [output.present for output in findings.outputs]
+    if asked := [present for present in answers if present is not None]:
+        said.append(f"{sum(asked)} of {_many(len(asked), 'output')} present")
+    if measures := answers.count(None):
+        said.append(_many(measures, "measure"))
+    return ", ".join(said)
+
+
+def _of(service: str) -> str:
+    """Of a report beside the usual one."""
+    return "" if service == CHEST_RADIOGRAPH_FINDINGS else f" of {service}"
 
 
 def _told_to(subject: Subject) -> str:
@@ -129,7 +146,7 @@ def _told_to(subject: Subject) -> str:
 
 
 def _bundle(record: Record) -> _Line:
-    return _Line("report rendered as FHIR", _study_key(record))
+    return _Line(f"report{_of(open_bundle(record.value).service)} rendered as FHIR", _study_key(record))
 
 
 def _delivery(record: Record) -> _Line:

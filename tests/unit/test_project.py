@@ -14,11 +14,16 @@ from schemas.errors import MalformedMessage, UnsupportedMessage
 from schemas.events import DeliveryAcknowledged, OrderStatus, Priority, ReportAmended, ReportDrafted, ReportEvent, ReportSigned
 from schemas.identifiers import NAMESPACE, StudyInstanceUID
 from schemas.ports import Outgoing, Place, Record
+from schemas.renderings.fhir.bundle import bundle_of
+from schemas.renderings.fhir.references import report_id
 from streams.case_state import Policy
 from streams.emission import emit
+from streams.steps.deliver import deliver
 from streams.steps.project import TOPICS, project
 from streams.study_settings import NewsSettings
 from streams.topics import DELIVERIES, REPORTS
+from tests.contract.example_findings import DEVICES, SITE, STUDY, devices_alone, every_state, two_findings
+from tests.contract.fake_report_store import FakeReportStore
 from tests.unit.cases import Hospital, minutes, order, record_of, study
 
 
@@ -72,7 +77,7 @@ async def test_the_walk_of_a_case(store: SqlCaseStore) -> None:
         written(request, 1, 2),
         Record(Place("radstream.dead-letters", 0, 5), b"1.2.3", b"\xff", letter, minutes(3)),
         written(refused, 1, 4),
-        Record(Place("ai.findings", 0, 1), b"1.2.3", b"{}", (), minutes(4.5)),
+        Record(Place("ai.findings", 0, 1), b"1.2.3", bundle_of(two_findings(), SITE), (), minutes(4.5)),
         written(emit(DELIVERIES, "fhir|1.2.3", delivery, None), 1, 5),
         written(emit(REPORTS, "A1^RIS", report(ReportSigned), None), 1, 6),
     ]
@@ -149,7 +154,43 @@ async def test_a_dead_order_is_shown_under_its_accession_number(store: SqlCaseSt
     assert entry.what == f"dead letter of {topic}/?/?: ? in ?"
 
 
-@pytest.mark.parametrize("topic", sorted(set(TOPICS) - {"ai.findings", "radstream.dead-letters"}))
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("present", "result, state 1, 2 findings"),
+        ("devices-and-nodule", "result, state 1, 1 finding, 2 of 4 outputs present"),
+        ("devices-and-no-nodule", "result, state 1, no finding, 2 of 4 outputs present"),
+        ("measure-and-nodule", "result, state 1, 1 finding, 1 measure"),
+        ("outputs-of-the-usual-service", "result, state 1, 2 of 4 outputs present"),
+        ("devices-alone", f"result of {DEVICES}, state 1, 2 of 4 outputs present"),
+        ("measure-alone", f"result of {DEVICES}, state 1, 1 measure"),
+        ("not-analysed-by-another-service", f"result of {DEVICES}, state 1, not analysed: wrong-view (the words of the step)"),
+    ],
+)
+async def test_what_a_model_said(store: SqlCaseStore, name: str, what: str) -> None:
+    of = every_state()[name]
+    value = of.model_dump_json().encode()
+    await project(Record(Place("ai.results", 0, 1), STUDY.encode(), value, (), minutes(1)), cases=store)
+    (entry,) = await store.timeline("A 7001|x")
+    assert entry.what == what
+
+
+async def test_the_walk_of_a_report_beside_the_usual_one(store: SqlCaseStore) -> None:
+    of = devices_alone()
+    result = Record(Place("ai.results", 0, 1), STUDY.encode(), of.model_dump_json().encode(), (), minutes(1))
+    found = Record(Place("ai.findings", 0, 1), STUDY.encode(), bundle_of(of, SITE), (), minutes(2))
+    (delivered,) = await deliver(found, destination="fhir", store=FakeReportStore(), cases=store)
+    for record in (result, found, written(delivered, 1, 3)):
+        await project(record, cases=store)
+    report = f"DiagnosticReport/{report_id(STUDY, SITE, DEVICES)}"
+    assert [entry.what for entry in await store.timeline("A 7001|x")] == [
+        f"result of {DEVICES}, state 1, 2 of 4 outputs present",
+        f"report of {DEVICES} rendered as FHIR",
+        f"stored at fhir#{DEVICES}, state 1, {report}/_history/1",
+    ]
+
+
+@pytest.mark.parametrize("topic", sorted(set(TOPICS) - {"radstream.dead-letters"}))
 async def test_a_broken_value(store: SqlCaseStore, topic: str) -> None:
     with pytest.raises(MalformedMessage) as caught:
         await project(Record(Place(topic, 0, 1), b"", b'{"patient": "DOE^JANE"}', (), minutes(0)), cases=store)

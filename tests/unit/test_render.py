@@ -23,9 +23,17 @@ from schemas.errors import (
     RadstreamError,
     SettingsInvalid,
 )
-from schemas.findings import AnalysedImage, Findings, ModelIdentity, NotAnalysed, NotAnalysedReason, Subject
+from schemas.findings import (
+    CHEST_RADIOGRAPH_FINDINGS,
+    AnalysedImage,
+    Findings,
+    ModelIdentity,
+    NotAnalysed,
+    NotAnalysedReason,
+    Subject,
+)
 from schemas.identifiers import StudyInstanceUID
-from schemas.ports import Place, Record
+from schemas.ports import ObjectStore, Place, Record
 from schemas.study_events import ImageReference
 from schemas.study_ports import StudyDescription
 from streams.pictures import picture_name
@@ -55,7 +63,7 @@ async def stored(*images: Dataset) -> FakeStudyArchive:
     return archive
 
 
-def result(*images: Dataset, outward: bool = True) -> Record:
+def result(*images: Dataset, outward: bool = True, service: str = CHEST_RADIOGRAPH_FINDINGS) -> Record:
     analysed = tuple(
         AnalysedImage(
             sop_instance_uid=uid_of(image), pixel_sha256=digest(image), rows=image.Rows, columns=image.Columns, probability=0.1
@@ -64,14 +72,16 @@ def result(*images: Dataset, outward: bool = True) -> Record:
     )
     subject = Subject(study_instance_uid=study_of(images[0]), revision="0" * 64, sequence=1, triggered_at=AT, outward=outward)
     identity = ModelIdentity(name="scripted", version="1", weights_sha256="0" * 64)
-    return record(Findings(analysis_id=UUID(int=1), subject=subject, model=identity, images=analysed, threshold=0.5))
+    return record(
+        Findings(analysis_id=UUID(int=1), subject=subject, service=service, model=identity, images=analysed, threshold=0.5)
+    )
 
 
 def record(findings: Findings) -> Record:
     return Record(Place("ai.results", 0, 7), b"k", findings.model_dump_json().encode(), (), AT)
 
 
-async def run(record: Record, archive: FakeStudyArchive, objects: Objects) -> None:
+async def run(record: Record, archive: FakeStudyArchive, objects: ObjectStore) -> None:
     assert await render(record, archive=archive, renderer=InProcessRenderer(), objects=objects) == []
 
 
@@ -95,6 +105,26 @@ async def test_what_has_a_picture_is_neither_fetched_nor_put() -> None:
     await objects.put(picture_name(DIGEST), b"as it was")
     await run(result(image), FakeStudyArchive(), objects)  # asking this archive would be told
     assert await objects.get(picture_name(DIGEST)) == b"as it was"
+
+
+async def test_a_second_service_that_saw_the_same_image_makes_no_second_picture() -> None:
+    image = radiograph()
+    objects = in_memory()
+    await run(result(image), await stored(image), objects)
+    first = await objects.get(picture_name(DIGEST))
+    assert first is not None
+    await run(result(image, service="devices"), FakeStudyArchive(), Once(objects))  # asking this archive would be told
+    assert await objects.get(picture_name(DIGEST)) == first
+
+
+class Once:
+    """An object store into which nothing is put any more."""
+
+    def __init__(self, objects: Objects) -> None:
+        self.holds, self.get = objects.holds, objects.get
+
+    async def put(self, name: str, value: bytes) -> None:
+        raise AssertionError(f"{name} was put again")
 
 
 async def test_a_study_that_was_not_analysed_has_none() -> None:
