@@ -126,3 +126,10 @@ def load_another(flag: Path) -> ImageModel:
         return Obedient("2")
     flag.touch()
     return Obedient()
+
+
+def load_with_torch() -> ImageModel:
+    """Its version: torch's threads for one operation, and for several at a time."""
+    import torch
+
+    return Obedient(f"{torch.get_num_threads()}-{torch.get_num_interop_threads()}")

@@ -29,9 +29,9 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 @asynccontextmanager
 async def started(
-    load: Callable[[], ImageModel] = image_models.load, *, batch: int = 1, wait_ms: float = 0.0, timeout_s: float = 60.0
+    load: Callable[[], ImageModel] = image_models.load, *, batch: int = 1, timeout_s: float = 60.0, threads: int | None = None
 ) -> AsyncIterator[ModelProcess]:
-    model = await ModelProcess.start(load, batch=batch, wait_ms=wait_ms, timeout_s=timeout_s)
+    model = await ModelProcess.start(load, batch=batch, timeout_s=timeout_s, threads=threads)
     try:
         yield model
     finally:
@@ -213,6 +213,11 @@ async def test_closing_ends_it_also_with_an_image_in_it(
         await asyncio.to_thread(wait)
         with pytest.raises(ModelUnavailable, match="closed"):
             await model.predict(radiograph())
+
+
+async def test_torch_has_as_many_threads_as_it_is_given() -> None:
+    async with started(image_models.load_with_torch, threads=3) as model:
+        assert model.identity.version == "3-1"
 
 
 async def test_ctrl_c_of_the_terminal_is_not_for_it(model: ModelProcess) -> None:
