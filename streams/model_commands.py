@@ -39,3 +39,21 @@ def score(
     settings = with_options(read_settings(), model=model, threads=threads, gate=gate)
     if not asyncio.run(run_score(settings, files, csv, inverted=inverted, ignore_headers=ignore_headers)):
         raise typer.Exit(1)
+
+
+@model_app.command()
+def serve(
+    packages: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="NAME/VERSION", help="Of any number.", show_default="those of RADSTREAM_MODELS__USE"),
+    ] = None,
+) -> None:
+    """Answer whoever asks over the Open Inference Protocol v2 (KServe, Triton): NAME finds things in a radiograph, NAME.network is
+    its bare network. Ctrl-C stops it.
+
+    An image is sent in the request, or is named: in the archive by its DICOMweb URL, in the object store by its key.
+    Where it listens, and who may ask: RADSTREAM_SERVING in docs/settings.md.
+    """
+    from streams.serve import run_serve
+
+    asyncio.run(run_serve(read_settings(), packages or (), lambda line: console.print(line, highlight=False, soft_wrap=True)))

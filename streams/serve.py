@@ -1,0 +1,96 @@
+"""The process of `radstream model serve`: what it loads, where it answers, how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack, closing
+from importlib.metadata import version
+
+from pydantic import ValidationError
+
+from connectors.film_files import FilmFiles
+from connectors.inference_served import Served
+from connectors.inference_server import InferenceServer
+from schemas.errors import SettingsInvalid
+from schemas.findings import DEMONSTRATION
+from streams.model_settings import ModelSettings
+from streams.observability import configure_logging
+from streams.score import intended_use
+from streams.serving import findings_of
+from streams.serving_films import Films
+from streams.settings import Settings
+from streams.wiring.clients import archive_for, gated, object_store_for, package_folder
+
+
+async def run_serve(settings: Settings, references: Sequence[str], say: Callable[[str], None]) -> None:
+    """Serves these packages (NAME/VERSION; none: those in use by the settings) until TERM or Ctrl-C, and then answers what is in
+    flight. Raises SettingsInvalid, ModelFailed, ModelUnavailable."""
+    configure_logging("serve")
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with AsyncExitStack() as stack:
+        films = _films(settings, stack)
+        models: list[Served] = []
+        for reference in _references(settings, references):
+            models += await _package(settings, reference, films, stack)
+        serving = settings.serving
+        server = InferenceServer(
+            models,
+            version=version("radstream"),
+            host=serving.host,
+            port=serving.port,
+            size_limit=serving.size_limit,
+            token_file=serving.token_file,
+            certificate=serving.tls_certificate,
+            key=serving.tls_key,
+        )
+
+        def listening() -> None:
+            scheme = "https" if serving.tls_certificate else "http"
+            named = ", ".join(f"{one.name} (version {one.version})" for one in models)
+            say(f"{scheme}://{serving.host}:{server.port}/v2 answers for {named}. Ctrl-C stops it.")
+            say(DEMONSTRATION)
+
+        await server.listen(stop, listening)
+
+
+def _references(settings: Settings, references: Sequence[str]) -> tuple[str, ...]:
+    try:
+        told = {} if not references else {"use": tuple(references)}
+        return ModelSettings.model_validate(settings.models.model_dump() | told).use
+    except ValidationError:
+        raise SettingsInvalid("serve", "packages", "are named NAME/VERSION, e.g. chest-nodule/1") from None
+
+
+def _films(settings: Settings, stack: AsyncExitStack) -> Films:
+    decoding = settings.decoding
+    files = FilmFiles(  # its processes start beside torch
+        workers=decoding.workers,
+        timeout_s=decoding.timeout_s,
+        memory_limit_bytes=decoding.memory_limit,
+        pixel_limit=decoding.pixel_limit,
+    )
+    url = settings.objects.url
+    return Films(
+        files=stack.enter_context(closing(files)),
+        archive=stack.enter_context(closing(archive_for(settings))),
+        archive_url=settings.archive.dicomweb_url,
+        objects=None if url is None else object_store_for(settings, url),
+        pixel_limit=decoding.pixel_limit,
+        size_limit=settings.serving.size_limit,
+    )
+
+
+async def _package(settings: Settings, reference: str, films: Films, stack: AsyncExitStack) -> list[Served]:
+    """Both of its models."""
+    from models.registry import load_model
+
+    folder = package_folder(settings.models.url) / reference
+    model = stack.enter_context(closing(await asyncio.to_thread(load_model, folder, settings.models.threads)))
+    seeing = stack.enter_context(gated(model, settings))
+    card = model.card
+    outputs = [reading.name for reading in card.outputs]
+    return [findings_of(seeing, outputs, films, intended_use(card, settings))]
