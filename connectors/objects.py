@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -60,6 +60,13 @@ class Objects:
             except FileNotFoundError:
                 return False
             return True
+
+    async def names(self, folder: str = "") -> Sequence[str]:
+        """See `ObjectStore.names`."""
+        with self._our_errors(folder or "all objects"):
+            async with asyncio.timeout(self._timeout_s):
+                found = [one["path"] async for some in obstore.list(self._store, folder or None) for one in some]
+        return sorted(found)
 
     @contextmanager
     def _our_errors(self, name: str) -> Iterator[None]:

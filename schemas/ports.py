@@ -147,6 +147,10 @@ class ObjectStore(Protocol):
         """Raises as `put`."""
         ...
 
+    async def names(self, folder: str = "") -> Sequence[str]:
+        """Of all objects in that folder ("": everywhere) at any depth, in full and sorted. Raises as `put`."""
+        ...
+
 
 # ----------------------------------------------------------------------------------------------------------- models
 

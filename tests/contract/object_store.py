@@ -50,3 +50,21 @@ class ObjectStoreContract:
         await asyncio.gather(watch(), watch(), *(objects.put(name, value) for value in values))
         assert {value for value in seen if value is not None} <= set(values)
         assert await objects.get(name) in values
+
+    async def test_names_are_those_in_a_folder_at_any_depth(self, objects: ObjectStore) -> None:
+        folder = uuid4().hex
+        assert await objects.names(folder) == []
+        names = [f"{folder}/a/1/card.toml", f"{folder}/a/1/weights.bin", f"{folder}/b/card.toml"]
+        for name in (*reversed(names), f"{folder}-beside/card.toml"):
+            await objects.put(name, b"x")
+        assert await objects.names(folder) == names
+        assert await objects.names(f"{folder}/a") == names[:2]
+        assert set(names) <= set(await objects.names())
+
+    async def test_there_may_be_many_names(self, objects: ObjectStore) -> None:
+        """More than one page of S3 (1000)."""
+        folder = uuid4().hex
+        names = [f"{folder}/{number:04}" for number in range(1100)]
+        for begin in range(0, len(names), 50):
+            await asyncio.gather(*(objects.put(name, b"") for name in names[begin : begin + 50]))
+        assert await objects.names(folder) == names
