@@ -57,3 +57,38 @@ def serve(
     from streams.serve import run_serve
 
     asyncio.run(run_serve(read_settings(), packages or (), lambda line: console.print(line, highlight=False, soft_wrap=True)))
+
+
+@model_app.command()
+def evaluate(
+    labels: Annotated[
+        Path, typer.Option(metavar="CSV", help="Columns file, and label (0, 1) or labels (Nodule|Mass); see the docs.")
+    ],
+    files: Annotated[list[Path] | None, typer.Argument(metavar="[FILE|FOLDER...]", help="Scored first, as score does.")] = None,
+    scores: Annotated[Path | None, typer.Option(metavar="CSV", help="What score wrote, instead of files.")] = None,
+    boxes: Annotated[Path | None, typer.Option(metavar="CSV", help="Lesions: file, left, top, width, height in pixels.")] = None,
+    positive: Annotated[str, typer.Option(metavar="A,B", help="Which of the column labels count.")] = "Nodule,Mass",
+    threshold: Annotated[float | None, typer.Option(min=0, max=1, help="Else the model's own.")] = None,
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where JSON, plots and scores go.")] = Path("var/evaluation"),
+    model: Annotated[str | None, typer.Option(metavar="NAME/VERSION", help="As of score.")] = None,
+    draws: Annotated[int, typer.Option(min=100, help="Of the bootstrap.")] = 1000,
+) -> None:
+    """How good a model is on your own images: AUROC, sensitivity, specificity, calibration, by view, sex and age.
+
+    The labels' file names are compared with those of the scores. See docs/scoring.md.
+    """
+    from streams.evaluate import run_evaluate
+    from streams.observability import configure_logging
+    from streams.score import run_score, with_options
+
+    if (scores is None) == (not files):
+        raise typer.BadParameter("give either --scores CSV or files to score")
+    configure_logging("evaluate")
+    settings = with_options(read_settings(), model=model, threads=None, gate=True)
+    if scores is None:
+        out.mkdir(parents=True, exist_ok=True)
+        scores = out / "scores.csv"
+        if not asyncio.run(run_score(settings, files or [], scores, inverted=False, ignore_headers=False)):
+            raise typer.Exit(1)
+    named = frozenset(name.strip() for name in positive.split(",") if name.strip())
+    run_evaluate(settings, labels=labels, scores=scores, boxes=boxes, positive=named, threshold=threshold, out=out, draws=draws)

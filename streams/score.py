@@ -79,7 +79,7 @@ async def run_score(settings: Settings, named: Sequence[Path], out: Path, *, inv
 
             with _opened(out) as file, _shown(tally, console) as tell:
                 begun = time.monotonic()
-                table = Table(file, model.identity, ())
+                table = Table(file, model.identity, [output.name for output in card.outputs])
                 async for row in in_order(listing.files, row_of, _at_a_time(settings)):
                     table.add(row)
                     tally.count(row)
