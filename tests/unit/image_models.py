@@ -40,7 +40,7 @@ def said(prediction: Prediction, name: str) -> float:
 
 class Obedient:
     """What is asked: nothing (answers), unsuitable, raise, die, exit, crash, hang, die-once FLAG, at-most N (images in a pass),
-    held OUT IN (writes to the one FIFO who holds it, and waits for the other)."""
+    held OUT IN (writes to the one FIFO who holds it, and waits for the other), deaf OUT IN (the same, and ignores TERM)."""
 
     service = CHEST_RADIOGRAPH_FINDINGS
     threshold = 0.5
@@ -76,7 +76,9 @@ class Obedient:
                 os.kill(os.getpid(), signal.SIGKILL)
             case ["at-most", most] if together > int(most):
                 raise MemoryError
-            case ["held", out, back]:
+            case ["held" | "deaf" as does, out, back]:
+                if does == "deaf":
+                    signal.signal(signal.SIGTERM, signal.SIG_IGN)
                 Path(out).write_text(str(os.getpid()))
                 Path(back).read_text()
         rows, columns = radiograph.pixels.shape
