@@ -76,7 +76,7 @@ class Follower:
                 self._alarm(self._tried, error, self._own)
         first = await self._load(self._own)
         if first.model.service != self._service:
-            await asyncio.to_thread(first.close)
+            await first.close()
             raise ModelFailed("load", self._own, f"it is a package of {first.model.service}, not of {self._service}")
         models = ModelsInUse(first)
         return models if self._reason else self._well(models)
@@ -170,7 +170,7 @@ class Follower:
             raise ModelFailed("load", act.reference, f"it cannot be loaded: {type(error).__name__}") from error
         if _same(new.model.identity, act) and new.model.service == self._service:
             return new
-        await asyncio.to_thread(new.close)
+        await new.close()
         raise ModelFailed("load", act.reference, "is not what was approved: the package was changed since; promote it again")
 
     async def _say(self, uses: ModelIdentity) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -18,11 +18,11 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class InUse:
-    """A loaded model, what its card says of its use, and its end: called once, on a thread, because it may wait for a process."""
+    """A loaded model, what its card says of its use, and its end, which is called once."""
 
     model: FindingModel
     intended_use: IntendedUse
-    close: Callable[[], None]
+    close: Callable[[], Awaitable[None]]
 
     @property
     def reference(self) -> str:
@@ -89,7 +89,7 @@ class ModelsInUse:
 
     async def _end(self, held: _Held) -> None:
         await held.free.wait()
-        await asyncio.to_thread(held.in_use.close)
+        await held.in_use.close()
 
 
 def _tell(ended: asyncio.Task[None]) -> None:

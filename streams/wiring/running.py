@@ -45,7 +45,7 @@ async def run_step(
         await runner.run([topic.name for topic in read], guard, stop)
 
 
-def _instance(name: str) -> str:
+def instance_of(name: str) -> str:
     """Kept over restarts, so that a restart is no rebalance; of this machine, because two members of one name fence each other.
     Kafka takes letters, digits, dot, underscore and hyphen."""
     return re.sub(r"[^A-Za-z0-9._-]", "-", f"{name}-{platform.node()}")
@@ -55,7 +55,7 @@ def faust(name: str, settings: Settings) -> Runner:
     """For a short step."""
     from streams.runner_faust import FaustRunner
 
-    return FaustRunner(settings.kafka.bootstrap, name, instance=_instance(name), drain_s=settings.runner.kill_after_s / 2)
+    return FaustRunner(settings.kafka.bootstrap, name, instance=instance_of(name), drain_s=settings.runner.kill_after_s / 2)
 
 
 def window(name: str, settings: Settings, size: int | None = None) -> Runner:
@@ -64,7 +64,7 @@ def window(name: str, settings: Settings, size: int | None = None) -> Runner:
 
     size = size or settings.runner.window
     drain_s = settings.runner.kill_after_s / 2
-    return WindowRunner(settings.kafka.bootstrap, name, size=size, instance=_instance(name), drain_s=drain_s)
+    return WindowRunner(settings.kafka.bootstrap, name, size=size, instance=instance_of(name), drain_s=drain_s)
 
 
 async def together(stop: asyncio.Event, *runs: Coroutine[Any, Any, None]) -> None:

@@ -63,6 +63,9 @@ async def analyse(settings: Settings, stop: asyncio.Event, health: Health) -> No
     from streams.steps.choosing import IntendedUse
     from streams.turns import Turns
 
+    async def nothing() -> None:
+        """Model and gate are closed here."""
+
     with closing(decoder_for(settings)) as decoder, closing(archive_for(settings)) as archive:  # decoders start beside torch
         model = await asyncio.to_thread(model_for, settings)
         use = model.card.intended_use
@@ -83,7 +86,7 @@ async def analyse(settings: Settings, stop: asyncio.Event, health: Health) -> No
                 analyse,
                 archive=archive,
                 decoder=decoder,
-                models=ModelsInUse(InUse(seeing, intended_use, lambda: None)),  # closed here
+                models=ModelsInUse(InUse(seeing, intended_use, nothing)),
                 decoding=Turns(settings.decoding.workers),
                 predicting=Turns(),
             )

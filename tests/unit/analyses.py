@@ -81,7 +81,11 @@ class KeptInMemory:
 
 def using(model: FindingModel, intended_use: IntendedUse | None = None) -> ModelsInUse:
     """The model alone, for as long as the test lasts."""
-    return ModelsInUse(InUse(model, intended_use or IntendedUse(), lambda: None))
+
+    async def close() -> None:
+        """It holds nothing."""
+
+    return ModelsInUse(InUse(model, intended_use or IntendedUse(), close))
 
 
 def record_of(request: AnalysisRequested) -> Record:

@@ -64,7 +64,11 @@ class Packages:
                 raise found
         finally:
             self.under_way -= 1
-        return InUse(found, IntendedUse(), lambda: self.closed.append(reference))
+
+        async def close() -> None:
+            self.closed.append(reference)
+
+        return InUse(found, IntendedUse(), close)
 
 
 class Ticking:

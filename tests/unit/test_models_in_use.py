@@ -33,7 +33,8 @@ class Version(ScriptedModel):
         self.service = service
         self.closed = 0
 
-    def close(self) -> None:
+    async def close(self) -> None:
+        await asyncio.sleep(0)
         self.closed += 1
 
     @property
@@ -79,10 +80,9 @@ def test_whatever_comes_between(acts: list[str | int]) -> None:
 
 async def test_the_old_one_is_closed_while_the_engine_goes_on() -> None:
     closed = asyncio.Event()
-    loop = asyncio.get_running_loop()
 
-    def close() -> None:
-        loop.call_soon_threadsafe(closed.set)
+    async def close() -> None:
+        closed.set()
 
     models = ModelsInUse(InUse(Version("1"), IntendedUse(), close))
     async with models.lease():
@@ -95,7 +95,7 @@ async def test_the_old_one_is_closed_while_the_engine_goes_on() -> None:
 
 
 async def test_a_model_that_cannot_be_closed_is_told_and_disturbs_nothing() -> None:
-    def broken() -> None:
+    async def broken() -> None:
         raise OSError("it hangs")
 
     models = ModelsInUse(InUse(Version("1"), IntendedUse(), broken))

@@ -1,0 +1,87 @@
+"""From settings to where packages are, and to a model that follows promotions.
+
+Imports are made inside each function, so that a process loads only what its role needs: the listener never sees torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from schemas.errors import SettingsInvalid
+from streams.settings import Settings
+from streams.wiring.clients import object_store_for, package_folder
+from streams.wiring.running import instance_of
+
+if TYPE_CHECKING:
+    from models.image_model import ImageModel
+    from schemas.ports import EventLog
+    from streams.following import Follower
+    from streams.health import Part
+    from streams.model_settings import ModelSettings
+    from streams.model_store import PackageStore
+    from streams.models_in_use import InUse
+
+
+def package_store_for(settings: Settings) -> PackageStore:
+    """What stands behind `models.url`. Raises SettingsInvalid when it is neither a folder nor s3://BUCKET/PREFIX."""
+    from streams.model_store import CopiedPackages, PackageFolder
+
+    url = settings.models.url
+    if "://" not in url:
+        return PackageFolder(package_folder(url))
+    return CopiedPackages(object_store_for(settings, url), settings.models.copies)
+
+
+async def services(settings: Settings, store: PackageStore) -> Mapping[str, str]:
+    """The package of `models.use` for each service. Raises SettingsInvalid, and as `PackageStore.folder`."""
+    from models.card import read_card
+
+    found: dict[str, str] = {}
+    for reference in settings.models.use:
+        service = read_card(await store.folder(reference)).service
+        if service in found:
+            said = f"{found[service]} and {reference} are both of {service}: name one, the other can be promoted"
+            raise SettingsInvalid("settings", "RADSTREAM_MODELS__USE", said)
+        found[service] = reference
+    return found
+
+
+async def load_in_use(reference: str, *, settings: Settings, store: PackageStore) -> InUse:
+    """A package in a process of its own, behind the gate of the settings. Raises as `streams.following.Load`."""
+    from models.process import ModelProcess
+    from streams.models_in_use import InUse
+    from streams.score import intended_use
+
+    terms = settings.models
+    folder = await store.folder(reference)
+    gate = None if terms.gate is None else await store.folder(terms.gate)
+    load = partial(_load, folder, gate, terms)
+    process = await ModelProcess.start(
+        load, batch=terms.batch, wait_ms=terms.batch_wait_ms, timeout_s=terms.timeout_s, threads=terms.threads
+    )
+    return InUse(process, intended_use(process.card, settings), process.close)
+
+
+def _load(folder: Path, gate: Path | None, terms: ModelSettings) -> ImageModel:
+    """In the process of the model."""
+    from models.chest_gate import load_gate
+    from models.gated import Gated
+    from models.registry import load
+    from streams.remotes import remote_network
+
+    remote = partial(remote_network, remotes=terms.remotes)
+    model = load(folder, threads=terms.threads, device=terms.device, remote=remote)
+    return model if gate is None else Gated(model, load_gate(gate))
+
+
+def follower_for(settings: Settings, service: str, own: str, store: PackageStore, log: EventLog, health: Part) -> Follower:
+    """Of one service in the process that analyses. `own`: its package of the settings, see `services`."""
+    from streams.clock import SystemClock
+    from streams.following import Follower
+
+    load = partial(load_in_use, settings=settings, store=store)
+    worker = instance_of("analyse")
+    return Follower(service, own, worker=worker, log=log, load=load, clock=SystemClock(), health=health)
