@@ -22,7 +22,7 @@ from schemas.ports import ObjectStore
 _log = structlog.get_logger(__name__)
 
 CARD = "card.toml"
-_CARD = re.compile(r"(?P<reference>[a-z0-9-]+/[0-9A-Za-z][0-9A-Za-z.-]*)/card\.toml\Z")
+REFERENCE = re.compile(r"[a-z0-9-]+/[0-9A-Za-z][0-9A-Za-z.-]*")
 #: tables of a card that name a file of the package
 _PARTS = ("weights", "program")
 
@@ -49,7 +49,7 @@ class PackageFolder:
     async def folder(self, reference: str) -> Path:
         """See `PackageStore.folder`."""
         found = self._folder / reference
-        if not await asyncio.to_thread((found / CARD).is_file):
+        if not REFERENCE.fullmatch(reference) or not await asyncio.to_thread((found / CARD).is_file):
             raise _absent(reference, await self.references())
         return found
 
@@ -83,7 +83,7 @@ class CopiedPackages:
         return _references(await self._objects.names())
 
     async def _copied(self, reference: str, copy: Path) -> Path:
-        card = await self._objects.get(f"{reference}/{CARD}")
+        card = await self._objects.get(f"{reference}/{CARD}") if REFERENCE.fullmatch(reference) else None
         if card is None:
             raise _absent(reference, await self.references())
         files = files_of(card, reference)
@@ -119,7 +119,8 @@ def files_of(card: bytes, reference: str) -> Mapping[str, str]:
 
 
 def _references(cards: Iterable[str]) -> list[str]:
-    return sorted(found["reference"] for found in map(_CARD.match, cards) if found)
+    """Of what lies NAME/VERSION/card.toml, and nowhere else."""
+    return sorted(filter(REFERENCE.fullmatch, (card.removesuffix(f"/{CARD}") for card in cards if card.endswith(f"/{CARD}"))))
 
 
 def _absent(reference: str, there: Sequence[str]) -> SettingsInvalid:

@@ -80,6 +80,12 @@ async def test_one_that_is_not_there_names_those_that_are(store: PackageStore) -
         await store.folder("nodules/3")
 
 
+@pytest.mark.parametrize("reference", ["../packages/nodules/1", "nodules", "nodules/1/", "nodules/../nodules/1", "nodules/.."])
+async def test_what_is_no_reference_is_not_looked_for(store: PackageStore, reference: str) -> None:
+    with pytest.raises(SettingsInvalid, match="no such package"):
+        await store.folder(reference)
+
+
 async def test_there_may_be_none_at_all(objects: Objects, copies: Path, tmp_path: Path) -> None:
     for store in (PackageFolder(tmp_path / "nowhere"), CopiedPackages(objects, copies)):
         assert await store.references() == []
