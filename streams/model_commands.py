@@ -92,3 +92,51 @@ def evaluate(
             raise typer.Exit(1)
     named = frozenset(name.strip() for name in positive.split(",") if name.strip())
     run_evaluate(settings, labels=labels, scores=scores, boxes=boxes, positive=named, threshold=threshold, out=out, draws=draws)
+
+
+@model_app.command("list")
+def list_models(as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False) -> None:
+    """Which packages there are, which speak since when and by whose word, which run in the shadow, and which worker uses what.
+
+    Cards and checksums are looked at (of packages in an object store: copies); radstream model verify also runs the self-test.
+    """
+    from streams.model_listing import run_list
+
+    asyncio.run(run_list(read_settings(), console, as_json))
+
+
+@model_app.command()
+def verify(package: Annotated[str, typer.Argument(metavar="NAME/VERSION|FOLDER")]) -> None:
+    """Whether a package may speak on this machine: card, checksum, self-test."""
+    from streams.verifying import run_verify
+
+    asyncio.run(run_verify(read_settings(), package, _say))
+
+
+@model_app.command()
+def promote(
+    name: str,
+    version: str,
+    approved_by: Annotated[str, typer.Option(metavar="WHO", help="Who answers for it; kept for ever.")],
+    reason: Annotated[str, typer.Option(metavar="WHY", help="Kept for ever.")],
+    wait: Annotated[bool, typer.Option(help="Wait until every worker has taken it.")] = True,
+    timeout_s: Annotated[float, typer.Option("--timeout", min=1, help="Seconds to wait.")] = 30.0,
+) -> None:
+    """From now on this package speaks in the reports of its service, without a restart.
+
+    It is loaded and tested here first. To roll back, promote the older version. Studies whose analysis is under way are answered
+    by the model that began them; what was said stays said. The exit code is 1 when a worker could not take it.
+
+    [bold]radstream model promote chest-nodule 2 --approved-by "Dr A. Example" --reason "fewer false boxes in the shadow"[/bold]
+    """
+    from streams.promoting import run_promote
+
+    wait_s = timeout_s if wait else None
+    if not asyncio.run(
+        run_promote(read_settings(), name, version, approved_by=approved_by, reason=reason, wait_s=wait_s, say=_say)
+    ):
+        raise typer.Exit(1)
+
+
+def _say(line: str) -> None:
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
