@@ -7,7 +7,7 @@ SHELL := /bin/bash
 export PYTHON ?= python3
 BIN := .venv/bin
 DATA ?= ../shared/data
-TRAIN = $(BIN)/python -m models.training.train --data $(DATA)
+THREADS ?= 1
 
 help: ## Show this.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,13 +54,10 @@ down: setup ## Stop the engine and the services; data stays.
 	@$(BIN)/radstream down
 	@$(BIN)/radstream services down
 
-train: setup ## Train the first model anew, into var/training (DATA=folder); the three stages of its card, about an hour.
-	$(TRAIN) --out var/training/stage1.safetensors --seed 20261124 --steps 2200
-	$(TRAIN) --start var/training/stage1.safetensors --out var/training/stage2.safetensors \
-	  --seed 20261125 --steps 1400 --whole-share 0.2 --learning-rate 1.5e-3 --faintest 0.08
-	$(TRAIN) --start var/training/stage2.safetensors --out var/training/stage3.safetensors \
-	  --seed 20261126 --steps 1200 --whole-share 0.1 --learning-rate 1.5e-3 --faintest 0.08 --paired
-	$(BIN)/python -m models.training.package --data $(DATA) --weights var/training/stage3.safetensors --out var/training/chest-nodule/1
+train: setup ## Train the detector anew into var/training (DATA=folder); killed and started again, it goes on. See docs/model-card.md.
+	$(BIN)/python -m models.training.train --data $(DATA) --threads $(THREADS) --out var/training/chest-nodule.safetensors
+	$(BIN)/python -m models.training.package --data $(DATA) --threads $(THREADS) --weights var/training/chest-nodule.safetensors \
+	  --out var/training/chest-nodule/2
 
 lock: .venv/installed ## Write requirements.lock from pyproject.toml: exact versions, hashes, no index address.
 	$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --generate-hashes --no-emit-index-url --no-header --quiet -o requirements.lock

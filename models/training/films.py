@@ -19,14 +19,24 @@ from models.preprocessing import CANVAS, GreyScale, Placement, resize
 Split = Literal["train", "validation", "test"]
 #: the model's intended use is adults; a child's film has another scale
 YOUNGEST = 16
+NORMAL = frozenset({"No Finding"})
 #: side of a nodule projection in ct_nodules.npz, 1 mm a pixel
 PROJECTION = 50
 
 
 def split_of(identity: str) -> Split:
     """60 / 15 / 25, by a hash of the patient (or of the LIDC series): the same on every machine, whatever the order of files."""
-    place = int.from_bytes(hashlib.sha256(identity.encode()).digest()[:4], "big") % 100
+    place = _place(identity)
     return "train" if place < 60 else "validation" if place < 75 else "test"
+
+
+def diseased_split_of(patient: str) -> Split:
+    """Half and half, by the same hash."""
+    return "validation" if _place(patient) < 50 else "test"
+
+
+def _place(identity: str) -> int:
+    return int.from_bytes(hashlib.sha256(identity.encode()).digest()[:4], "big") % 100
 
 
 @dataclass(frozen=True)
@@ -36,12 +46,15 @@ class FilmRecord:
     columns: int
     rows: int
     labels: frozenset[str]
+    view: str
+    sex: str
     age: int
     split: Split
 
 
 def film_records(data: Path) -> Iterator[FilmRecord]:
-    """All films of `cxr/labels.csv`. Patients with a Nodule or Mass on any film belong to the test split whole."""
+    """All films of `cxr/labels.csv`. Patients with a Nodule or Mass on any film are never trained on: half of them (by their hash)
+    belong to validation, where threshold and calibration are fitted, the others to the test split."""
     with (data / "cxr" / "labels.csv").open(newline="") as lines:
         table = list(csv.DictReader(lines))
     diseased = {row["patient_id"] for row in table if {"Nodule", "Mass"} & set(row["labels"].split("|"))}
@@ -53,15 +66,21 @@ def film_records(data: Path) -> Iterator[FilmRecord]:
             columns=int(row["original_width"]),
             rows=int(row["original_height"]),
             labels=frozenset(row["labels"].split("|")),
+            view=row["view"],
+            sex=row["sex"],
             age=int(row["age"]),
-            split="test" if patient in diseased else split_of(patient),
+            split=diseased_split_of(patient) if patient in diseased else split_of(patient),
         )
 
 
 def normal_films(data: Path, split: Split) -> list[FilmRecord]:
     """Adults labelled No Finding."""
-    normal = frozenset({"No Finding"})
-    return [r for r in film_records(data) if r.split == split and r.labels == normal and r.age >= YOUNGEST]
+    return [r for r in adult_films(data, split) if r.labels == NORMAL]
+
+
+def adult_films(data: Path, split: Split) -> list[FilmRecord]:
+    """Whatever their labels."""
+    return [r for r in film_records(data) if r.split == split and r.age >= YOUNGEST]
 
 
 def read_film(record: FilmRecord) -> NDArray[np.float32]:

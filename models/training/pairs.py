@@ -10,19 +10,18 @@ from numpy.typing import NDArray
 
 from models.chest_nodule import STRIDE
 from models.preprocessing import CANVAS, GreyScale, Placement
+from models.training.batches import Difficulty
 from models.training.films import Film, Nodules, Split, normal_films, read_film
 from models.training.insertion import Insertion, View, render
 
-DIAMETERS_MM = (10.0, 40.0)
-#: within what real films show (see insertion.py); the card gives other values beside it
-ENHANCEMENT = 2.0
-#: as faint as the faintest mass of a real film that can be outlined
-FAINTEST = 0.08
+#: what figures are told of: sizes in mm, contrast within what real films show (see insertion.py), and how faint at most
+SMALL = Difficulty((10.0, 30.0), (2.0, 2.0), 0.08)
 
 
 @dataclass(frozen=True)
 class Pair:
-    """without, with_nodule: (rows, columns) float32, whole numbers 0 to 255. box: left, top, right, bottom in their pixels."""
+    """without, with_nodule: (rows, columns) float32, whole numbers 0 to 255. box: left, top, right, bottom in their pixels.
+    contrast: what the nodule adds at its peak, in shares of the film's grey range."""
 
     patient: str
     film: str
@@ -30,10 +29,12 @@ class Pair:
     with_nodule: NDArray[np.float32]
     box: tuple[float, float, float, float]
     diameter_mm: float
+    contrast: float
 
 
-def pairs(data: Path, split: Split, per_film: int, seed: int, enhancement: float = ENHANCEMENT) -> Iterator[Pair]:
-    """`per_film` pairs of each normal film of the split, in a fixed order; nodules are of the same split."""
+def pairs(data: Path, split: Split, per_film: int, seed: int, hard: Difficulty = SMALL) -> Iterator[Pair]:
+    """`per_film` pairs of each normal film of the split, in a fixed order; nodules are of the same split. Two `hard` that differ
+    in contrast alone give the same nodules in the same places."""
     rng = np.random.default_rng(seed)
     nodules = Nodules.read(data, split)
     for record in normal_films(data, split):
@@ -41,7 +42,7 @@ def pairs(data: Path, split: Split, per_film: int, seed: int, enhancement: float
         film, curve = Film.of(greys), GreyScale.of(torch.from_numpy(greys))
         place = Placement.of(record.rows, record.columns)
         for _ in range(per_film):
-            nodule = Insertion.draw(rng, nodules, film, DIAMETERS_MM, (enhancement, enhancement), FAINTEST)
+            nodule = Insertion.draw(rng, nodules, film, hard.diameters_mm, hard.enhancement, hard.faintest)
             linear, share = render([film, film], [[], [nodule]], [View(), View()], CANVAS)
             without, with_nodule = (linear[:, 0] * (curve.white - curve.black) + curve.black).round().clamp(0, 255)
             cells = share[1, 0].nonzero().float() * STRIDE
@@ -54,4 +55,5 @@ def pairs(data: Path, split: Split, per_film: int, seed: int, enhancement: float
                 with_nodule=with_nodule[place.content].numpy(),
                 box=(left, top, right, bottom),
                 diameter_mm=nodule.diameter_mm,
+                contrast=float(nodule.contrast(film).max()),
             )

@@ -1,179 +1,209 @@
-"""`python -m models.training.train`: learn to localise nodules and masses from films that have none and nodules cut from CT."""
+"""`python -m models.training.train`: learn to localise nodules and masses from films into which nodules cut from CT are put, and,
+from the same films, whether anything is wrong with them. Killed and started again, it goes on where it was."""
 
 import argparse
 import json
-from dataclasses import dataclass
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn, track
-from safetensors.torch import load_file, save_file
-from torch import Tensor
-from torch.nn import functional as F
+from safetensors.torch import save_file
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from models.chest_nodule import ChestNoduleNetwork
-from models.preprocessing import CANVAS
-from models.training.films import Film, Nodules, Split, normal_films, read_film
-from models.training.insertion import MOST, Insertion, View, render, vary
+from models.chest_nodule_lite import ChestNoduleLite
+from models.training import loss
+from models.training.batches import Batch, Difficulty, pairs_of_crops, whole_films
+from models.training.checkpoint import Run
+from models.training.films import NORMAL, Film, Nodules, adult_films, read_film
+from models.training.imagenet import fill_trunk
 
-DIAMETERS_MM = (8.0, 80.0)
-ENHANCEMENT = (1.2, 3.5)
-#: at first nodules have this many times more contrast, down to 1 after this share of the steps
-EASY, EASY_SHARE = 2.5, 0.5
-#: decay a step of the moving average of weights that is kept
-AVERAGING = 0.995
+#: stem and first blocks, which see edges, stay as ImageNet made them: a quarter less time, and no loss that could be seen
+FROZEN_BLOCKS = 3
+EASY = Difficulty((14.0, 70.0), (2.5, 5.5), 0.15)
+ALL = Difficulty((8.0, 70.0), (1.2, 3.5), 0.09)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Most steps see crops (cheap, many films a step); the last share sees whole films, where false alarms must be few."""
+    """The whole recipe; the same plan on the same data gives the same weights.
 
-    steps: int
-    seed: int
-    crop: int = 160
-    crops_a_step: int = 16
-    whole_films_a_step: int = 3
-    whole_share: float = 0.12
-    learning_rate: float = 2e-3
-    #: see Insertion
-    faintest: float = 0.03
-    #: every untouched film is the one before it, taken by the same equipment, and has to score lower
-    paired: bool = False
+    Steps see either pairs of crops (cheap, and a nodule in each) or whole films (false alarms, and whether the film is sick).
+    """
 
+    steps: int = 2400
+    seed: int = 20261129
+    crop: int = 192
+    crops_a_step: int = 14
+    films_a_step: int = 4
+    #: share of steps on whole films
+    whole_share: float = 0.4
+    learning_rate: float = 1e-3
+    #: of the trunk and of the film's logit, relative to that
+    trunk_rate: float = 0.4
+    film_rate: float = 0.2
+    #: decay a step of the moving average of weights that is kept
+    averaging: float = 0.995
+    #: what is inserted at first, and from half of the steps on
+    first: Difficulty = EASY
+    last: Difficulty = ALL
+    easy_share: float = 0.5
+    #: batches of whole films from which the statistics of batch normalisation are taken, once, before the first step
+    statistics_batches: int = 12
 
-def draw(
-    rng: np.random.Generator, films: list[Film], nodules: Nodules, size: int, count: int, ease: float, faintest: float, paired: bool
-) -> tuple[Tensor, Tensor]:
-    """A batch: half the films with one to three nodules, half untouched; of these half show what the film before shows."""
-    chosen = [films[int(n)] for n in rng.integers(len(films), size=count)]
-    insertions: list[list[Insertion]] = []
-    views: list[View] = []
-    enhancement = (ENHANCEMENT[0] * ease, ENHANCEMENT[1] * ease)
-    for number in range(count):
-        if number % 2 == 1 and (paired or rng.random() < 0.5):
-            chosen[number] = chosen[number - 1]
-            insertions.append([])
-            views.append(views[-1])
-            continue
-        film = chosen[number]
-        many = int(rng.choice([1, 2, MOST], p=[0.6, 0.25, 0.15])) if number % 2 == 0 else 0
-        several = [Insertion.draw(rng, nodules, film, DIAMETERS_MM, enhancement, faintest) for _ in range(many)]
-        if size == CANVAS:
-            x, y = CANVAS / 2 + rng.uniform(-20, 20, 2)
-        elif several:
-            x, y = np.array([several[0].x, several[0].y]) + rng.uniform(-0.42, 0.42, 2) * size
-        elif rng.random() < 0.6:
-            x, y = film.lungs[int(rng.integers(len(film.lungs)))].numpy() + rng.uniform(-0.3, 0.3, 2) * size
-        else:
-            x, y = rng.uniform(0, CANVAS, 2)
-        zoom, turn = float(np.exp(rng.uniform(-0.2, 0.25))), float(rng.uniform(-0.2, 0.2))
-        insertions.append(several)
-        views.append(View(float(x), float(y), zoom, turn, bool(rng.random() < 0.5)))
-    greys, target = render(chosen, insertions, views, size)
-    exponents = [f.exponent for f in chosen]
-    if not paired:
-        return vary(rng, greys, exponents), target
-    equipment = int(rng.integers(2**32))
-    varied = torch.empty_like(greys)
-    for half in (slice(0, None, 2), slice(1, None, 2)):
-        varied[half] = vary(np.random.default_rng(equipment), greys[half], exponents[half])
-    return varied, target
+    def rate(self, step: int) -> float:
+        """Learning rate: up within 6 % of the steps, then down along a cosine."""
+        up = min(1.0, (step + 1) / (0.06 * self.steps))
+        return self.learning_rate * up * (0.5 + 0.5 * math.cos(math.pi * step / self.steps)) + 1e-6
+
+    def difficulty(self, step: int) -> Difficulty:
+        """From easy ones to all, on a straight line."""
+        ease = max(0.0, 1 - step / (self.easy_share * self.steps))
+
+        def between(first: float, last: float) -> float:
+            return last + (first - last) * ease
+
+        a, b = self.first, self.last
+        return Difficulty(
+            (between(a.diameters_mm[0], b.diameters_mm[0]), between(a.diameters_mm[1], b.diameters_mm[1])),
+            (between(a.enhancement[0], b.enhancement[0]), between(a.enhancement[1], b.enhancement[1])),
+            between(a.faintest, b.faintest),
+        )
 
 
-def loss_of(logits: Tensor, target: Tensor, paired: bool) -> Tensor:
-    """Cross entropy of the cells, those of small nodules weighing more; overlap with the outlines; lightly, the film's highest
-    cell against whether it holds a nodule at all; and of pairs (an even number of films), which of the two is stronger.
-    (A focal loss learnt nothing within the same time.)"""
-    places = (1, 2, 3)
-    weight = torch.where(target > 0, 1 + 20 / (target.sum(places, keepdim=True) + 4).sqrt(), 1.0)
-    cells = F.binary_cross_entropy_with_logits(logits, target, weight=weight)
-    share = torch.sigmoid(logits)
-    overlap = 1 - (2 * (share * target).sum() + 1) / (share.sum() + target.sum() + 1)
-    holds = (target.amax(places) > 0.5).float()
-    highest = F.binary_cross_entropy_with_logits(logits.amax(places), holds)
-    loss = 3 * cells + overlap + 0.1 * highest
-    if paired:
-        strengths = logits.flatten(1).logsumexp(1)  # as models.postprocessing.strength
-        loss = loss + F.softplus(strengths[1::2] - strengths[::2]).mean()
-    return loss
+@dataclass(frozen=True)
+class Material:
+    """Films to train on, whether each one's report names a finding, and nodules to put in."""
+
+    films: list[Film]
+    sick: Tensor
+    nodules: Nodules
+
+    @classmethod
+    def read(cls, data: Path) -> "Material":
+        """The train split of `data` (see docs/model-card.md for how it is laid out)."""
+        records = adult_films(data, "train")
+        films = [Film.of(read_film(r)) for r in track(records, "reading films", console=Console(stderr=True))]
+        return cls(films, torch.tensor([float(r.labels != NORMAL) for r in records]), Nodules.read(data, "train"))
+
+    def batch(self, plan: Plan, step: int) -> Batch:
+        rng = np.random.default_rng((plan.seed, step))
+        hard = plan.difficulty(step)
+        if rng.random() < plan.whole_share:
+            return whole_films(rng, self.films, self.nodules, hard, plan.films_a_step)
+        return pairs_of_crops(rng, self.films, self.nodules, hard, plan.crop, plan.crops_a_step)
 
 
-def read_films(data: Path, split: Split) -> list[Film]:
-    records = normal_films(data, split)
-    return [Film.of(read_film(r)) for r in track(records, f"reading {split} films", console=Console(stderr=True))]
-
-
-def train(data: Path, plan: Plan, start: Path | None, log: Path | None) -> ChestNoduleNetwork:
-    """From scratch, or on from the weights of an earlier stage. Returns the moving average of the weights over training, in
-    evaluation mode."""
+def begin(material: Material, plan: Plan, fill: Callable[[ChestNoduleLite], None] = fill_trunk) -> ChestNoduleLite:
+    """ImageNet's weights, with the statistics of radiographs."""
     torch.manual_seed(plan.seed)
-    rng = np.random.default_rng(plan.seed)
-    films, nodules = read_films(data, "train"), Nodules.read(data, "train")
-    network = ChestNoduleNetwork().to(memory_format=torch.channels_last)
-    if start:
-        network.load_state_dict(load_file(start))
-    easiest = 1.0 if start else EASY
-    ema = get_ema_multi_avg_fn(AVERAGING)  # type: ignore[no-untyped-call]
-    averaged = AveragedModel(network, multi_avg_fn=ema, use_buffers=True)
-    optimiser = torch.optim.AdamW(network.parameters(), lr=plan.learning_rate, weight_decay=0.02)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, plan.learning_rate, plan.steps, pct_start=0.1)
-    columns = (TextColumn("training"), BarColumn(), TextColumn("{task.completed}/{task.total} loss {task.fields[loss]:.3f}"))
-    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True)) as progress:
-        task = progress.add_task("", total=plan.steps, loss=float("nan"))
-        recent = 1.0
-        for step in range(plan.steps):
-            whole = step >= plan.steps * (1 - plan.whole_share)
-            network.train(not whole)  # three films are too few for batch statistics
-            size, count = (CANVAS, plan.whole_films_a_step) if whole else (plan.crop, plan.crops_a_step)
-            ease = max(1.0, easiest + (1 - easiest) * step / (EASY_SHARE * plan.steps))
-            canvas, target = draw(rng, films, nodules, size, count, ease, plan.faintest, plan.paired)
-            with torch.autocast("cpu", torch.bfloat16):
-                logits = network(canvas.contiguous(memory_format=torch.channels_last))
-            loss = loss_of(logits.float(), target, plan.paired)
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
-            optimiser.step()
-            schedule.step()
-            averaged.update_parameters(network)
-            recent += 0.02 * (float(loss.detach()) - recent)
-            progress.update(task, advance=1, loss=recent)
-            if log and step % 50 == 0:
-                with log.open("a") as lines:
-                    lines.write(json.dumps({"step": step, "loss": recent, "seconds": progress.tasks[0].elapsed}) + "\n")
-    network.load_state_dict(averaged.module.state_dict())
+    network = ChestNoduleLite()
+    fill(network)
+    network.eval()
+    for layer in network.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.reset_running_stats()
+            layer.momentum = None  # the plain mean over the batches
+            layer.train()
+    with torch.inference_mode():
+        for n in range(plan.statistics_batches):
+            rng = np.random.default_rng((plan.seed, plan.steps, n))
+            network(whole_films(rng, material.films, material.nodules, plan.first, plan.films_a_step).canvas)
     return network.eval()
+
+
+def _optimiser(network: ChestNoduleLite, plan: Plan) -> torch.optim.Optimizer:
+    """Each group names its share of the learning rate."""
+    for part in (network.stem, *network.blocks[:FROZEN_BLOCKS]):
+        part.requires_grad_(False)
+    groups = (
+        (network.blocks[FROZEN_BLOCKS:], plan.trunk_rate),
+        (network.film, plan.film_rate),
+        (nn.ModuleList([network.laterals, network.head]), 1.0),
+    )
+    return torch.optim.AdamW([{"params": [*part.parameters()], "share": share} for part, share in groups], weight_decay=0.02)
+
+
+def step_of(run: Run, material: Material, plan: Plan, step: int) -> float:
+    """One step; its loss. The network stays in evaluation mode: batch statistics are fixed."""
+    batch, device = material.batch(plan, step), next(run.network.parameters()).device
+    for group in run.optimiser.param_groups:
+        group["lr"] = plan.rate(step) * group["share"]
+    with torch.autocast(device.type, torch.bfloat16):
+        said = run.network(batch.canvas.to(device).contiguous(memory_format=torch.channels_last))
+    heat, film = said["heatmap"].float(), said["film"].float()
+    beside = loss.order(heat) if batch.paired else loss.sickness(film, material.sick[batch.films].to(device))
+    total = loss.places(heat, batch.target.to(device)) + 0.5 * beside
+    run.optimiser.zero_grad(set_to_none=True)
+    total.backward()  # type: ignore[no-untyped-call]
+    torch.nn.utils.clip_grad_norm_(run.network.parameters(), 5.0)
+    run.optimiser.step()
+    run.averaged.update_parameters(run.network)
+    return float(total.detach())
+
+
+def train(
+    material: Material,
+    plan: Plan,
+    checkpoint: Path,
+    every: int,
+    fill: Callable[[ChestNoduleLite], None] = fill_trunk,
+    tell: Callable[[int, float], None] = lambda step, loss: None,
+    device: str = "cpu",
+) -> ChestNoduleLite:
+    """All steps of the plan, on from `checkpoint` when there is one; written anew `every` so many steps. Returns the moving average
+    of the weights. Raises SettingsInvalid: the checkpoint is of another plan, the start is not installed."""
+    network = begin(material, plan, fill).to(memory_format=torch.channels_last).to(device)
+    average = get_ema_multi_avg_fn(plan.averaging)  # type: ignore[no-untyped-call]
+    run = Run(network, AveragedModel(network, multi_avg_fn=average), _optimiser(network, plan))
+    written = json.loads(json.dumps(asdict(plan)))
+    for step in range(run.resume(checkpoint, written), plan.steps):
+        tell(step, step_of(run, material, plan, step))
+        if (step + 1) % every == 0 or step + 1 == plan.steps:
+            run.save(checkpoint, step + 1, written)
+    network.load_state_dict(run.averaged.module.state_dict())
+    return network.cpu().eval()
+
+
+def _shown(plan: Plan, console: Console) -> tuple[Progress, Callable[[int, float], None]]:
+    """A bar on a terminal, a line every hundred steps elsewhere."""
+    columns = (TextColumn("training"), BarColumn(), TextColumn("{task.completed}/{task.total} loss {task.fields[loss]:.3f}"))
+    progress = Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console, disable=not console.is_terminal)
+    task = progress.add_task("", total=plan.steps, loss=float("nan"))
+    recent: list[float] = []
+
+    def tell(step: int, value: float) -> None:
+        recent.append(value)
+        del recent[:-100]
+        mean = sum(recent) / len(recent)
+        progress.update(task, completed=step + 1, loss=mean)
+        if not console.is_terminal and (step + 1) % 100 == 0:
+            console.print(f"step {step + 1} of {plan.steps}, loss {mean:.3f}")
+
+    return progress, tell
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True, help="safetensors file; models.training.package makes a package of it")
-    parser.add_argument("--steps", type=int, default=2200)
-    parser.add_argument("--seed", type=int, default=20261124)
-    parser.add_argument("--start", type=Path, help="weights of an earlier stage to go on from; without easy nodules at first")
-    parser.add_argument("--whole-share", type=float, default=Plan.whole_share, help="share of steps, the last, on whole films")
-    parser.add_argument("--learning-rate", type=float, default=Plan.learning_rate)
-    parser.add_argument("--faintest", type=float, default=Plan.faintest, help="least contrast of a nodule, share of the grey range")
-    parser.add_argument("--paired", action="store_true", help="learn from pairs of the same film with and without")
+    parser.add_argument("--data", type=Path, required=True, help="laid out as docs/model-card.md says")
+    parser.add_argument("--out", type=Path, required=True, help="safetensors file; the checkpoint lies beside it")
+    parser.add_argument("--steps", type=int, default=Plan.steps)
+    parser.add_argument("--seed", type=int, default=Plan.seed)
+    parser.add_argument("--every", type=int, default=200, help="steps from checkpoint to checkpoint")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--log", type=Path, help="a line of JSON every 50 steps")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    plan = Plan(
-        arguments.steps,
-        arguments.seed,
-        whole_share=arguments.whole_share,
-        whole_films_a_step=4 if arguments.paired else Plan.whole_films_a_step,
-        learning_rate=arguments.learning_rate,
-        faintest=arguments.faintest,
-        paired=arguments.paired,
-    )
-    network = train(arguments.data, plan, arguments.start, arguments.log)
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    plan = Plan(steps=arguments.steps, seed=arguments.seed)
+    progress, tell = _shown(plan, Console(stderr=True))
+    material, checkpoint = Material.read(arguments.data), arguments.out.with_suffix(".checkpoint")
+    with progress:
+        network = train(material, plan, checkpoint, arguments.every, tell=tell, device=arguments.device)
     save_file({k: v.contiguous() for k, v in network.state_dict().items()}, arguments.out)
 
 

@@ -1,0 +1,74 @@
+"""Figures as the card names them: one measured number each, with its interval, group, count and data."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from models.card import Performance
+
+REAL = "{films} films of {patients} patients of the test split, {positives} of them labelled Nodule or Mass (text-mined)"
+INSERTED = (
+    "{pairs} inserted nodules of 10 to 30 mm, contrast {contrast}, in {films} normal films of {patients} patients of the test split"
+)
+
+
+def of_figures(result: dict[str, Any]) -> tuple[Performance, ...]:
+    """All that `models.training.evaluate.figures` found and that fits in a line."""
+    return (*_real(result["real"]), *(p for name, found in result["inserted"].items() for p in _inserted(name, found)))
+
+
+def _real(found: dict[str, Any]) -> Iterator[Performance]:
+    tables = {"all others": found["against_all_others"], "No Finding": found["against_no_finding"]}
+    for against, table in tables.items():
+        data = REAL.format(**table)
+        for name, measure in (
+            ("area_under_curve", f"area under the ROC curve, Nodule or Mass against {against}"),
+            ("sensitivity", "sensitivity at the threshold"),
+            ("specificity", f"specificity at the threshold, {against}"),
+            ("calibration_error", f"expected calibration error, {against}"),
+        ):
+            if name in table and (name != "sensitivity" or against == "all others"):
+                yield _performance(measure, table[name], data, table["films"])
+    for what, groups in found["by"].items():
+        for group, table in groups.items():
+            for name, measure in (
+                ("area_under_curve", "area under the ROC curve, Nodule or Mass against all others"),
+                ("specificity", "specificity at the threshold, all others"),
+            ):
+                if name in table:
+                    yield _performance(measure, table[name], REAL.format(**table), table["films"], f"{what}: {group}")
+
+
+def _inserted(contrast: str, found: dict[str, Any]) -> Iterator[Performance]:
+    data = INSERTED.format(**found, contrast=contrast)
+    at = "sensitivity of localisation at {} false boxes a normal film"
+    yield _performance(at.format(0.5), found["at_half_a_false_box"], data, found["pairs"])
+    for rate, value in found["froc"].items():
+        if float(rate) != 0.5:
+            yield _performance(at.format(rate), {"value": value}, data, found["pairs"])
+    for size, value in found["at_half_a_false_box_by_mm"].items():
+        yield _performance(at.format(0.5), {"value": value}, data, None, f"{size} mm")
+    yield _performance("sensitivity of localisation at the threshold", {"value": found["at_threshold"]}, data, found["pairs"])
+    area = "area under the ROC curve, films with against the same without"
+    yield _performance(area, found["films_with_against_without"], data, found["pairs"])
+    if contrast.endswith("0.08"):  # the same for all: of the untouched films
+        normal = "{films} normal films of {patients} patients of the test split".format(**found)
+        yield _performance("boxes a film at the threshold", {"value": found["boxes_a_normal_film"]}, normal, found["films"])
+        yield _performance("share of films without a box", {"value": found["normal_films_without_box"]}, normal, found["films"])
+
+
+def _performance(measure: str, figure: dict[str, Any], data: str, count: int | None, group: str = "all") -> Performance:
+    between = figure.get("interval")
+    interval = (round(between[0], 4), round(between[1], 4)) if between else None
+    return Performance(measure=measure, value=round(figure["value"], 4), interval=interval, group=group, count=count, data=data)
+
+
+def toml(several: tuple[Performance, ...]) -> str:
+    """Tables [[performance]]; texts hold neither quotes nor backslashes."""
+    tables = []
+    for figure in several:
+        lines = ["[[performance]]"]
+        for name, value in figure.model_dump(exclude_none=True).items():
+            said = f'"{value}"' if isinstance(value, str) else str(list(value)) if isinstance(value, tuple) else str(value)
+            lines.append(f"{name} = {said}")
+        tables.append("\n".join(lines))
+    return "\n\n".join(tables)
