@@ -50,7 +50,8 @@ async def network_of(name: str, version: str, network: Network, canvas: tuple[in
     async def infer(inputs: Mapping[str, Tensor], parameters: Mapping[str, Parameter]) -> Sequence[Tensor]:
         if CANVAS not in inputs or not len(inputs[CANVAS].values):
             raise MalformedMessage("serve", f"input {CANVAS}", "is needed, with one image or more")
-        answer = await loop.run_in_executor(thread, network, inputs[CANVAS].values)
+        canvases = np.require(inputs[CANVAS].values, requirements=["C", "W"])  # torch wants to be able to write
+        answer = await loop.run_in_executor(thread, network, canvases)
         return [Tensor(name, np.asarray(values, np.float32)) for name, values in answer.items()]
 
     outputs = tuple(TensorMetadata(output, ("FP32",), (-1, *values.shape[1:])) for output, values in tried.items())

@@ -121,7 +121,7 @@ class Films:
         if values.dtype.kind == "f" and not np.isfinite(values).all():
             _reject("input image", "holds what is no number")
         content = np.ascontiguousarray(values).tobytes()
-        pixels = values if values.dtype.kind == "f" else values.astype(np.uint16)
+        pixels = values.astype(np.float32 if values.dtype.kind == "f" else np.uint16)
         return _described(Radiograph(uid_of(content), pixels, sha256(content).hexdigest()), parameters)
 
 
