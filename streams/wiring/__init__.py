@@ -6,9 +6,9 @@ Imports are made inside each function, so that a process loads only what its rol
 from __future__ import annotations
 
 from streams.role import Body, LoopFactory
-from streams.wiring import edges, pictures, studies, walk
+from streams.wiring import edges, pictures, shadows, studies, walk
 
-STEPS = ("normalise", "correlate", "analyse", "report", "project", "render", "due")
+STEPS = ("normalise", "correlate", "analyse", "report", "project", "render", "shadow", "due")
 #: one process each, in the order of a message's walk
 ROLES = (
     "listen",
@@ -20,6 +20,7 @@ ROLES = (
     "deliver",
     "work project",
     "work render",
+    "work shadow",
     "work due",
 )
 
@@ -36,6 +37,7 @@ def body_of(role: str) -> Body:
         "deliver": edges.deliver,
         "work project": walk.project,
         "work render": pictures.render,
+        "work shadow": shadows.shadow,
         "work due": walk.due,
     }[role]
 

@@ -30,7 +30,7 @@ async def render(settings: Settings, stop: asyncio.Event, health: Health) -> Non
         return
     from streams.steps.render import render
 
-    _last_of_all()  # before its rendering process starts, which takes it over
+    last_of_all()  # before its rendering process starts, which takes it over
     objects = object_store_for(settings, settings.objects.url)
     with closing(renderer_for(settings)) as renderer, closing(archive_for(settings)) as archive:
         step = partial(render, archive=archive, renderer=renderer, objects=objects)
@@ -38,7 +38,7 @@ async def render(settings: Settings, stop: asyncio.Event, health: Health) -> Non
         await run_step("render", lambda _: step, [topics.RESULTS], runner, settings, stop, health)
 
 
-def _last_of_all() -> None:
+def last_of_all() -> None:
     """Whoever waits for a finding goes first: sched(7), SCHED_IDLE."""
     if hasattr(os, "SCHED_IDLE"):
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
