@@ -17,7 +17,7 @@ from schemas.model_events import SandboxName
 from schemas.ports import EventLog, Record
 from streams import topics
 from streams.comparing import REQUEST_TOPICS, Comparing, Comparison
-from streams.comparing_text import as_json, lines
+from streams.comparing_text import lines, plain
 from streams.observability import configure_logging
 from streams.sandbox import Sandbox
 from streams.settings import Settings
@@ -27,7 +27,7 @@ Tell = Callable[[], None]
 
 
 async def run_compare(
-    settings: Settings, name: SandboxName, out: Callable[[str], None], *, since: datetime | None, json_too: bool, studies: bool
+    settings: Settings, name: SandboxName, out: Callable[[str], None], *, since: datetime | None, as_json: bool, studies: bool
 ) -> None:
     """Raises SettingsInvalid (no such sandbox), BrokerUnavailable."""
     configure_logging("compare")
@@ -39,8 +39,8 @@ async def run_compare(
     with _shown(sum(size.records for size in sizes.values())) as tell:
         async with log_for(settings) as log:
             comparison = await compared(log, sandbox, since, tell)
-    if json_too:
-        value = as_json(comparison)
+    if as_json:
+        value = plain(comparison)
         value["changed"] = value["changed"] if studies else len(comparison.changed)
         out(json.dumps(value, indent=2))
     else:

@@ -14,14 +14,14 @@ from streams.comparing import Comparison, Latency
 _WIDEST = 30
 
 
-def as_json(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Of a Comparison, or a part of it."""
     if isinstance(value, Table):
         return value._asdict()
     if is_dataclass(value):
-        return {field.name: as_json(getattr(value, field.name)) for field in fields(value)}
+        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, tuple):
-        return [as_json(one) for one in value]
+        return [plain(one) for one in value]
     return value.isoformat() if isinstance(value, datetime) else value
 
 

@@ -13,7 +13,7 @@ from schemas.ports import Place, Record
 from streams.agreement import Agreement, Spread, Table
 from streams.compared import FindingsCompared, ModelsCompared, OutputCompared
 from streams.comparing import Comparing, Comparison, Latency
-from streams.comparing_text import as_json, lines
+from streams.comparing_text import lines, plain
 from tests.unit.sandbox_records import CANDIDATE, IN_USE, MASS, NOON, findings, output, request, result
 
 HERE, BESIDE, FAR = (10.0, 10.0, 20.0, 20.0), (12.0, 10.0, 20.0, 20.0), (70.0, 70.0, 5.0, 5.0)
@@ -239,7 +239,7 @@ def test_the_words_name_no_study_unless_asked_to() -> None:
 
 def test_json_is_the_whole_comparison() -> None:
     comparison = compared([result(findings(1, CANDIDATE, [HERE]))], [result(findings(1, IN_USE, [HERE]))], [request(1)])
-    value = json.loads(json.dumps(as_json(comparison)))
+    value = json.loads(json.dumps(plain(comparison)))
     assert value["models"][0]["presence"]["table"] == {"both": 1, "in_use_only": 0, "candidate_only": 0, "neither": 0}
     assert value["models"][0]["findings"]["matched"] == 1
     assert value["since"] == "2026-11-29T12:00:00+00:00"
