@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -47,7 +48,7 @@ from tests.contract.test_image_decoders import InProcessDecoder
 from tests.service.shadow_process import BREAKS, CANDIDATE, IN_USE, ByNumber, archive_of
 from tests.unit.analyses import KeptInMemory, using
 
-pytestmark = [pytest.mark.service, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.service, pytest.mark.timeout(600)]
 
 ROOT = Path(__file__).parents[2]
 #: and one that the candidate refuses, and one on which it breaks
@@ -315,3 +316,52 @@ async def test_without_a_shadow_the_role_is_light_and_lowest(bench: Bench) -> No
         resident = int(Path(f"/proc/{pid}/status").read_text().split("VmRSS:")[1].split()[0]) / 1024
         print(f"{resident:.0f} MiB resident")
         assert resident < 120
+
+
+async def test_the_commands(bench: Bench) -> None:
+    """A package that comes with the source; no engine runs."""
+    environment = {**os.environ, **as_environment(bench.settings), "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
+
+    async def command(*words: str) -> tuple[int, str]:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "streams", "model", *words),
+            cwd=bench.folder,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        said, _ = await process.communicate()
+        assert process.returncode is not None
+        return process.returncode, said.decode()
+
+    name = bench.sandbox.name
+    act = ("--sandbox", name, "--approved-by", "Dr A", "--reason", "fewer false boxes")
+    before = await asyncio.to_thread(bench.ends)
+    code, said = await command("compare", "--sandbox", name)
+    assert code == 2, said
+    assert "there is no such sandbox" in said
+    code, said = await command("shadow", "chest-nodule", "999", *act)
+    assert code == 2, said
+    code, said = await command("shadow", "chest-nodule", "1", *act, "--end")
+    assert code == 2, said
+    assert await asyncio.to_thread(bench.ends) == before, "nothing was made, and nothing told"
+
+    code, said = await command("shadow", "chest-nodule", "1", *act)
+    assert code == 0, said
+    assert f"radstream model compare --sandbox {name}" in said
+    code, said = await command("compare", "--sandbox", name, "--json")
+    assert code == 0, said
+    assert (json.loads(said)["both"], json.loads(said)["models"], json.loads(said)["changed"]) == (0, [], 0)
+    code, said = await command("shadow", "chest-nodule", "1", *act, "--end")
+    assert code == 0, said
+    acts = [
+        ModelShadowed.model_validate_json(one.value)
+        for one in await bench.records(topics.MODELS)
+        if one.key == bench.sandbox.key.encode()
+    ]
+    assert [(one.name, one.version, one.approved_by, one.ended) for one in acts] == [
+        ("chest-nodule", "1", "Dr A", False),
+        ("chest-nodule", "1", "Dr A", True),
+    ]
+    grown = await asyncio.to_thread(bench.ends) - before
+    assert grown == {topics.MODELS.name: 2, topics.AUDIT.name: 2}
