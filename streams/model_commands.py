@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -136,6 +137,41 @@ def promote(
         run_promote(read_settings(), name, version, approved_by=approved_by, reason=reason, wait_s=wait_s, say=_say)
     ):
         raise typer.Exit(1)
+
+
+@model_app.command()
+def shadow(
+    name: str,
+    version: str,
+    sandbox: Annotated[str, typer.Option(metavar="CANDIDATE", help="Of a-z, 0-9 and hyphens: sandbox.CANDIDATE.* are its topics.")],
+    approved_by: Annotated[str, typer.Option(metavar="WHO", help="Who answers for it; kept for ever.")],
+    reason: Annotated[str, typer.Option(metavar="WHY", help="Kept for ever.")],
+    end: Annotated[bool, typer.Option("--end", help="It sees no more; what it said stays.")] = False,
+) -> None:
+    """From now on this package sees what the model in use sees, at lower priority, and nobody sees what it says.
+
+    It is loaded and tested here first. The role work shadow of the engine runs it; several candidates may run at a time, each in a
+    sandbox of its own. [bold]radstream model compare[/bold] says how the two differ.
+    """
+    from streams.shadowing import Asked, run_shadow
+
+    asyncio.run(run_shadow(read_settings(), Asked(f"{name}/{version}", sandbox, approved_by, reason), _say, end=end))
+
+
+@model_app.command()
+def compare(
+    sandbox: Annotated[str, typer.Option(metavar="CANDIDATE", help="As of radstream model shadow.")],
+    since: Annotated[
+        datetime | None, typer.Option(metavar="TIME", help="UTC, e.g. 2026-11-29T08:00:00; else since it saw its first study.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
+    studies: Annotated[bool, typer.Option("--studies", help="Name the studies that differ: patient data.")] = False,
+) -> None:
+    """How a candidate in the shadow differs from the model in use: agreement, findings, scores, outputs, latency."""
+    from streams.compare import run_compare
+
+    at = since.replace(tzinfo=UTC) if since else None
+    asyncio.run(run_compare(read_settings(), sandbox, _say, since=at, as_json=as_json, studies=studies))
 
 
 def _say(line: str) -> None:
