@@ -121,8 +121,9 @@ class Films:
         if values.dtype.kind == "f" and not np.isfinite(values).all():
             _reject("input image", "holds what is no number")
         content = np.ascontiguousarray(values).tobytes()
-        pixels = values.astype(np.float32 if values.dtype.kind == "f" else np.uint16)
-        return _described(Radiograph(uid_of(content), pixels, sha256(content).hexdigest()), parameters)
+        uid, digest = uid_of(content), sha256(content).hexdigest()
+        floats = values.dtype.kind == "f"
+        return _described(Radiograph(uid, values.astype(np.float32) if floats else values.astype(np.uint16), digest), parameters)
 
 
 def _described(radiograph: Radiograph, parameters: Mapping[str, Parameter]) -> Radiograph:
