@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import json
 import sys
@@ -18,6 +19,7 @@ from schemas.errors import SettingsInvalid
 from schemas.findings import DEMONSTRATION
 from streams.evaluating import SEED, Evaluation, Froc, evaluation, joined
 from streams.evaluation_tables import read_boxes, read_labels, read_scores
+from streams.score import run_score
 from streams.settings import Settings
 
 TEXT_MINED = "Labels may be text-mined from reports (those of NIH ChestX-ray14 are): some are wrong, and the figures with them."
@@ -28,37 +30,48 @@ _WIDTH = 150
 
 def run_evaluate(
     settings: Settings,
+    files: Sequence[Path],
     *,
     labels: Path,
-    scores: Path,
+    scores: Path | None,
     boxes: Path | None,
     positive: frozenset[str],
     threshold: float | None,
     out: Path,
     draws: int,
-) -> None:
-    """Figures on standard output, `evaluation.json` and the plots into `out`. Raises SettingsInvalid."""
-    rows = joined(read_labels(labels, positive), read_scores(scores))
+) -> bool:
+    """Figures on standard output, `evaluation.json` and the plots into `out`; without `scores` the files are scored first, into
+    `scores.csv` there. False: see `run_score`; then nothing is evaluated. Raises SettingsInvalid, and as `run_score`."""
+    labelled = read_labels(labels, positive)  # before hours of scoring
     lesions = None if boxes is None else read_boxes(boxes)
-    at = _threshold(settings, rows.scores[0].model) if threshold is None else threshold
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsInvalid("evaluate", "--out", f"cannot be made ({type(error).__name__})") from None
+    if scores is None:
+        scores = out / "scores.csv"
+        if not asyncio.run(run_score(settings, files, scores, inverted=False, ignore_headers=False)):
+            return False
+    rows = joined(labelled, read_scores(scores))
+    at = asyncio.run(_threshold(settings, rows.scores[0].model)) if threshold is None else threshold
     with Console(stderr=True).status("drawing patients again and again"):
         found = evaluation(rows, at, lesions, draws)
     console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else _WIDTH)
     _show(found, console)
     try:
-        out.mkdir(parents=True, exist_ok=True)
         (out / "evaluation.json").write_text(json.dumps(as_json(found, positive, draws), indent=2) + "\n", encoding="utf-8")
         console.print(", ".join(str(path) for path in [out / "evaluation.json", *_plots(found, out)]), markup=False)
     except OSError as error:
         raise SettingsInvalid("evaluate", "--out", f"cannot be written ({type(error).__name__})") from None
+    return True
 
 
-def _threshold(settings: Settings, model: str) -> float:
+async def _threshold(settings: Settings, model: str) -> float:
     """Of the model's card."""
     from models.card import read_card
-    from streams.wiring.clients import package_folder
+    from streams.wiring.models import package_store_for
 
-    heatmap = read_card(package_folder(settings.models.url) / model).heatmap
+    heatmap = read_card(await package_store_for(settings).folder(model)).heatmap
     if heatmap is None:
         raise SettingsInvalid("evaluate", model, "its card has no threshold: give --threshold")
     return heatmap.threshold

@@ -80,19 +80,26 @@ def evaluate(
     """
     from streams.evaluate import run_evaluate
     from streams.observability import configure_logging
-    from streams.score import run_score, with_options
+    from streams.score import with_options
 
     if (scores is None) == (not files):
         raise typer.BadParameter("give either --scores CSV or files to score")
     configure_logging("evaluate")
     settings = with_options(read_settings(), model=model, threads=None, gate=True)
-    if scores is None:
-        out.mkdir(parents=True, exist_ok=True)
-        scores = out / "scores.csv"
-        if not asyncio.run(run_score(settings, files or [], scores, inverted=False, ignore_headers=False)):
-            raise typer.Exit(1)
     named = frozenset(name.strip() for name in positive.split(",") if name.strip())
-    run_evaluate(settings, labels=labels, scores=scores, boxes=boxes, positive=named, threshold=threshold, out=out, draws=draws)
+    whole = run_evaluate(
+        settings,
+        files or (),
+        labels=labels,
+        scores=scores,
+        boxes=boxes,
+        positive=named,
+        threshold=threshold,
+        out=out,
+        draws=draws,
+    )
+    if not whole:
+        raise typer.Exit(1)
 
 
 @model_app.command("list")

@@ -60,8 +60,8 @@ class Table:
 
 
 def _decimal(value: float | None) -> str:
-    """Nine significant digits, never with an exponent."""
-    return "" if value is None else np.format_float_positional(value, precision=9, fractional=False, unique=True, trim="0")
+    """Seven significant digits, more than which no processor agrees on; never with an exponent."""
+    return "" if value is None else np.format_float_positional(value, precision=7, fractional=False, unique=True, trim="0")
 
 
 def _boxes(findings: Sequence[Finding]) -> str:

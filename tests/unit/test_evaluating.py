@@ -207,7 +207,7 @@ def written(tmp_path: Path) -> dict[str, Path]:
 
 
 def run(written: Mapping[str, Path], out: Path) -> None:
-    run_evaluate(Settings(), **written, positive=POSITIVE, threshold=None, out=out, draws=100)
+    assert run_evaluate(Settings(), (), **written, positive=POSITIVE, threshold=None, out=out, draws=100)
 
 
 def test_table_json_and_plots_say_what_they_are_worth(
