@@ -16,8 +16,9 @@ from schemas.outputs import OutputName
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+TENSOR_NAME = r"^[A-Za-z_][A-Za-z0-9_.-]*$"
 #: of a network's input or answer, as it names it
-TensorName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*$", max_length=128)]
+TensorName = Annotated[str, Field(pattern=TENSOR_NAME, max_length=128)]
 Column = Annotated[int, Field(ge=0)]
 _FileName = r"^[A-Za-z0-9_-][A-Za-z0-9_.-]*\."
 
@@ -239,6 +240,8 @@ class Card(_Part):
             raise ValueError("outputs: each name once")
         if self.heatmap and self.heatmap.tensor in self.column_tensors:
             raise ValueError("a tensor is a heatmap or has columns, not both")
+        if self.heatmap and self.input.canvas % self.heatmap.stride:
+            raise ValueError("the canvas is a whole number of the heatmap's strides")
         self._self_test_whole()
         return self
 

@@ -1,16 +1,73 @@
 """Headers lie: a model that sees only what the gate took for a frontal chest radiograph."""
 
+from __future__ import annotations
+
 import asyncio
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from models.card import Card
 from models.chest_gate import ChestGate
-from schemas.errors import Unsuitable
+from models.image_model import ImageModel
+from schemas.errors import ModelFailed, RadstreamError, Unsuitable
 from schemas.findings import ModelIdentity, NotAnalysedReason
 from schemas.ports import FindingModel, Prediction, Radiograph
 
 
 class Gated:
-    """`FindingModel` behind a gate. About 5 ms for a film, on a thread of its own."""
+    """`ImageModel` behind a gate, image by image. About 5 ms for a film."""
+
+    def __init__(self, model: ImageModel, gate: ChestGate) -> None:
+        self._model = model
+        self._gate = gate
+
+    @property
+    def card(self) -> Card:
+        return self._model.card
+
+    @property
+    def identity(self) -> ModelIdentity:
+        return self._model.identity
+
+    @property
+    def service(self) -> str:
+        return self._model.service
+
+    @property
+    def threshold(self) -> float | None:
+        return self._model.threshold
+
+    def predict_all(self, radiographs: Sequence[Radiograph]) -> list[Prediction | RadstreamError]:
+        """See `ImageModel.predict_all`. Unsuitable: the pixels are another thing, or nothing can be seen."""
+        refused = [refusal(self._gate, radiograph) for radiograph in radiographs]
+        passed = [radiograph for radiograph, why in zip(radiographs, refused, strict=True) if why is None]
+        answers = iter(self._model.predict_all(passed) if passed else ())
+        return [next(answers) if why is None else why for why in refused]
+
+    def close(self) -> None:
+        """Of the model."""
+        self._model.close()
+
+
+def refusal(gate: ChestGate, radiograph: Radiograph) -> Unsuitable | ModelFailed | None:
+    """None: it may pass. Raises MemoryError."""
+    reference = radiograph.sop_instance_uid
+    try:
+        passed = gate(radiograph.pixels)
+    except ValueError as error:
+        return Unsuitable("analyse", reference, str(error), NotAnalysedReason.NO_IMAGE)
+    except RuntimeError as error:
+        if "allocate memory" in str(error):  # DefaultCPUAllocator
+            raise MemoryError from error
+        return ModelFailed("analyse", reference, f"torch raised {type(error).__name__} in the gate")
+    if passed:
+        return None
+    said = "The pixels show no frontal chest radiograph, whatever the headers say."
+    return Unsuitable("analyse", reference, said, NotAnalysedReason.WRONG_BODY_PART)
+
+
+class GatedOneByOne:
+    """To be deleted with its last caller: a `FindingModel` behind a gate, which runs on a thread of its own."""
 
     def __init__(self, model: FindingModel, gate: ChestGate) -> None:
         self._model = model
@@ -30,20 +87,12 @@ class Gated:
         return self._model.threshold
 
     async def predict(self, radiograph: Radiograph) -> Prediction:
-        """Raises Unsuitable (the pixels are another thing, or nothing can be seen), and what the model raises."""
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._check, radiograph)
+        """See `FindingModel.predict`."""
+        why = await asyncio.get_running_loop().run_in_executor(self._thread, refusal, self._gate, radiograph)
+        if why is not None:
+            raise why
         return await self._model.predict(radiograph)
 
     def close(self) -> None:
         """Of its own thread; the model is its owner's to close."""
         self._thread.shutdown()
-
-    def _check(self, radiograph: Radiograph) -> None:
-        reference = radiograph.sop_instance_uid
-        try:
-            passed = self._gate(radiograph.pixels)
-        except ValueError as error:
-            raise Unsuitable("analyse", reference, str(error), NotAnalysedReason.NO_IMAGE) from error
-        if not passed:
-            said = "The pixels show no frontal chest radiograph, whatever the headers say."
-            raise Unsuitable("analyse", reference, said, NotAnalysedReason.WRONG_BODY_PART)

@@ -1,12 +1,13 @@
 """From the heatmap to boxes in image pixels."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from models.card import Heatmap
 from models.chest_nodule import STRIDE
 from models.preprocessing import Placement
 
@@ -20,12 +21,20 @@ class OperatingPoint:
 
     slope, offset: probability = sigmoid(slope * strength + offset), fitted on the validation split.
     threshold: probability from which a film or a region alarms. outline: logit from which a cell belongs to a region.
+    stride: canvas pixels per cell.
     """
 
     threshold: float
     outline: float
     slope: float
     offset: float
+    stride: int = STRIDE
+
+    @classmethod
+    def of(cls, card: Heatmap, film_logit: float = 0.0) -> "OperatingPoint":
+        """Of one film: what is said of it as a whole counts for it and for all its regions."""
+        point = cls(card.threshold, card.outline, card.slope, card.offset, card.stride)
+        return replace(point, offset=card.offset + card.film.slope * film_logit) if card.film else point
 
     def probability(self, strength: float) -> float:
         scaled = self.slope * strength + self.offset
@@ -54,11 +63,11 @@ def components(mask: Tensor) -> Tensor:
         labels = grown
 
 
-def on_image(logits: Tensor, placement: Placement) -> Tensor:
+def on_image(logits: Tensor, placement: Placement, stride: int = STRIDE) -> Tensor:
     """(rows, columns) logits with the cells that lie wholly on the padding at -inf."""
     kept = torch.full_like(logits, -math.inf)
-    rows = slice(placement.top // STRIDE, math.ceil((placement.top + placement.height) / STRIDE))
-    columns = slice(placement.left // STRIDE, math.ceil((placement.left + placement.width) / STRIDE))
+    rows = slice(placement.top // stride, math.ceil((placement.top + placement.height) / stride))
+    columns = slice(placement.left // stride, math.ceil((placement.left + placement.width) / stride))
     kept[rows, columns] = logits[rows, columns]
     return kept
 
@@ -71,13 +80,13 @@ def strength(logits: Tensor) -> float:
 
 def score(logits: Tensor, placement: Placement, point: OperatingPoint) -> float:
     """The image's probability, of all its cells together."""
-    return point.probability(strength(on_image(logits, placement)))
+    return point.probability(strength(on_image(logits, placement, point.stride)))
 
 
 def boxes(logits: Tensor, placement: Placement, point: OperatingPoint) -> list[Box]:
     """Regions that reach the threshold, most probable first; none when the image stays below it, and at least its strongest
     region when it does not. logits: (rows, columns)."""
-    kept = on_image(logits, placement)
+    kept = on_image(logits, placement, point.stride)
     if score(logits, placement, point) < point.threshold:
         return []
     labels = components(kept >= min(point.outline, float(kept.max()) - NEAR_PEAK))
@@ -88,8 +97,8 @@ def boxes(logits: Tensor, placement: Placement, point: OperatingPoint) -> list[B
 
 def _box(region: Tensor, kept: Tensor, placement: Placement, point: OperatingPoint) -> Box:
     rows, columns = region.any(1).nonzero(), region.any(0).nonzero()
-    left, top = placement.to_image(float(columns.min()) * STRIDE, float(rows.min()) * STRIDE)
-    right, bottom = placement.to_image(float(columns.max() + 1) * STRIDE, float(rows.max() + 1) * STRIDE)
+    left, top = placement.to_image(float(columns.min()) * point.stride, float(rows.min()) * point.stride)
+    right, bottom = placement.to_image(float(columns.max() + 1) * point.stride, float(rows.max() + 1) * point.stride)
     left, top = max(left, 0.0), max(top, 0.0)
     right, bottom = min(right, float(placement.columns)), min(bottom, float(placement.rows))
     return Box(left, top, right - left, bottom - top, point.probability(strength(kept[region])))

@@ -1,5 +1,6 @@
 """A radiograph onto the model's canvas, with the way back from canvas to image pixels."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,13 +78,16 @@ def resize(image: NDArray[np.float32], height: int, width: int) -> Tensor:
     return F.interpolate(source, (height, width), mode="bilinear", antialias=True, align_corners=False)[0, 0]
 
 
-def standardise(greys: Tensor) -> Tensor:
+def standardise(greys: Tensor, mean: float = 0.5, spread: float = 0.25) -> Tensor:
     """[0, 1] -> about zero mean and unit spread, as the network was trained."""
-    return (greys - 0.5) / 0.25
+    return (greys - mean) / spread
 
 
-def to_canvas(image: NDArray[np.float32], canvas: int = CANVAS) -> tuple[Tensor, Placement]:
-    """A 2-D radiograph, white = dense (MONOCHROME2 sense), any linear unit -> (1, 1, canvas, canvas) and where it lies there.
+def to_canvas(
+    image: NDArray[np.float32], canvas: int = CANVAS, mean: Sequence[float] = (0.5,), spread: Sequence[float] = (0.25,)
+) -> tuple[Tensor, Placement]:
+    """A 2-D radiograph, white = dense (MONOCHROME2 sense), any linear unit -> (1, channels, canvas, canvas) and where it lies
+    there; mean and spread are of each channel.
 
     Raises ValueError when the image holds no contrast.
     """
@@ -92,4 +96,4 @@ def to_canvas(image: NDArray[np.float32], canvas: int = CANVAS) -> tuple[Tensor,
     content = resize(image, placement.height, placement.width)
     square = torch.zeros(canvas, canvas)
     square[placement.content] = GreyScale.of(content).apply(content)
-    return standardise(square)[None, None], placement
+    return torch.stack([standardise(square, *channel) for channel in zip(mean, spread, strict=True)])[None], placement

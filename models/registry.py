@@ -1,62 +1,160 @@
-"""From a package folder to a model that may speak: card, checksum, weights, self-test, in this order."""
+"""From a package folder to a model that may speak: card, checksum, load, fits, finite, self-test, in this order."""
+
+from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.torch import load
-from torch import nn
+from safetensors.torch import load as read_safetensors
+from torch import Tensor, nn
 
-from models.card import Card, Weights, read_card
+from models.card import Card, Input, Program, Remote, SelfTest, Weights, read_card_with_digest
 from models.chest_nodule import ChestNoduleNetwork
-from models.inference import NoduleModel
-from models.preprocessing import to_canvas
+from models.chest_nodule_lite import ChestNoduleLite
+from models.inference import PackageModel, canvas_of
+from models.nodule_model import NoduleModel
+from models.readings import check_shapes, deviation, stated
+from models.torch_network import TorchNetwork, device_named
 from schemas.errors import ModelFailed, SettingsInvalid
+from schemas.findings import ModelIdentity
+from schemas.ports import Network
 
 #: the packages that come with the source
 PACKAGES = Path(__file__).parent / "packages"
-ARCHITECTURES: dict[str, Callable[[], nn.Module]] = {"chest-nodule-fpn": ChestNoduleNetwork}
+ARCHITECTURES: dict[str, Callable[[], nn.Module]] = {
+    "chest-nodule-fpn": ChestNoduleNetwork,
+    "chest-nodule-lite": ChestNoduleLite,
+}
+
+RemoteNetwork = Callable[[Remote, Sequence[str]], Network]
+"""A network on a server of the site, that is asked for the tensors of these names. Raises SettingsInvalid (no such server in the
+settings)."""
 
 
-def load_model(package: Path, threads: int = 1) -> NoduleModel:
-    """Raises SettingsInvalid (no package there, unknown architecture) or ModelFailed (damaged, or not what the card promises)."""
-    card = read_card(package)
-    return NoduleModel(load_network(package, card), card, threads)
+@dataclass(frozen=True)
+class Verified:
+    """A package that may speak, and how far its answer to the self-test was from the card's."""
+
+    identity: ModelIdentity
+    deviation: float
+    tolerance: float
 
 
-def load_network(package: Path, card: Card) -> nn.Module:
-    """The verified network in evaluation mode, float32."""
+def load(
+    folder: Path,
+    *,
+    threads: int = 1,
+    device: str = "cpu",
+    remote: RemoteNetwork | None = None,
+    tests: bool = False,
+    fast: bool = False,
+) -> PackageModel:
+    """`folder`: NAME/VERSION. `threads`: torch's, of the whole process; `device`: auto, cpu or cuda; `tests`: test fixtures may be
+    loaded; `fast`: see `TorchNetwork.hasten`. Raises SettingsInvalid (no package there, or a card that cannot be used here),
+    ModelFailed (damaged, or not what the card promises), ModelUnavailable (its server is away)."""
+    card, digest = read_card_with_digest(Card, folder)
     reference = f"{card.name}/{card.version}"
-    if card.architecture not in ARCHITECTURES or card.weights is None:
+    if folder.absolute().parts[-2:] != (card.name, card.version):
+        raise SettingsInvalid("load", "/".join(folder.parts[-2:]), f"its card is that of {reference}: name the folders so")
+    if card.test_fixture and not tests:
+        raise SettingsInvalid("load", reference, "it is a fixture of tests, with no meaning: take a package made for patients")
+    torch.set_num_threads(threads)
+    network = _network(folder, card, device_named(device), remote)
+    try:
+        _self_tested(card, network)
+    except BaseException:
+        network.close()
+        raise
+    if fast and isinstance(network, TorchNetwork):
+        network.hasten()
+    return PackageModel(card, card.identity(digest), network)
+
+
+def verify(folder: Path, *, remote: RemoteNetwork | None = None, device: str = "cpu") -> Verified:
+    """What `load` does, and no more. Raises as `load`."""
+    model = load(folder, device=device, remote=remote)
+    try:
+        return Verified(model.identity, _self_tested(model.card, model.network), model.card.self_test.tolerance)
+    finally:
+        model.close()
+
+
+def self_test_of(network: Network, given: Input, *, heatmap: str | None, columns: Sequence[str], tolerance: float) -> SelfTest:
+    """What the card of this network has to say, for whoever makes a package; `columns`: the other tensors that the card reads."""
+    return stated(network(_self_test_canvas(given)), heatmap, tuple(columns), tolerance)
+
+
+def _network(folder: Path, card: Card, device: torch.device, remote: RemoteNetwork | None) -> Network:
+    reference = f"{card.name}/{card.version}"
+    if card.remote is not None:
+        if remote is None:
+            raise SettingsInvalid("load", reference, "it is on an inference server, and none may be asked from here")
+        return remote(card.remote, card.tensors)
+    if card.program is not None:
+        return _program_network(folder, card, card.program, device)
+    if card.weights is None or card.architecture not in ARCHITECTURES:
         known = ", ".join(ARCHITECTURES)
         raise SettingsInvalid("load", reference, f"unknown architecture {card.architecture!r}; this version knows {known}")
-    network = ARCHITECTURES[card.architecture]()
-    fill(network, package, card.weights, reference, card.architecture)
-    check_self(network, card)
+    module = ARCHITECTURES[card.architecture]()
+    fill(module, folder, card.weights, reference, card.architecture)
+    return TorchNetwork(module, device=device, channels_last=device.type == "cuda")
+
+
+def _program_network(folder: Path, card: Card, program: Program, device: torch.device) -> Network:
+    from models.exported import read_program  # seconds, for those that have none
+
+    reference = f"{card.name}/{card.version}"
+    exported = read_program(stored_bytes(folder, program, reference), program, reference)
+    wanted = (card.input.channels, card.input.canvas, card.input.canvas)
+    if len(exported.shape) != 3 or any(size not in (None, want) for size, want in zip(exported.shape, wanted, strict=True)):
+        said = f"{program.file} takes images of shape {exported.shape}, the card's input has {wanted}"
+        raise ModelFailed("load", reference, f"{said}: correct the card, or export it again")
+    check_finite(exported.tensors, program.file, reference)
+    module = exported.module_on(device)
+    network = TorchNetwork(module, device=device, most=exported.most)
+    held = list(module.state_dict().values())
+    before = [tensor._version for tensor in held]
+    network(_self_test_canvas(card.input))
+    if [tensor._version for tensor in held] != before:
+        raise ModelFailed(
+            "load", reference, f"{program.file} changes its own weights when it is asked: export it in evaluation mode"
+        )
     return network
 
 
 def fill(network: nn.Module, package: Path, weights: Weights, reference: str, architecture: str) -> None:
     """The package's weights into the network, float32, in evaluation mode. Raises ModelFailed when they are not those of the
     card, do not fit or are not finite."""
+    stored = stored_bytes(package, weights, reference)
     try:
-        stored = (package / weights.file).read_bytes()
-    except FileNotFoundError as error:
-        raise ModelFailed("load", reference, f"{weights.file} is missing: copy the package again, whole") from error
-    # the bytes that were hashed are the bytes that are read: no second look at the file
-    if hashlib.sha256(stored).hexdigest() != weights.sha256:
-        raise ModelFailed("load", reference, f"{weights.file} does not have the card's SHA-256: copy the package again")
-    try:
-        network.load_state_dict({name: tensor.float() for name, tensor in load(stored).items()})
+        network.load_state_dict({name: tensor.float() for name, tensor in read_safetensors(stored).items()})
     except (SafetensorError, RuntimeError) as error:
         raise ModelFailed("load", reference, f"{weights.file} does not fit {architecture}: take another package") from error
-    if not all(bool(torch.isfinite(tensor).all()) for tensor in network.state_dict().values()):
-        raise ModelFailed("load", reference, f"{weights.file} holds numbers that are not finite: take another package")
+    check_finite(network.state_dict().values(), weights.file, reference)
     network.eval()
+
+
+def stored_bytes(package: Path, file: Weights | Program, reference: str) -> bytes:
+    """The bytes that were hashed are the bytes that are read: no second look at the file. Raises ModelFailed."""
+    try:
+        stored = (package / file.file).read_bytes()
+    except OSError as error:
+        raise ModelFailed("load", reference, f"{file.file} is missing: copy the package again, whole") from error
+    if hashlib.sha256(stored).hexdigest() != file.sha256:
+        raise ModelFailed("load", reference, f"{file.file} does not have the card's SHA-256: copy the package again")
+    return stored
+
+
+def check_finite(tensors: Iterable[Tensor], file: str, reference: str) -> None:
+    """Raises ModelFailed."""
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors):
+        raise ModelFailed("load", reference, f"{file} holds numbers that are not finite: take another package")
 
 
 def self_test_image() -> NDArray[np.float32]:
@@ -71,24 +169,30 @@ def self_test_image() -> NDArray[np.float32]:
     return np.clip(image, 0, 4095).astype(np.float32)
 
 
-@torch.inference_mode()
-def self_test_answer(network: nn.Module) -> tuple[float, float]:
-    """Highest and mean logit."""
-    canvas, _ = to_canvas(self_test_image())
-    logits = network(canvas)
-    return float(logits.max()), float(logits.mean())
+def _self_test_canvas(given: Input) -> NDArray[np.float32]:
+    return canvas_of(given, self_test_image())[0].numpy()
 
 
-def check_self(network: nn.Module, card: Card) -> None:
-    """Raises ModelFailed when this machine does not get the card's answer."""
-    highest, mean = self_test_answer(network)
-    wanted, tolerance = card.self_test.heatmap, card.self_test.tolerance
+def _self_tested(card: Card, network: Network) -> float:
+    """The deviation. Raises ModelFailed when the network does not fit the card, or this machine does not get the card's answer."""
+    reference, tolerance = f"{card.name}/{card.version}", card.self_test.tolerance
+    try:
+        seen = network(_self_test_canvas(card.input))
+        check_shapes(card, seen, 1)
+    except ModelFailed as error:
+        raise ModelFailed("self-test", reference, error.reason) from error
+    except MemoryError as error:
+        raise ModelFailed("self-test", reference, "needs more memory than there is for one image") from error
+    differs = deviation(card.self_test, seen, card.heatmap.tensor if card.heatmap else None)
     # written so that NaN fails
-    if wanted is None or not max(abs(highest - wanted.highest), abs(mean - wanted.mean)) <= tolerance:
-        said = f"{wanted.highest:.4f}, {wanted.mean:.4f}" if wanted else "nothing"
+    if not differs <= tolerance:
+        said = f"its answer differs from the card's by {differs:.4f}, more than {tolerance}"
         raise ModelFailed(
-            "self-test",
-            f"{card.name}/{card.version}",
-            f"highest and mean logit {highest:.4f}, {mean:.4f}; the card says {said} "
-            f"within {tolerance}: do not use the model on this machine; compare torch's version with the lock",
+            "self-test", reference, f"{said}: do not use the model on this machine; compare torch's version with the lock"
         )
+    return differs
+
+
+def load_model(package: Path, threads: int = 1) -> NoduleModel:
+    """To be deleted with its last caller: see `load`."""
+    return NoduleModel(load(package, threads=threads))

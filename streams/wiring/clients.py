@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from connectors.kafka import KafkaLog
     from connectors.objects import Objects
     from connectors.rendering import PebbleRenderer
-    from models.inference import NoduleModel
+    from models.nodule_model import NoduleModel
     from schemas.findings import ModelIdentity
     from schemas.ports import FindingModel
 
@@ -131,9 +131,9 @@ def gated(model: NoduleModel, settings: Settings) -> AbstractContextManager[Find
     if settings.models.gate is None:
         return nullcontext(model)
     from models.chest_gate import load_gate
-    from models.gated import Gated
+    from models.gated import GatedOneByOne
 
-    return closing(Gated(model, load_gate(package_folder(settings.models.url) / settings.models.gate)))
+    return closing(GatedOneByOne(model, load_gate(package_folder(settings.models.url) / settings.models.gate)))
 
 
 def model_identity(settings: Settings) -> ModelIdentity:
