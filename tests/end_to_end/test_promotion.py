@@ -28,7 +28,7 @@ from tests.end_to_end.conftest import Hospital
 from tests.end_to_end.packages import FIRST, SECOND
 from tests.end_to_end.test_commands import radstream
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.end_to_end, pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(1800)]
 
 STUDIES = 100
 #: studies with a result when each is promoted
@@ -76,7 +76,7 @@ async def promoted(hospital: Hospital, reference: str) -> list[str]:
     name, _, version = reference.partition("/")
     said: list[str] = []
     well = await run_promote(
-        hospital.engine.settings, name, version, approved_by="Dr A. Example", reason="a test", wait_s=60, say=said.append
+        hospital.engine.settings, name, version, approved_by="Dr A. Example", reason="a test", wait_s=240, say=said.append
     )
     assert well, said
     return said
