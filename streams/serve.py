@@ -5,8 +5,12 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, closing
+from functools import partial
 from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
@@ -17,11 +21,17 @@ from schemas.errors import SettingsInvalid
 from schemas.findings import DEMONSTRATION
 from streams.model_settings import ModelSettings
 from streams.observability import configure_logging
+from streams.remotes import remote_network
 from streams.score import intended_use
-from streams.serving import findings_of
+from streams.serving import findings_of, network_of
 from streams.serving_films import Films
 from streams.settings import Settings
-from streams.wiring.clients import archive_for, gated, object_store_for, package_folder
+from streams.wiring.clients import archive_for, object_store_for
+from streams.wiring.models import package_store_for
+
+if TYPE_CHECKING:
+    from models.chest_gate import ChestGate
+    from models.inference import PackageModel
 
 
 async def run_serve(settings: Settings, references: Sequence[str], say: Callable[[str], None]) -> None:
@@ -31,12 +41,12 @@ async def run_serve(settings: Settings, references: Sequence[str], say: Callable
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    serving = settings.serving
     async with AsyncExitStack() as stack:
         films = _films(settings, stack)
         models: list[Served] = []
         for reference in _references(settings, references):
             models += await _package(settings, reference, films, stack)
-        serving = settings.serving
         server = InferenceServer(
             models,
             version=version("radstream"),
@@ -85,12 +95,28 @@ def _films(settings: Settings, stack: AsyncExitStack) -> Films:
 
 
 async def _package(settings: Settings, reference: str, films: Films, stack: AsyncExitStack) -> list[Served]:
-    """Both of its models."""
-    from models.registry import load_model
+    """Both of its models: behind the gate of the settings, and bare."""
+    from models.gated import Gated
+    from models.in_process import InProcess
 
-    folder = package_folder(settings.models.url) / reference
-    model = stack.enter_context(closing(await asyncio.to_thread(load_model, folder, settings.models.threads)))
-    seeing = stack.enter_context(gated(model, settings))
+    store, terms = package_store_for(settings), settings.models
+    gate_folder = None if terms.gate is None else await store.folder(terms.gate)
+    model, gate = await asyncio.to_thread(_loaded, terms, await store.folder(reference), gate_folder)
     card = model.card
-    outputs = [reading.name for reading in card.outputs]
-    return [findings_of(seeing, outputs, films, intended_use(card, settings))]
+    finding = InProcess(model if gate is None else Gated(model, gate), batch=terms.batch, wait_ms=terms.batch_wait_ms)
+    stack.push_async_callback(finding.close)
+    thread = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="network"))
+    canvas = (card.input.channels, card.input.canvas, card.input.canvas)
+    return [
+        findings_of(finding, [reading.name for reading in card.outputs], films, intended_use(card, settings)),
+        await network_of(card.name, card.version, model.network, canvas, thread),
+    ]
+
+
+def _loaded(terms: ModelSettings, folder: Path, gate: Path | None) -> tuple[PackageModel, ChestGate | None]:
+    from models.chest_gate import load_gate
+    from models.registry import load
+
+    remote = partial(remote_network, remotes=terms.remotes)
+    model = load(folder, threads=terms.threads, device=terms.device, remote=remote)
+    return model, None if gate is None else load_gate(gate)

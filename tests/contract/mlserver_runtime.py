@@ -19,6 +19,14 @@ def halving() -> Network:
     return lambda canvases: {"heatmap": canvases / 2, "mean": canvases.mean(axis=(1, 2, 3))[:, None]}
 
 
+def panel() -> Network:
+    """That of the panel package."""
+    from models.torch_network import TorchNetwork
+    from tests.contract.panel_package import PanelNetwork
+
+    return TorchNetwork(PanelNetwork())
+
+
 class NetworkRuntime(MLModel):
     """`parameters.extra.network`: a function of this file that makes the network."""
 
