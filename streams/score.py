@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 import time
@@ -30,6 +29,7 @@ from streams.steps.choosing import IntendedUse
 if TYPE_CHECKING:
     from connectors.film_files import FilmFiles
     from models.card import Card
+    from streams.models_in_use import InUse
 
 _STDOUT = Path("-")
 _PLAIN_LINE_S = 10.0
@@ -70,8 +70,9 @@ async def run_score(settings: Settings, named: Sequence[Path], out: Path, *, inv
     tally = _Tally(len(listing.files))
     begun = time.monotonic()
     with closing(_films(settings, inverted=inverted)) as films:  # its processes start beside torch
-        async with _speaking(settings) as (model, card):
-            scorer = Scorer(films, model, intended_use(card, settings), settings.archive.size_limit, ignore_headers)
+        async with _speaking(settings) as (in_use, card):
+            model = in_use.model
+            scorer = Scorer(films, model, in_use.intended_use, settings.archive.size_limit, ignore_headers)
 
             async def row_of(file: str) -> Row:
                 refused = listing.refused.get(file)
@@ -90,13 +91,18 @@ async def run_score(settings: Settings, named: Sequence[Path], out: Path, *, inv
 
 
 @asynccontextmanager
-async def _speaking(settings: Settings) -> AsyncIterator[tuple[FindingModel, Card]]:
-    """The model of the settings behind their gate, and its card."""
-    from streams.wiring.clients import gated, model_for
+async def _speaking(settings: Settings) -> AsyncIterator[tuple[InUse, Card]]:
+    """The model of the settings in a process of its own, behind their gate; and its card."""
+    from models.card import read_card
+    from streams.wiring.models import load_in_use, package_store_for
 
-    model = await asyncio.to_thread(model_for, settings)
-    with closing(model), gated(model, settings) as seeing:
-        yield seeing, model.card
+    store, reference = package_store_for(settings), settings.models.use[0]
+    card = read_card(await store.folder(reference))
+    in_use = await load_in_use(reference, settings=settings, store=store)
+    try:
+        yield in_use, card
+    finally:
+        await in_use.close()
 
 
 def intended_use(card: Card, settings: Settings) -> IntendedUse:
