@@ -12,6 +12,7 @@ import pytest
 from models.card import Card, read_card
 from models.registry import PACKAGES
 from schemas.errors import SettingsInvalid
+from tests.contract.panel_package import toml
 
 Changed = Callable[[dict[str, Any]], object]
 COMMITTED = PACKAGES / "chest-nodule" / "1"
@@ -37,16 +38,6 @@ def written(package: Path, card: Mapping[str, Any]) -> Path:
     package.mkdir(parents=True)
     (package / "card.toml").write_text("\n".join(f"{key} = {toml(value)}" for key, value in card.items()))
     return package
-
-
-def toml(value: object) -> str:
-    if isinstance(value, Mapping):
-        return "{ " + ", ".join(f'"{key}" = {toml(one)}' for key, one in value.items()) + " }"
-    if isinstance(value, list):
-        return "[" + ", ".join(map(toml, value)) + "]"
-    if isinstance(value, str):
-        return '"' + value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
-    return str(value).lower() if isinstance(value, bool) else repr(value)
 
 
 def drop(*path: str) -> Changed:
