@@ -16,6 +16,7 @@ from typing import Self
 
 import pydicom
 import requests
+from model_here import model_here
 from pydicom.pixels import pixel_array
 from pydicom.uid import JPEG2000Lossless, JPEGLosslessSV1, JPEGLSLossless, RLELossless, generate_uid
 
@@ -28,7 +29,7 @@ from schemas.study_events import ImageReference
 from streams.demo.radiographs import CHEST, copy_of
 from streams.settings import Settings
 from streams.steps.report import report
-from streams.wiring.clients import archive_for, decoder_for, fhir_server_for, gated, model_for
+from streams.wiring.clients import archive_for, decoder_for, fhir_server_for
 
 SYNTAXES = (RLELossless, JPEGLSLossless, JPEG2000Lossless, JPEGLosslessSV1)
 HOP = "benchmark.hop"
@@ -47,8 +48,7 @@ class Parts:
 
     async def __aenter__(self) -> Self:
         settings = self._settings
-        model = self._stack.enter_context(closing(await asyncio.to_thread(model_for, settings)))
-        self._model = self._stack.enter_context(gated(model, settings))
+        self._model = await model_here(settings)
         self._decoder = self._stack.enter_context(closing(decoder_for(settings)))
         self._archive = self._stack.enter_context(closing(archive_for(settings)))
         self._server = fhir_server_for(settings)
@@ -64,6 +64,7 @@ class Parts:
         self._hop.cancel()
         await asyncio.wait([self._hop])
         await self._server.close()
+        await self._model.close()
         self._stack.close()
 
     async def measured(self) -> tuple[dict[str, float], dict[str, float]]:

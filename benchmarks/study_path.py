@@ -19,6 +19,7 @@ from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
+from model_here import model_here
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -32,7 +33,7 @@ from streams.demo.orders import order_for
 from streams.demo.radiographs import CHEST, copy_of, study_uid_of
 from streams.local_engine import LocalEngine, local_engine, settings_for
 from streams.services import LocalServices, ServicePorts
-from streams.wiring.clients import archive_for, decoder_for, fhir_server_for, model_for
+from streams.wiring.clients import archive_for, decoder_for, fhir_server_for
 
 STATIONS = (topics.STUDIES, topics.REQUESTS, topics.RESULTS, topics.FINDINGS, topics.DELIVERIES)
 STEPS = ("correlate", "analyse", "report", "deliver")
@@ -80,7 +81,7 @@ class Seen:
 async def floor_of(engine: LocalEngine, seen: Seen, repeats: int) -> dict[str, float]:
     """Medians in seconds of the bare parts."""
     settings = engine.settings
-    archive, server, model = archive_for(settings), fhir_server_for(settings), await asyncio.to_thread(model_for, settings)
+    archive, server, model = archive_for(settings), fhir_server_for(settings), await model_here(settings)
     study, record = next(iter(seen.requests.items()))
     request = AnalysisRequested.model_validate_json(record.value)
     image = request.images[0]
@@ -100,6 +101,7 @@ async def floor_of(engine: LocalEngine, seen: Seen, repeats: int) -> dict[str, f
                 parts, (fetched - begun, decoded - fetched, predicted - decoded, stored - predicted), strict=True
             ):
                 parts[name].append(value)
+    await model.close()
     return {name: statistics.median(values[1:]) for name, values in parts.items()}
 
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 from models.card import Card
 from models.chest_gate import ChestGate
 from models.image_model import ImageModel
 from schemas.errors import ModelFailed, RadstreamError, Unsuitable
 from schemas.findings import ModelIdentity, NotAnalysedReason
-from schemas.ports import FindingModel, Prediction, Radiograph
+from schemas.ports import Prediction, Radiograph
 
 
 class Gated:
@@ -64,35 +62,3 @@ def refusal(gate: ChestGate, radiograph: Radiograph) -> Unsuitable | ModelFailed
         return None
     said = "The pixels show no frontal chest radiograph, whatever the headers say."
     return Unsuitable("analyse", reference, said, NotAnalysedReason.WRONG_BODY_PART)
-
-
-class GatedOneByOne:
-    """To be deleted with its last caller: a `FindingModel` behind a gate, which runs on a thread of its own."""
-
-    def __init__(self, model: FindingModel, gate: ChestGate) -> None:
-        self._model = model
-        self._gate = gate
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="gate")
-
-    @property
-    def identity(self) -> ModelIdentity:
-        return self._model.identity
-
-    @property
-    def service(self) -> str:
-        return self._model.service
-
-    @property
-    def threshold(self) -> float | None:
-        return self._model.threshold
-
-    async def predict(self, radiograph: Radiograph) -> Prediction:
-        """See `FindingModel.predict`."""
-        why = await asyncio.get_running_loop().run_in_executor(self._thread, refusal, self._gate, radiograph)
-        if why is not None:
-            raise why
-        return await self._model.predict(radiograph)
-
-    def close(self) -> None:
-        """Of its own thread; the model is its owner's to close."""
-        self._thread.shutdown()

@@ -18,7 +18,6 @@ from models.card import Card, Input, Program, Remote, SelfTest, Weights, read_ca
 from models.chest_nodule import ChestNoduleNetwork
 from models.chest_nodule_lite import ChestNoduleLite
 from models.inference import PackageModel, canvas_of
-from models.nodule_model import NoduleModel
 from models.readings import check_shapes, deviation, stated
 from models.torch_network import TorchNetwork, device_named
 from schemas.errors import ModelFailed, SettingsInvalid
@@ -191,8 +190,3 @@ def _self_tested(card: Card, network: Network) -> float:
             "self-test", reference, f"{said}: do not use the model on this machine; compare torch's version with the lock"
         )
     return differs
-
-
-def load_model(package: Path, threads: int = 1) -> NoduleModel:
-    """To be deleted with its last caller: see `load`."""
-    return NoduleModel(load(package, threads=threads))

@@ -18,13 +18,14 @@ SandboxName = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_leng
 
 
 class ModelEvent(Event):
-    """Which package, by whom, why. The digest is that of the weights when it was looked at: a package that was changed since is
-    not what was approved."""
+    """Which package, by whom, why. The digests are those of weights and card when they were looked at: a package that was changed
+    since, its thresholds too, is not what was approved."""
 
     name: ModelName
     version: ModelVersion
     service: str
     weights_sha256: Digest
+    card_sha256: Digest | None = None
     approved_by: Annotated[str, Field(min_length=1, max_length=200)]
     reason: Annotated[str, Field(min_length=1, max_length=1000)]
 

@@ -18,7 +18,8 @@ from streams.pictures import picture_name
 from streams.settings import Settings
 from streams.tally import GARBAGE, REJECTED, read_tallies
 from streams.wiring import ROLES
-from streams.wiring.clients import archive_for, case_store_for, database_is_there, fhir_server_for, model_identity, object_store_for
+from streams.wiring.clients import archive_for, case_store_for, database_is_there, fhir_server_for, object_store_for
+from streams.wiring.models import load_in_use, package_store_for
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,9 +118,14 @@ async def _database(settings: Settings) -> str:
 
 
 async def _model(settings: Settings) -> str:
-    identity = await asyncio.to_thread(model_identity, settings)
+    """Each package of the settings, as the engine loads it."""
+    store, names = package_store_for(settings), []
+    for reference in settings.models.use:
+        in_use = await load_in_use(reference, settings=settings, store=store)
+        names.append(in_use.reference)
+        await in_use.close()
     gate = f"behind the gate {settings.models.gate}" if settings.models.gate else "without a gate: headers are believed"
-    return f"{identity.name} {identity.version}, {gate}; checksums and self-tests hold"
+    return f"{', '.join(names)}, {gate}; checksums and self-tests hold"
 
 
 async def _objects(settings: Settings) -> str:

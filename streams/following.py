@@ -148,7 +148,7 @@ class Follower:
     async def _try(self, models: ModelsInUse) -> None:
         self._tried = act = self._wanted
         assert act is not None  # a promotion may be followed by another, and is never taken back
-        if _same(models.current.model.identity, act):
+        if models.current.is_what(act.event):
             self._well(models)
             return
         try:
@@ -168,7 +168,7 @@ class Follower:
             raise
         except Exception as error:  # a strange package must not end the process: it would be tried again at every start
             raise ModelFailed("load", act.reference, f"it cannot be loaded: {type(error).__name__}") from error
-        if _same(new.model.identity, act) and new.model.service == self._service:
+        if new.is_what(act.event):
             return new
         await new.close()
         raise ModelFailed("load", act.reference, "is not what was approved: the package was changed since; promote it again")
@@ -193,7 +193,3 @@ class Follower:
             _log.error("a promoted model is not used", model=act.reference, instead=instead, error=reason)
         self._reason, self._again = reason, again
         self._health.set("ready", f"{act.reference} was promoted and is not used, {instead} goes on: {reason}")
-
-
-def _same(identity: ModelIdentity, act: Act) -> bool:
-    return (f"{identity.name}/{identity.version}", identity.weights_sha256) == (act.reference, act.digest)

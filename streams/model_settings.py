@@ -37,8 +37,9 @@ class ModelSettings(Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     #: with more, whatever else runs on their cores stalls all of them
     threads: Annotated[int, Field(ge=1)] = 1
-    #: images at most in one forward pass, and how long the first of them waits for others
-    batch: Annotated[int, Field(ge=1, le=256)] = 4
+    #: images at most in one forward pass (more pay on a GPU; on a CPU whoever is urgent waits for the pass under way), and how
+    #: long the first of them waits for others
+    batch: Annotated[int, Field(ge=1, le=256)] = 1
     batch_wait_ms: Annotated[float, Field(ge=0, le=1000)] = 0.0
     #: from the request of one image to its answer, beyond which the process that holds the model is ended
     timeout_s: Seconds = 60.0

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from schemas.errors import ModelUnavailable
+from schemas.model_events import ModelEvent
 from schemas.ports import FindingModel
 from streams.steps.choosing import IntendedUse
 
@@ -18,16 +19,27 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class InUse:
-    """A loaded model, what its card says of its use, and its end, which is called once."""
+    """A loaded model, what its card says of its use, its end, which is called once, and the SHA-256 of the card (None: it has no
+    package)."""
 
     model: FindingModel
     intended_use: IntendedUse
     close: Callable[[], Awaitable[None]]
+    card_sha256: str | None = None
 
     @property
     def reference(self) -> str:
         """NAME/VERSION."""
         return f"{self.model.identity.name}/{self.model.identity.version}"
+
+    def is_what(self, approved: ModelEvent) -> bool:
+        """Whether it is what a person looked at: the name alone proves nothing."""
+        identity = self.model.identity
+        return (
+            (identity.name, identity.version, self.model.service) == (approved.name, approved.version, approved.service)
+            and identity.weights_sha256 == approved.weights_sha256
+            and (approved.card_sha256 is None or self.card_sha256 == approved.card_sha256)
+        )
 
 
 @dataclass(slots=True)

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Callable, Mapping
 
 from schemas.errors import MalformedMessage, SettingsInvalid
-from schemas.findings import ModelIdentity
 from schemas.model_events import ModelPromoted
 from schemas.ports import EventLog, Place
 from streams import topics
@@ -14,7 +13,7 @@ from streams.clock import SystemClock
 from streams.health import RoleHealth, read_health
 from streams.promotions import Acts, Taken, promotion, told
 from streams.settings import Settings
-from streams.verifying import verified
+from streams.verifying import Well, verified
 from streams.wiring.clients import ensure_all_topics, log_for
 from streams.wiring.models import package_store_for, services
 from streams.wiring.running import instance_of
@@ -31,12 +30,20 @@ async def run_promote(
     for this engine), ModelFailed, BrokerUnavailable, ObjectStoreUnavailable, ModelUnavailable."""
     if not (0 < len(approved_by.strip()) <= 200 and 0 < len(reason.strip()) <= 1000):
         raise SettingsInvalid("promote", f"{name}/{version}", "--approved-by has 1 to 200 characters, --reason 1 to 1000")
-    identity, service = await _approvable(settings, f"{name}/{version}")
+    well, service = await _approvable(settings, f"{name}/{version}")
     await asyncio.to_thread(ensure_all_topics, settings)
     async with log_for(settings) as log:
         before = await read_acts(log)
-        event = promotion(identity, service, approved_by=approved_by, reason=reason, at=SystemClock().now())
-        if (act := before.promoted.get(service)) and act.reference == f"{name}/{version}" and act.digest == event.weights_sha256:
+        event = promotion(
+            well.identity,
+            service,
+            card_sha256=well.card_sha256,
+            approved_by=approved_by,
+            reason=reason,
+            at=SystemClock().now(),
+        )
+        act = before.promoted.get(service)
+        if act and (act.reference, act.event.card_sha256) == (f"{name}/{version}", event.card_sha256):
             say(f"{act.reference} was promoted already, by {act.event.approved_by}: it is told again, nothing else changes.")
         place, _ = await log.append(told(event, name))
         say(f"{name}/{version} is promoted for {service}.")
@@ -45,7 +52,7 @@ async def run_promote(
         return await taken_by_all(log, event, place, wait_s, say, read_health(settings.run_folder))
 
 
-async def _approvable(settings: Settings, reference: str) -> tuple[ModelIdentity, str]:
+async def _approvable(settings: Settings, reference: str) -> tuple[Well, str]:
     store = package_store_for(settings)
     folder = await store.folder(reference)
     served = await services(settings, store)
@@ -55,7 +62,7 @@ async def _approvable(settings: Settings, reference: str) -> tuple[ModelIdentity
     if well.card.service not in served:
         said = f"nothing analyses for {well.card.service}: add {reference} to RADSTREAM_MODELS__USE and start the engine again"
         raise SettingsInvalid("promote", reference, said)
-    return well.identity, well.card.service
+    return well, well.card.service
 
 
 async def read_acts(log: EventLog) -> Acts:

@@ -89,7 +89,9 @@ def _event_of(record: Record) -> ModelPromoted | ModelShadowed | ModelTaken:
     raise MalformedMessage("models", str(record.place), "no act about a model")
 
 
-def promotion(of: ModelIdentity, service: str, *, approved_by: str, reason: str, at: datetime) -> ModelPromoted:
+def promotion(
+    of: ModelIdentity, service: str, *, card_sha256: str | None = None, approved_by: str, reason: str, at: datetime
+) -> ModelPromoted:
     """An act of a person, at this moment: the same package may be promoted again."""
     return ModelPromoted(
         id=identity("promotion", of.name, of.version, at.isoformat()),
@@ -98,6 +100,7 @@ def promotion(of: ModelIdentity, service: str, *, approved_by: str, reason: str,
         version=of.version,
         service=service,
         weights_sha256=of.weights_sha256,
+        card_sha256=card_sha256,
         approved_by=approved_by,
         reason=reason,
     )

@@ -33,6 +33,7 @@ class Approvable:
 
     identity: ModelIdentity
     service: str
+    card_sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,14 @@ class Asked:
         """Raises SettingsInvalid: a sandbox's name, who or why, that are none."""
         try:
             return shadowed(
-                of.identity, of.service, self.sandbox, approved_by=self.approved_by, reason=self.reason, at=at, ended=ended
+                of.identity,
+                of.service,
+                self.sandbox,
+                card_sha256=of.card_sha256,
+                approved_by=self.approved_by,
+                reason=self.reason,
+                at=at,
+                ended=ended,
             )
         except ValidationError as error:
             wrong = ", ".join(f"--{part}".replace("_", "-") for one in error.errors() for part in map(str, one["loc"]))
@@ -80,7 +88,7 @@ async def _approvable(settings: Settings, reference: str) -> Approvable:
         raise SettingsInvalid("shadow", reference, "is a gate, and says nothing of its own: see RADSTREAM_MODELS__GATE")
     if well.card.test_fixture:
         raise SettingsInvalid("shadow", reference, "is a fixture of tests, with no meaning: take a package made for patients")
-    return Approvable(well.identity, well.card.service)
+    return Approvable(well.identity, well.card.service, well.card_sha256)
 
 
 async def begun(log: EventLog, asked: Asked, of: Approvable, clock: Clock, make_topics: Callable[[], object]) -> ModelShadowed:
@@ -98,7 +106,9 @@ async def ended(log: EventLog, asked: Asked, clock: Clock) -> ModelShadowed:
     if act is None or f"{act.name}/{act.version}" != asked.reference:
         said = ", ".join(f"{one.name}/{one.version} in {name}" for name, one in sorted(shadows.items()))
         raise SettingsInvalid("shadow", asked.sandbox, f"{asked.reference} does not run there; what runs: {said or 'nothing'}")
-    of = Approvable(ModelIdentity(name=act.name, version=act.version, weights_sha256=act.weights_sha256), act.service)
+    of = Approvable(
+        ModelIdentity(name=act.name, version=act.version, weights_sha256=act.weights_sha256), act.service, act.card_sha256
+    )
     event = asked.event(of, clock.now(), ended=True)
     await log.append(told(event, Sandbox(event.sandbox).key))
     return event

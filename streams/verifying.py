@@ -11,7 +11,7 @@ from pathlib import Path
 from models.card import Card, read_card, read_card_as
 from schemas.errors import SettingsInvalid
 from schemas.findings import ModelIdentity
-from streams.model_store import CARD, REFERENCE
+from streams.model_store import CARD, REFERENCE, digest_of
 from streams.settings import Settings
 from streams.wiring.models import package_store_for
 
@@ -22,6 +22,7 @@ class Well:
 
     identity: ModelIdentity
     card: Card | None
+    card_sha256: str
     said: str
 
 
@@ -45,15 +46,16 @@ def verified(folder: Path, settings: Settings) -> Well:
     from models.chest_gate import GateCard, load_gate
     from streams.remotes import remote_network
 
+    digest = digest_of(folder / CARD)
     if _is_gate(folder):
         load_gate(folder)
         gate = read_card_as(GateCard, folder)
         identity = ModelIdentity(name=gate.name, version=gate.version, weights_sha256=gate.weights.sha256)
-        return Well(identity, None, f"its self-test answers within {gate.self_test.tolerance:g} of its card")
+        return Well(identity, None, digest, f"its self-test answers within {gate.self_test.tolerance:g} of its card")
     remote = partial(remote_network, remotes=settings.models.remotes)
     found = registry.verify(folder, remote=remote, device=settings.models.device)
     said = f"its self-test answers within {found.deviation:.2g} of its card ({found.tolerance:g} are allowed)"
-    return Well(found.identity, read_card(folder), said)
+    return Well(found.identity, read_card(folder), digest, said)
 
 
 def _is_gate(folder: Path) -> bool:

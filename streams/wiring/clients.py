@@ -1,4 +1,4 @@
-"""From settings to what speaks with the world outside: archive, servers, database, log, decoders, model.
+"""From settings to what speaks with the world outside: archive, servers, database, log, decoders.
 
 Imports are made inside each function, so that a process loads only what its role needs: the listener never sees torch.
 """
@@ -6,7 +6,7 @@ Imports are made inside each function, so that a process loads only what its rol
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, closing, nullcontext
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from connectors.kafka import KafkaLog
     from connectors.objects import Objects
     from connectors.rendering import PebbleRenderer
-    from models.nodule_model import NoduleModel
-    from schemas.findings import ModelIdentity
-    from schemas.ports import FindingModel
 
 
 def ensure_all_topics(settings: Settings) -> Sequence[str]:
@@ -117,30 +114,6 @@ def package_folder(url: str) -> Path:
     """A relative path is looked for in the working folder, then where the packages that come with radstream are."""
     path = Path(url)
     return path if path.is_absolute() or path.exists() else Path(__file__).parents[2] / path
-
-
-def model_for(settings: Settings) -> NoduleModel:
-    """The loaded model: checksum and self-test have passed. Raises SettingsInvalid, ModelFailed."""
-    from models.registry import load_model
-
-    return load_model(package_folder(settings.models.url) / settings.models.use[0], settings.models.threads)
-
-
-def gated(model: NoduleModel, settings: Settings) -> AbstractContextManager[FindingModel]:
-    """The model behind the gate of the settings, if they name one. Raises SettingsInvalid, ModelFailed."""
-    if settings.models.gate is None:
-        return nullcontext(model)
-    from models.chest_gate import load_gate
-    from models.gated import GatedOneByOne
-
-    return closing(GatedOneByOne(model, load_gate(package_folder(settings.models.url) / settings.models.gate)))
-
-
-def model_identity(settings: Settings) -> ModelIdentity:
-    """As `model_for`, for those who only ask whether it could speak."""
-    model = model_for(settings)
-    with closing(model), gated(model, settings) as seeing:
-        return seeing.identity
 
 
 def database_is_there(settings: Settings) -> bool:

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from schemas.errors import SettingsInvalid
+from schemas.errors import ModelFailed, SettingsInvalid
 from streams.settings import Settings
 from streams.wiring.clients import object_store_for, package_folder
 from streams.wiring.running import instance_of
@@ -52,21 +52,26 @@ async def services(settings: Settings, store: PackageStore) -> Mapping[str, str]
 async def load_in_use(reference: str, *, settings: Settings, store: PackageStore) -> InUse:
     """A package in a process of its own, behind the gate of the settings. Raises as `streams.following.Load`."""
     from models.process import ModelProcess
+    from streams.model_store import CARD, digest_of
     from streams.models_in_use import InUse
     from streams.score import intended_use
 
     terms = settings.models
     folder = await store.folder(reference)
+    card_sha256 = digest_of(folder / CARD)
     gate = None if terms.gate is None else await store.folder(terms.gate)
-    load = partial(_load, folder, gate, terms)
+    load = partial(image_model, folder, gate, terms)
     process = await ModelProcess.start(
         load, batch=terms.batch, wait_ms=terms.batch_wait_ms, timeout_s=terms.timeout_s, threads=terms.threads
     )
-    return InUse(process, intended_use(process.card, settings), process.close)
+    if digest_of(folder / CARD) != card_sha256:
+        await process.close()
+        raise ModelFailed("load", reference, "its card was changed while it was loaded: try again")
+    return InUse(process, intended_use(process.card, settings), process.close, card_sha256)
 
 
-def _load(folder: Path, gate: Path | None, terms: ModelSettings) -> ImageModel:
-    """In the process of the model."""
+def image_model(folder: Path, gate: Path | None, terms: ModelSettings) -> ImageModel:
+    """In this process: that of the model, or of a benchmark. Raises as `models.registry.load`."""
     from models.chest_gate import load_gate
     from models.gated import Gated
     from models.registry import load

@@ -58,13 +58,14 @@ def faust(name: str, settings: Settings) -> Runner:
     return FaustRunner(settings.kafka.bootstrap, name, instance=instance_of(name), drain_s=settings.runner.kill_after_s / 2)
 
 
-def window(name: str, settings: Settings, size: int | None = None) -> Runner:
+def window(name: str, settings: Settings, size: int | None = None, *, from_now: bool = False) -> Runner:
     """For a long step. `size`: records in flight, None: as the settings say; 1: one after the other, whatever their keys."""
     from streams.runner_window import WindowRunner
 
     size = size or settings.runner.window
     drain_s = settings.runner.kill_after_s / 2
-    return WindowRunner(settings.kafka.bootstrap, name, size=size, instance=instance_of(name), drain_s=drain_s)
+    instance = instance_of(name)
+    return WindowRunner(settings.kafka.bootstrap, name, size=size, instance=instance, drain_s=drain_s, from_now=from_now)
 
 
 async def together(stop: asyncio.Event, *runs: Coroutine[Any, Any, None]) -> None:

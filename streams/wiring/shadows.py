@@ -115,7 +115,7 @@ async def _approved(load: Load, act: ModelShadowed) -> InUse:
 
     reference = f"{act.name}/{act.version}"
     in_use = await load(reference)
-    if in_use.reference == reference and in_use.model.identity.weights_sha256 == act.weights_sha256:
+    if in_use.is_what(act):
         return in_use
     await in_use.close()
     raise ModelFailed("load", reference, "is not what was approved: the package was changed since; put it into the shadow again")

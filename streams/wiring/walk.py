@@ -6,21 +6,23 @@ Imports are made inside each function, so that a process loads only what its rol
 from __future__ import annotations
 
 import asyncio
-from contextlib import closing
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, closing
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
+from schemas.findings import CHEST_RADIOGRAPH_FINDINGS
 from streams import topics
 from streams.clock import SystemClock
-from streams.health import Health
+from streams.health import Health, Part
 from streams.settings import Settings
-from streams.wiring.clients import archive_for, decoder_for, gated, log_and_cases, model_for
-from streams.wiring.running import faust, run_step, window
+from streams.wiring.clients import archive_for, decoder_for, log_and_cases, log_for
+from streams.wiring.running import faust, run_step, together, window
 
 if TYPE_CHECKING:
     from connectors.case_store import SqlCaseStore
-    from schemas.ports import Step
+    from schemas.ports import Outgoing, Step
     from streams.case_state import Policy
 
 
@@ -35,63 +37,81 @@ async def normalise(settings: Settings, stop: asyncio.Event, health: Health) -> 
     await run_step("normalise", lambda _: step, [topics.HL7_RAW], runner, settings, stop, health, step.refusal)
 
 
-def _policy(settings: Settings) -> Policy:
+async def _policy(settings: Settings) -> Policy:
+    """Where one package speaks there is no other service, and nobody needs to ask where packages are."""
     from streams.case_state import Policy
+    from streams.wiring.models import package_store_for, services
 
     correlation = settings.correlation
+    spoken = await services(settings, package_store_for(settings)) if len(settings.models.use) > 1 else {}
     return Policy(
         order_wait=timedelta(seconds=correlation.order_wait_s),
         without_order=correlation.without_order,
         deadline=None if correlation.deadline_s is None else timedelta(seconds=correlation.deadline_s),
         news=settings.news,
+        services=tuple(sorted(set(spoken) - {CHEST_RADIOGRAPH_FINDINGS})),
     )
 
 
 async def correlate(settings: Settings, stop: asyncio.Event, health: Health) -> None:
     from streams.steps.correlate import correlate
 
+    policy = await _policy(settings)
+
     def step(cases: SqlCaseStore) -> Step:
-        return partial(correlate, cases=cases, policy=_policy(settings))
+        return partial(correlate, cases=cases, policy=policy)
 
     read = [topics.ORDERS, topics.PATIENTS, topics.STUDIES, topics.RESULTS]
     await run_step("correlate", step, read, faust("correlate", settings), settings, stop, health)
 
 
 async def analyse(settings: Settings, stop: asyncio.Event, health: Health) -> None:
-    from streams.models_in_use import InUse, ModelsInUse
+    """Each service is a consumer group of its own, with a model of its own: one that is slow or fails delays no other."""
+    from streams.health import Shared
     from streams.steps.analyse import analyse
-    from streams.steps.choosing import IntendedUse
     from streams.turns import Turns
+    from streams.wiring.models import follower_for, package_store_for, services
 
-    async def nothing() -> None:
-        """Model and gate are closed here."""
-
-    with closing(decoder_for(settings)) as decoder, closing(archive_for(settings)) as archive:  # decoders start beside torch
-        model = await asyncio.to_thread(model_for, settings)
-        use = model.card.intended_use
-        intended_use = IntendedUse(
-            modalities=use.modalities,
-            body_parts=use.body_parts,
-            view_positions=use.views,
-            body_part_required=use.body_part_required,
-            view_required=use.view_required,
-            minimum_age_years=use.minimum_age_years,
-            maximum_age_years=use.maximum_age_years,
-            portable=use.portable,
-            words=settings.choosing,
+    shared, store = Shared(health), package_store_for(settings)
+    async with AsyncExitStack() as stack:
+        decoder = stack.enter_context(closing(decoder_for(settings)))  # its processes start beside those of the models
+        archive = stack.enter_context(closing(archive_for(settings)))
+        log = await stack.enter_async_context(log_for(settings))
+        step = partial(analyse, archive=archive, decoder=decoder, decoding=Turns(settings.decoding.workers))
+        served = await services(settings, store)
+        # all parts before the first of them is ready: the role is when all are
+        parts = {service: (shared.part(f"model of {service}"), shared.part(service)) for service in served}
+        speaking = []
+        for service, own in served.items():
+            follower = follower_for(settings, service, own, store, log, parts[service][0])
+            models = await follower.start()
+            stack.push_async_callback(models.close)
+            speaking.append((follower, models))
+        await together(
+            stop,
+            *(follower.follow(models, stop) for follower, models in speaking),
+            *(
+                _analyse(
+                    partial(step, models=models, predicting=Turns(settings.models.batch)),
+                    models.service,
+                    settings,
+                    stop,
+                    parts[models.service][1],
+                )
+                for _, models in speaking
+            ),
         )
-        read = [topics.REQUESTS_STAT, topics.REQUESTS, topics.REQUESTS_BULK]
-        with closing(model), gated(model, settings) as seeing:
-            step = partial(
-                analyse,
-                archive=archive,
-                decoder=decoder,
-                models=ModelsInUse(InUse(seeing, intended_use, nothing)),
-                decoding=Turns(settings.decoding.workers),
-                predicting=Turns(),
-            )
-            runner = window("analyse", settings)
-            await run_step("analyse", lambda cases: partial(step, kept=cases), read, runner, settings, stop, health)
+
+
+async def _analyse(
+    step: Callable[..., Awaitable[Sequence[Outgoing]]], service: str, settings: Settings, stop: asyncio.Event, part: Part
+) -> None:
+    """A service that is named later begins with what comes from then on, not with what is kept of the past."""
+    usual = service == CHEST_RADIOGRAPH_FINDINGS
+    name = "analyse" if usual else f"analyse.{service}"
+    read = [topics.REQUESTS_STAT, topics.REQUESTS, topics.REQUESTS_BULK]
+    runner = window(name, settings, from_now=not usual)
+    await run_step(name, lambda cases: partial(step, kept=cases), read, runner, settings, stop, part)
 
 
 async def report(settings: Settings, stop: asyncio.Event, health: Health) -> None:
@@ -118,9 +138,10 @@ async def due(settings: Settings, stop: asyncio.Event, health: Health) -> None:
     from streams.steps.correlate import deadline_passed, order_wait_over
     from streams.telling import ORDER_AWAITED
 
+    policy = await _policy(settings)
     async with log_and_cases(settings) as (log, cases):
         timers: dict[str, Timer] = {
-            ORDER_AWAITED: partial(order_wait_over, cases=cases, policy=_policy(settings)),
+            ORDER_AWAITED: partial(order_wait_over, cases=cases, policy=policy),
             DEADLINE: partial(deadline_passed, cases=cases),
         }
         health.set("ready")
