@@ -132,16 +132,16 @@ class _Retry(Retry):
 
 
 class CuttableAdapter(HTTPAdapter):
-    """For exchanges inside a `Deadline`. Tried again, after 0, 0.2, 0.4 and 0.8 s: a connection that cannot be made; a GET whose
-    connection breaks before the answer begins, or that gets 429, 502, 503 or 504 (RFC 9110 9.2.2: it is idempotent). Not a
-    failed TLS handshake."""
+    """For exchanges inside a `Deadline`. Tried again, after 0, 0.2, 0.4 and 0.8 s: a connection that cannot be made, or breaks
+    before the answer begins, and 429, 502, 503 or 504. All that is asked of an archive may be repeated: a GET (RFC 9110 9.2.2),
+    and the one POST, STOW-RS, for the same instances stored again are the same. Not a failed TLS handshake."""
 
     def __init__(self) -> None:
         retry = _Retry(
             total=4,
             redirect=0,
             other=0,
-            allowed_methods={"GET"},
+            allowed_methods={"GET", "POST"},
             status_forcelist={429, 502, 503, 504},
             raise_on_status=False,
             backoff_factor=0.1,

@@ -68,7 +68,7 @@ class Packages:
         async def close() -> None:
             self.closed.append(reference)
 
-        return InUse(found, IntendedUse(), close)
+        return InUse(found, IntendedUse(), close, digest(f"card of {reference}"))
 
 
 class Ticking:
