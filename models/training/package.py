@@ -23,6 +23,9 @@ from models.training.operating import ALLOWED_BOXES, rule_of
 from models.training.performance import of_figures, toml
 from models.training.readings import Reader
 
+#: logits of the trained heatmap are brought nearer to each other: many weak cells of a film count for more beside its strongest. On
+#: validation, better at what reports say of real films (0.79 and 0.84 against 0.77 and 0.81) than it costs in places
+SHARPNESS = 0.7
 #: for the rule, and for the figures
 PAIRS_A_FILM = {"validation": 2, "test": 1}
 
@@ -34,6 +37,11 @@ def rounded(tensor: Tensor) -> Tensor:
     if not bool(torch.isfinite(half).all()):
         raise ValueError("a weight does not fit half precision")
     return half
+
+
+def spread(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The heatmap's logits times SHARPNESS."""
+    return {name: tensor * SHARPNESS if name.startswith("head.2.") else tensor for name, tensor in weights.items()}
 
 
 @torch.inference_mode()
@@ -51,11 +59,11 @@ def write_card(package: Path, values: Mapping[str, Any]) -> None:
 
 def build(data: Path, trained: Path, package: Path, stages: str) -> dict[str, Any]:
     """Writes card.toml and weights.safetensors (half precision); the figures, those of the rounded weights as they will be used."""
-    stored = save({name: rounded(tensor) for name, tensor in load_file(trained).items() if "num_batches" not in name})
+    stored = save({name: rounded(tensor) for name, tensor in spread(load_file(trained)).items()})
     package.mkdir(parents=True, exist_ok=True)
     (package / "weights.safetensors").write_bytes(stored)
     network = ChestNoduleLite().eval()
-    network.load_state_dict({n: t.float() for n, t in load_file(package / "weights.safetensors").items()}, strict=False)
+    network.load_state_dict({n: t.float() for n, t in load_file(package / "weights.safetensors").items()})
     reader = Reader(network, data)
     rule = rule_of(reader.films("validation"), reader.pairs("validation", PAIRS_A_FILM["validation"], SEED))
     result = figures(reader, rule, "test", PAIRS_A_FILM["test"])

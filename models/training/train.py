@@ -36,7 +36,7 @@ class Plan:
     Steps see either pairs of crops (cheap, and a nodule in each) or whole films (false alarms, and whether the film is sick).
     """
 
-    steps: int = 2400
+    steps: int = 2000
     seed: int = 20261129
     crop: int = 192
     crops_a_step: int = 14
@@ -47,23 +47,27 @@ class Plan:
     #: of the trunk and of the film's logit, relative to that
     trunk_rate: float = 0.4
     film_rate: float = 0.2
+    #: steps of the cosine along which the rate falls, were it not for the last `cooling` steps, which bring it down to nothing
+    horizon: int = 2400
+    cooling: int = 400
     #: decay a step of the moving average of weights that is kept
     averaging: float = 0.995
-    #: what is inserted at first, and from half of the steps on
+    #: what is inserted at first, and from that many steps on
     first: Difficulty = EASY
     last: Difficulty = ALL
-    easy_share: float = 0.5
+    easy_steps: int = 1200
     #: batches of whole films from which the statistics of batch normalisation are taken, once, before the first step
     statistics_batches: int = 12
 
     def rate(self, step: int) -> float:
-        """Learning rate: up within 6 % of the steps, then down along a cosine."""
-        up = min(1.0, (step + 1) / (0.06 * self.steps))
-        return self.learning_rate * up * (0.5 + 0.5 * math.cos(math.pi * step / self.steps)) + 1e-6
+        """Learning rate: up within 6 % of the horizon, along a cosine, and down on a straight line at the end."""
+        up = min(1.0, (step + 1) / (0.06 * self.horizon))
+        end = min(1.0, (self.steps - step) / self.cooling)
+        return self.learning_rate * up * end * (0.5 + 0.5 * math.cos(math.pi * step / self.horizon)) + 1e-6
 
     def difficulty(self, step: int) -> Difficulty:
         """From easy ones to all, on a straight line."""
-        ease = max(0.0, 1 - step / (self.easy_share * self.steps))
+        ease = max(0.0, 1 - step / self.easy_steps)
 
         def between(first: float, last: float) -> float:
             return last + (first - last) * ease
@@ -112,7 +116,7 @@ def begin(material: Material, plan: Plan, fill: Callable[[ChestNoduleLite], None
             layer.train()
     with torch.inference_mode():
         for n in range(plan.statistics_batches):
-            rng = np.random.default_rng((plan.seed, plan.steps, n))
+            rng = np.random.default_rng((plan.seed, plan.horizon, n))
             network(whole_films(rng, material.films, material.nodules, plan.first, plan.films_a_step).canvas)
     return network.eval()
 

@@ -116,13 +116,15 @@ def test_it_begins_with_imagenet(material: Material) -> None:
 
 
 def test_it_becomes_harder_and_slower() -> None:
-    plan = Plan(steps=1000)
+    plan = Plan(steps=1000, horizon=2000, cooling=200, easy_steps=500)
     assert plan.difficulty(0) == plan.first
     assert plan.difficulty(500) == plan.difficulty(999) == plan.last
     half_way = plan.difficulty(250)
     assert half_way.faintest == pytest.approx((plan.first.faintest + plan.last.faintest) / 2)
-    assert plan.rate(0) < plan.rate(59) > plan.rate(500) > plan.rate(999) > 0
-    assert plan.rate(60) == pytest.approx(plan.learning_rate, rel=0.02)
+    assert plan.rate(0) < plan.rate(119) > plan.rate(500) > plan.rate(800) > plan.rate(999) > 0
+    assert plan.rate(120) == pytest.approx(plan.learning_rate, rel=0.02)
+    # of what the cosine says, a half where half of the cooling is done
+    assert plan.rate(900) == pytest.approx(plan.rate(800) / 2, rel=0.2)
 
 
 # -------------------------------------------------------------------------------------------------------------- batches
