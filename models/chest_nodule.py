@@ -9,15 +9,11 @@ from collections import OrderedDict
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torchvision.models.resnet import BasicBlock
 from torchvision.ops import FeaturePyramidNetwork
 
-#: canvas pixels per heatmap cell
-STRIDE = 4
-#: side in canvas pixels over which local contrast is measured, wider than most nodules; spread below which it is noise
-SURROUNDINGS = 49
-FLAT = 0.1
+from models.local_contrast import local_contrast
+
 WIDTHS = (32, 64, 128, 192)
 PYRAMID_CHANNELS = 64
 #: share of heatmap cells said to hold a nodule before anything is learnt
@@ -29,18 +25,6 @@ def _stage(inputs: int, width: int, stride: int) -> nn.Sequential:
     if stride != 1 or inputs != width:
         shortcut = nn.Sequential(nn.Conv2d(inputs, width, 1, stride, bias=False), nn.BatchNorm2d(width))
     return nn.Sequential(BasicBlock(inputs, width, stride, shortcut), BasicBlock(width, width))
-
-
-def local_contrast(canvas: Tensor) -> Tensor:
-    """Each pixel against the mean and spread of its surroundings: faint nodules stand out, a vendor's contrast curve cancels."""
-    difference = canvas - _surroundings(canvas)
-    return difference / (_surroundings(difference**2).sqrt() + FLAT)
-
-
-def _surroundings(canvas: Tensor) -> Tensor:
-    half = SURROUNDINGS // 2
-    lines = F.avg_pool2d(canvas, (SURROUNDINGS, 1), 1, (half, 0), count_include_pad=False)
-    return F.avg_pool2d(lines, (1, SURROUNDINGS), 1, (0, half), count_include_pad=False)
 
 
 class ChestNoduleNetwork(nn.Module):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.chest_nodule import local_contrast
+from models.local_contrast import local_contrast
 
 #: repeats, kernel, stride, expansion, width: EfficientNet-Lite0
 STAGES = (

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from models.card import Heatmap
-from models.chest_nodule import STRIDE
+from models.local_contrast import STRIDE
 from models.preprocessing import Placement
 
 #: where no cell reaches the outline, a region is what lies this close (in logits) to the highest cell

@@ -15,7 +15,6 @@ from safetensors.torch import load as read_safetensors
 from torch import Tensor, nn
 
 from models.card import Card, Input, Program, Remote, SelfTest, Weights, read_card_with_digest
-from models.chest_nodule import ChestNoduleNetwork
 from models.chest_nodule_lite import ChestNoduleLite
 from models.inference import PackageModel, canvas_of
 from models.readings import check_shapes, deviation, stated
@@ -26,10 +25,15 @@ from schemas.ports import Network
 
 #: the packages that come with the source
 PACKAGES = Path(__file__).parent / "packages"
-ARCHITECTURES: dict[str, Callable[[], nn.Module]] = {
-    "chest-nodule-fpn": ChestNoduleNetwork,
-    "chest-nodule-lite": ChestNoduleLite,
-}
+
+
+def _fpn() -> nn.Module:
+    from models.chest_nodule import ChestNoduleNetwork  # torchvision takes seconds to import
+
+    return ChestNoduleNetwork()
+
+
+ARCHITECTURES: dict[str, Callable[[], nn.Module]] = {"chest-nodule-fpn": _fpn, "chest-nodule-lite": ChestNoduleLite}
 
 RemoteNetwork = Callable[[Remote, Sequence[str]], Network]
 """A network on a server of the site, that is asked for the tensors of these names. Raises SettingsInvalid (no such server in the

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.chest_nodule import STRIDE
+from models.local_contrast import STRIDE
 from models.preprocessing import CANVAS, standardise
 from models.training.films import PROJECTION, Film, Nodules
 

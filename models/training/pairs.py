@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.chest_nodule import STRIDE
+from models.local_contrast import STRIDE
 from models.preprocessing import CANVAS, GreyScale, Placement
 from models.training.batches import Difficulty
 from models.training.films import Film, Nodules, Split, normal_films, read_film
