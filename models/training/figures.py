@@ -10,8 +10,7 @@ from models.evaluation.calibration import reliability
 from models.evaluation.films import FilmFigures, Films, age_band, by_group, film_figures
 from models.evaluation.froc import Boxes, Matching, froc, hits, match, sensitivity_at, threshold_at
 from models.evaluation.roc import area_under_curve
-from models.training.films import NORMAL
-from models.training.operating import DISEASED
+from models.training.films import DISEASED, NORMAL
 from models.training.readings import FilmReading, PairReading, Rule
 
 SEED = 20261129
@@ -35,10 +34,17 @@ def of_real_films(several: list[FilmReading], rule: Rule) -> dict[str, Any]:
         "sex": np.array([r.record.sex for r in several]),
         "age": np.array([age_band(r.record.age) for r in several]),
     }
+    clear = films.labels | normal
+
+    def each(rows: Any) -> dict[str, dict[str, Any]]:
+        grouped = {what: by_group(films[rows], group[rows], threshold, SEED) for what, group in groups.items()}
+        return {what: {name: _table(figures) for name, figures in several} for what, several in grouped.items()}
+
     return {
         "against_all_others": _table(film_figures(films, threshold, SEED)),
-        "against_no_finding": _table(film_figures(films[films.labels | normal], threshold, SEED)),
-        "by": {what: {n: _table(f) for n, f in by_group(films, group, threshold, SEED)} for what, group in groups.items()},
+        "against_no_finding": _table(film_figures(films[clear], threshold, SEED)),
+        "by": each(np.ones(len(several), dtype=bool)),
+        "by_against_no_finding": each(clear),
         "reliability": [asdict(b) for b in reliability(films.probabilities, films.labels)],
     }
 

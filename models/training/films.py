@@ -3,7 +3,7 @@
 import csv
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -20,6 +20,7 @@ Split = Literal["train", "validation", "test"]
 #: the model's intended use is adults; a child's film has another scale
 YOUNGEST = 16
 NORMAL = frozenset({"No Finding"})
+DISEASED = frozenset({"Nodule", "Mass"})
 #: side of a nodule projection in ct_nodules.npz, 1 mm a pixel
 PROJECTION = 50
 
@@ -53,11 +54,10 @@ class FilmRecord:
 
 
 def film_records(data: Path) -> Iterator[FilmRecord]:
-    """All films of `cxr/labels.csv`. Patients with a Nodule or Mass on any film are never trained on: half of them (by their hash)
-    belong to validation, where threshold and calibration are fitted, the others to the test split."""
+    """All films of `cxr/labels.csv`. Patients with a Nodule or Mass on any film belong to the test split whole."""
     with (data / "cxr" / "labels.csv").open(newline="") as lines:
         table = list(csv.DictReader(lines))
-    diseased = {row["patient_id"] for row in table if {"Nodule", "Mass"} & set(row["labels"].split("|"))}
+    diseased = {row["patient_id"] for row in table if DISEASED & set(row["labels"].split("|"))}
     for row in table:
         patient = row["patient_id"]
         yield FilmRecord(
@@ -69,7 +69,7 @@ def film_records(data: Path) -> Iterator[FilmRecord]:
             view=row["view"],
             sex=row["sex"],
             age=int(row["age"]),
-            split=diseased_split_of(patient) if patient in diseased else split_of(patient),
+            split="test" if patient in diseased else split_of(patient),
         )
 
 
@@ -79,8 +79,12 @@ def normal_films(data: Path, split: Split) -> list[FilmRecord]:
 
 
 def adult_films(data: Path, split: Split) -> list[FilmRecord]:
-    """Whatever their labels."""
-    return [r for r in film_records(data) if r.split == split and r.age >= YOUNGEST]
+    """Whatever their labels. Here half of the patients with a Nodule or Mass (by their hash) belong to validation, where threshold
+    and calibration of the detector are fitted."""
+    records = list(film_records(data))
+    diseased = {r.patient for r in records if r.labels & DISEASED}
+    moved = [replace(r, split=diseased_split_of(r.patient)) if r.patient in diseased else r for r in records]
+    return [r for r in moved if r.split == split and r.age >= YOUNGEST]
 
 
 def read_film(record: FilmRecord) -> NDArray[np.float32]:

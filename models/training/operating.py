@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from models.evaluation.froc import hits
 from models.evaluation.roc import area_under_curve
 from models.postprocessing import OperatingPoint
-from models.training.films import NORMAL
+from models.training.films import DISEASED, NORMAL
 from models.training.readings import Answer, FilmReading, PairReading, Rule
 
 #: boxes a normal film of the validation split may get, on average
@@ -18,7 +18,6 @@ ALLOWED_BOXES = 0.5
 FILM_SHARES = (0.0, 0.5, 1.0, 2.0, 4.0)
 #: lower ones fit a single nodule better still, and make one box of neighbouring masses (RG1_UNCR)
 OUTLINES = (-1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0)
-DISEASED = frozenset({"Nodule", "Mass"})
 
 
 def logistic(features: NDArray[np.float64], truth: NDArray[np.bool_], ridge: float = 1e-3) -> NDArray[np.float64]:

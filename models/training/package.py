@@ -72,7 +72,7 @@ def build(data: Path, trained: Path, package: Path, stages: str) -> dict[str, An
     values = vars(rule.point) | {
         "film_slope": rule.film_slope,
         "version": package.name,
-        "allowed": ALLOWED_BOXES,
+        "allowed": f"{ALLOWED_BOXES:g}",
         "sha256": hashlib.sha256(stored).hexdigest(),
         "highest": highest,
         "mean": mean,

@@ -10,6 +10,13 @@ INSERTED = (
     "{pairs} inserted nodules of 10 to 30 mm, contrast {contrast}, in {films} normal films of {patients} patients of the test split"
 )
 
+MEASURES = {
+    "area_under_curve": "area under the ROC curve, Nodule or Mass against {}",
+    "sensitivity": "sensitivity at the threshold",
+    "specificity": "specificity at the threshold, {}",
+    "calibration_error": "expected calibration error, {}",
+}
+
 
 def of_figures(result: dict[str, Any]) -> tuple[Performance, ...]:
     """All that `models.training.evaluate.figures` found and that fits in a line."""
@@ -20,22 +27,20 @@ def _real(found: dict[str, Any]) -> Iterator[Performance]:
     tables = {"all others": found["against_all_others"], "No Finding": found["against_no_finding"]}
     for against, table in tables.items():
         data = REAL.format(**table)
-        for name, measure in (
-            ("area_under_curve", f"area under the ROC curve, Nodule or Mass against {against}"),
-            ("sensitivity", "sensitivity at the threshold"),
-            ("specificity", f"specificity at the threshold, {against}"),
-            ("calibration_error", f"expected calibration error, {against}"),
-        ):
+        for name, measure in MEASURES.items():
             if name in table and (name != "sensitivity" or against == "all others"):
-                yield _performance(measure, table[name], data, table["films"])
-    for what, groups in found["by"].items():
-        for group, table in groups.items():
-            for name, measure in (
-                ("area_under_curve", "area under the ROC curve, Nodule or Mass against all others"),
-                ("specificity", "specificity at the threshold, all others"),
-            ):
+                yield _performance(measure.format(against), table[name], data, table["films"])
+    # most PA films of the data are sick, most normal ones AP: specificity by group is told of normal films alone
+    for by, against, names in (
+        ("by", "all others", ("area_under_curve",)),
+        ("by_against_no_finding", "No Finding", ("area_under_curve", "specificity")),
+    ):
+        rows = [(f"{what}: {name}", table) for what, groups in found[by].items() for name, table in groups.items()]
+        for group, table in rows:
+            for name in names:
                 if name in table:
-                    yield _performance(measure, table[name], REAL.format(**table), table["films"], f"{what}: {group}")
+                    measure = MEASURES[name].format(against)
+                    yield _performance(measure, table[name], REAL.format(**table), table["films"], group)
 
 
 def _inserted(contrast: str, found: dict[str, Any]) -> Iterator[Performance]:

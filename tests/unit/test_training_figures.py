@@ -149,7 +149,9 @@ def test_figures_of_real_films_and_the_card_they_become() -> None:
     real = of_real_films(several, PLAIN)
     assert real["against_all_others"]["area_under_curve"]["value"] == 0.75
     assert real["against_no_finding"]["area_under_curve"]["value"] == 1
-    assert list(real["by"]) == ["view", "sex", "age"]
+    assert list(real["by"]) == list(real["by_against_no_finding"]) == ["view", "sex", "age"]
+    # the film with the effusion is none of these
+    assert real["by_against_no_finding"]["view"]["AP"]["films"] == real["by"]["view"]["AP"]["films"] - 1
     assert real["by"]["view"]["AP"]["area_under_curve"]["value"] == 0
     assert "area_under_curve" in real["by"]["view"]["PA"]
     inserted = of_inserted([pair(n, answer((80, 1.0)), answer((50, 3.0))) for n in range(3)], PLAIN)
