@@ -22,6 +22,7 @@ from models.training.batches import Batch, Difficulty, pairs_of_crops, whole_fil
 from models.training.checkpoint import Run
 from models.training.films import NORMAL, Film, Nodules, adult_films, read_film
 from models.training.imagenet import fill_trunk
+from schemas.errors import SettingsInvalid
 
 #: stem and first blocks, which see edges, stay as ImageNet made them: a quarter less time, and no loss that could be seen
 FROZEN_BLOCKS = 3
@@ -206,8 +207,11 @@ def main() -> None:
     plan = Plan(steps=arguments.steps, seed=arguments.seed)
     progress, tell = _shown(plan, Console(stderr=True))
     material, checkpoint = Material.read(arguments.data), arguments.out.with_suffix(".checkpoint")
-    with progress:
-        network = train(material, plan, checkpoint, arguments.every, tell=tell, device=arguments.device)
+    try:
+        with progress:
+            network = train(material, plan, checkpoint, arguments.every, tell=tell, device=arguments.device)
+    except SettingsInvalid as error:
+        parser.exit(2, f"{error}\n")
     save_file({k: v.contiguous() for k, v in network.state_dict().items()}, arguments.out)
 
 
