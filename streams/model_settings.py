@@ -29,7 +29,7 @@ class ModelSettings(Section):
 
     url: str = "models/packages"
     #: which speak until another is promoted: one of each service
-    use: Annotated[tuple[PackageReference, ...], Field(min_length=1)] = ("chest-nodule/1",)
+    use: Annotated[tuple[PackageReference, ...], Field(min_length=1)] = ("chest-nodule/2",)
     #: the gate that looks at the pixels (frontal chest or not), None: headers are believed
     gate: PackageReference | None = "chest-gate/1"
     #: copies of packages that are not in a folder

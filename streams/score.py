@@ -60,7 +60,7 @@ def with_options(settings: Settings, *, model: str | None, threads: int | None, 
     try:
         return settings.model_copy(update={"models": ModelSettings.model_validate(told)})
     except ValidationError:
-        raise SettingsInvalid("score", "--model", "is not NAME/VERSION, e.g. chest-nodule/1") from None
+        raise SettingsInvalid("score", "--model", "is not NAME/VERSION, e.g. chest-nodule/2") from None
 
 
 async def run_score(settings: Settings, named: Sequence[Path], out: Path, *, inverted: bool, ignore_headers: bool) -> bool:

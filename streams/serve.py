@@ -72,7 +72,7 @@ def _references(settings: Settings, references: Sequence[str]) -> tuple[str, ...
         told = {} if not references else {"use": tuple(references)}
         return ModelSettings.model_validate(settings.models.model_dump() | told).use
     except ValidationError:
-        raise SettingsInvalid("serve", "packages", "are named NAME/VERSION, e.g. chest-nodule/1") from None
+        raise SettingsInvalid("serve", "packages", "are named NAME/VERSION, e.g. chest-nodule/2") from None
 
 
 def _films(settings: Settings, stack: AsyncExitStack) -> Films:

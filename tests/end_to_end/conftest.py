@@ -26,7 +26,6 @@ from streams.local_engine import LocalEngine, local_engine, settings_for
 from streams.services import LocalServices
 from streams.services.probes import free_ports
 from streams.wiring.clients import archive_for, fhir_server_for
-from tests.end_to_end.packages import FIRST, packages_in
 from tests.service.fault_proxy import Fault, FaultProxy, fault_proxy
 
 ORDER_WAIT_S = 4.0
@@ -155,7 +154,6 @@ async def hospital(
             fhir={"url": proxy.url, "timeout_s": 5},
             correlation={"order_wait_s": ORDER_WAIT_S},
             news={"age_limit_days": AGE_LIMIT_DAYS},
-            models={"url": str(packages_in(folder / "packages")), "use": (FIRST,)},
             archive={"list_interval_s": 1, "list_days": 36_500},  # the films are old ones
         )
         engine = await stack.enter_async_context(local_engine(services, settings))

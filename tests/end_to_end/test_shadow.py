@@ -97,7 +97,7 @@ async def test_the_same_model_in_the_shadow_says_the_same_and_nobody_hears_it(ho
     assert (comparison["both"], comparison["candidate_only"]) == (CHESTS + EXTREMITIES, 0)
     assert sum(number for *_, number in comparison["not_analysed"]) == EXTREMITIES
     (models,) = comparison["models"]
-    assert (models["in_use"], models["candidate"], models["states"]) == ("chest-nodule/1", "chest-nodule/1", CHESTS)
+    assert (models["in_use"], models["candidate"], models["states"]) == ("chest-nodule/2", "chest-nodule/2", CHESTS)
     assert models["findings"]["matched"] > 0
     assert (models["findings"]["changed"], comparison["changed"]) == (0, 0)
     assert models["shift"]["number"] == CHESTS

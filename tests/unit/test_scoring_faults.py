@@ -188,7 +188,7 @@ async def test_score_and_evaluate_as_a_user_calls_them(shared_data: Path, tmp_pa
     assert code == 0, err
     assert [row["file"] for row in rows] == sorted(str(path) for path in images.iterdir())
     assert [row["suitable"] for row in rows].count("true") == 6
-    assert "7 rows in" in err and "6 seen by chest-nodule/1, 1 not" in err and "not a medical device" in err
+    assert "7 rows in" in err and "6 seen by chest-nodule/2, 1 not" in err and "not a medical device" in err
     (tmp_path / "scores.csv").write_text(out)
     scores, folder = tmp_path / "scores.csv", tmp_path / "out"
     code, out, err = await ended(
