@@ -137,6 +137,8 @@ def _from_json(data: object, datatype: str, shape: list[int], where: str, *, enc
         texts = list(_texts(data, where))
         elements = [_decoded(text, where) if encoded else text.encode("utf-8", "replace") for text in texts]
         return _shaped(as_bytes("", *elements).values, shape, where)
+    if not _kinds(data) <= {bool, int, float}:  # before an array is made: of texts it would be as wide as the longest
+        _reject(where, f"its data are no {datatype} numbers")
     try:
         given = np.array(data)
     except (ValueError, OverflowError):
@@ -152,6 +154,17 @@ def _from_json(data: object, datatype: str, shape: list[int], where: str, *, enc
         _reject(where, "its data have another shape than it says")
     with np.errstate(over="ignore"):  # to infinity, which is looked for where numbers must be finite
         return _shaped(given.astype(dtype), shape, where)
+
+
+def _kinds(data: list[Any], depth: int = _DIMENSIONS) -> set[type]:
+    """Of the values, lists inside lists looked into."""
+    kinds = set(map(type, data))
+    if list in kinds and depth:
+        kinds.discard(list)
+        for one in data:
+            if type(one) is list:
+                kinds |= _kinds(one, depth - 1)
+    return kinds
 
 
 def _from_bytes(content: memoryview, datatype: str, shape: list[int], where: str) -> NDArray[Any]:

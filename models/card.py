@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from schemas.coding import CheckedCoding, Unit
 from schemas.errors import SettingsInvalid
 from schemas.findings import CHEST_RADIOGRAPH_FINDINGS, Digest, FindingKind, ModelIdentity, ServiceName
+from schemas.model_events import ModelName, ModelVersion
 from schemas.outputs import OutputName
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
@@ -189,8 +190,8 @@ class Performance(_Part):
 
 
 class Card(_Part):
-    name: Annotated[str, Field(pattern=r"^[a-z0-9-]+$")]
-    version: Annotated[str, Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z.-]*$")]
+    name: ModelName
+    version: ModelVersion
     service: ServiceName = CHEST_RADIOGRAPH_FINDINGS
     #: for tests of the engine: refused where patients are
     test_fixture: bool = False

@@ -14,7 +14,7 @@ from models.batching import PassSpoilt
 from models.card import Card
 from models.image_model import ImageModel
 from models.process_memory import Memory, Packed
-from schemas.errors import RadstreamError
+from schemas.errors import AccessRefused, ModelUnavailable, RadstreamError
 from schemas.findings import ModelIdentity
 from schemas.ports import Prediction
 
@@ -71,6 +71,8 @@ def _bind(parent: int) -> None:
 def _answers(model: ImageModel, memory: Memory, packed: Packed) -> Answers:
     try:
         return model.predict_all(memory.taken(packed))
+    except AccessRefused as error:  # of every image alike: the step waits for a person, and blames no study
+        return ModelUnavailable(error.step, error.reference, error.reason)
     except RadstreamError as error:
         return error
     except MemoryError:

@@ -165,7 +165,7 @@ def _plots(found: Evaluation, out: Path) -> Sequence[Path]:
     files = [out / "roc.png", out / "calibration.png"]
     plots.plot_roc(files[0], found.roc, found.threshold, note)
     plots.plot_calibration(files[1], found.reliability, note)
-    if found.froc is not None:
+    if found.froc is not None and found.froc.points:
         files.append(out / "froc.png")
         plots.plot_froc(files[2], found.froc.points, note)
     return files

@@ -105,6 +105,9 @@ def read_boxes(path: Path) -> dict[str, list[Box]]:
     return boxes
 
 
+_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".dcm", ".dicom"})
+
+
 class Names:
     """Files by their names: the whole path, else the end of the path, else without suffix (a label's .png is here a .jpg)."""
 
@@ -114,19 +117,24 @@ class Names:
         self._by_stem: dict[str, list[int]] = defaultdict(list)
         for number, path in enumerate(self._paths):
             self._by_name[path.name].append(number)
-            self._by_stem[path.stem].append(number)
+            self._by_stem[_bare(path).name].append(number)
 
     def meant_by(self, file: str) -> list[int]:
         """Numbers of the files that it may mean: of several none is meant."""
         asked = PurePath(file)
-        named = self._by_name.get(asked.name) or self._by_stem.get(asked.stem, [])
+        named = self._by_name.get(asked.name) or self._by_stem.get(_bare(asked).name, [])
         if len(named) < 2:
             return named
         return [n for n in named if self._paths[n] == asked] or [n for n in named if _ends(self._paths[n], asked)] or named
 
 
+def _bare(path: PurePath) -> PurePath:
+    """Without the suffix of an image file: the last part of a UID is none."""
+    return path.with_suffix("") if path.suffix.lower() in _SUFFIXES else path
+
+
 def _ends(path: PurePath, end: PurePath) -> bool:
-    return path.with_suffix("").parts[-len(end.parts) :] == end.with_suffix("").parts
+    return _bare(path).parts[-len(end.parts) :] == _bare(end).parts
 
 
 def _scored(row: Mapping[str, str]) -> Scored:

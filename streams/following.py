@@ -10,7 +10,7 @@ from typing import Protocol
 
 import structlog
 
-from schemas.errors import BrokerUnavailable, MalformedMessage, ModelFailed, RadstreamError, Unavailable
+from schemas.errors import AccessRefused, BrokerUnavailable, MalformedMessage, ModelFailed, RadstreamError, Unavailable
 from schemas.findings import ModelIdentity
 from schemas.ports import Clock, EventLog, Record
 from streams import topics
@@ -188,7 +188,7 @@ class Follower:
 
     def _alarm(self, act: Act, error: RadstreamError, instead: str) -> None:
         """Once for each promotion and reason, however often it is tried."""
-        again, reason = isinstance(error, Unavailable), str(error)
+        again, reason = isinstance(error, (Unavailable, AccessRefused)), str(error)
         if reason != self._reason:
             _log.error("a promoted model is not used", model=act.reference, instead=instead, error=reason)
         self._reason, self._again = reason, again

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 import structlog
 
-from schemas.errors import ModelFailed, ObjectStoreUnavailable, SettingsInvalid
+from schemas.errors import AccessRefused, ModelFailed, ObjectStoreUnavailable, SettingsInvalid
 from schemas.ports import ObjectStore
 
 _log = structlog.get_logger(__name__)
@@ -72,7 +72,7 @@ class CopiedPackages:
         copy = self._copies / reference
         try:
             return await self._copied(reference, copy)
-        except ObjectStoreUnavailable as error:
+        except (ObjectStoreUnavailable, AccessRefused) as error:
             if not await asyncio.to_thread(_is_whole, copy, reference):
                 raise
             _log.warning("packages are away: a copy is used", model=reference, error=str(error))

@@ -45,7 +45,9 @@ async def run_promote(
         act = before.promoted.get(service)
         if act and (act.reference, act.event.card_sha256) == (f"{name}/{version}", event.card_sha256):
             say(f"{act.reference} was promoted already, by {act.event.approved_by}: it is told again, nothing else changes.")
-        place, _ = await log.append(told(event, name))
+        act_told, audited = told(event, name)
+        await log.append([audited])  # first: what acts was audited
+        (place,) = await log.append([act_told])
         say(f"{name}/{version} is promoted for {service}.")
         if wait_s is None:
             return True

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from schemas.errors import InvalidResource, ModelFailed, ModelUnavailable, Unsuitable
+from schemas.errors import AccessRefused, InvalidResource, ModelFailed, ModelUnavailable, Unsuitable
 from schemas.findings import NotAnalysed
 from schemas.ports import FindingModel, Radiograph
 from schemas.study_ports import StudyDescription
@@ -41,7 +41,7 @@ class Scorer:
     ignore_headers: bool = False
 
     async def score(self, file: str) -> Row:
-        """Raises ModelUnavailable alone: that is no fault of the file."""
+        """Raises ModelUnavailable and AccessRefused (of a server that holds the model) alone: that is no fault of the file."""
         try:
             content = await asyncio.to_thread(_content, Path(file), self.size_limit)
         except OSError as error:
@@ -60,7 +60,7 @@ class Scorer:
             return not_suitable(file, error.reason)
         except ModelFailed as error:
             return not_suitable(file, f"the model failed: {error.reason}")
-        except ModelUnavailable:
+        except (ModelUnavailable, AccessRefused):
             raise
         except Exception as error:  # noqa: BLE001 - a fault of ours is told in its row and by the exit code, ten thousand others go on
             return not_suitable(file, f"{FAULT} ({type(error).__name__})")

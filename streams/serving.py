@@ -22,6 +22,8 @@ from streams.steps.choosing import IntendedUse
 
 #: what the bare network is given
 CANVAS = "canvas"
+#: canvases in one pass, however many a request holds: what a pass needs of memory is many times its input
+_AT_A_TIME = 8
 _SAID = {"note": DEMONSTRATION}
 
 
@@ -51,8 +53,9 @@ async def network_of(name: str, version: str, network: Network, canvas: tuple[in
         if CANVAS not in inputs or not len(inputs[CANVAS].values):
             raise MalformedMessage("serve", f"input {CANVAS}", "is needed, with one image or more")
         canvases = np.require(inputs[CANVAS].values, requirements=["C", "W"])  # torch wants to be able to write
-        answer = await loop.run_in_executor(thread, network, canvases)
-        return [Tensor(name, np.asarray(values, np.float32)) for name, values in answer.items()]
+        passes = [canvases[at : at + _AT_A_TIME] for at in range(0, len(canvases), _AT_A_TIME)]
+        answers = [await loop.run_in_executor(thread, network, some) for some in passes]
+        return [Tensor(name, np.concatenate([np.asarray(one[name], np.float32) for one in answers])) for name in answers[0]]
 
     outputs = tuple(TensorMetadata(output, ("FP32",), (-1, *values.shape[1:])) for output, values in tried.items())
     return Served(f"{name}.network", version, (TensorMetadata(CANVAS, ("FP32",), (-1, *canvas)),), outputs, infer, said=_SAID)

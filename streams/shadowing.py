@@ -95,7 +95,8 @@ async def begun(log: EventLog, asked: Asked, of: Approvable, clock: Clock, make_
     """Written to the log and to the audit. Raises SettingsInvalid, and then nothing was made or written."""
     event = asked.event(of, clock.now(), ended=False)
     await asyncio.to_thread(make_topics)
-    await log.append(told(event, Sandbox(event.sandbox).key))
+    for record in reversed(told(event, Sandbox(event.sandbox).key)):  # the audit first
+        await log.append([record])
     return event
 
 
@@ -110,5 +111,6 @@ async def ended(log: EventLog, asked: Asked, clock: Clock) -> ModelShadowed:
         ModelIdentity(name=act.name, version=act.version, weights_sha256=act.weights_sha256), act.service, act.card_sha256
     )
     event = asked.event(of, clock.now(), ended=True)
-    await log.append(told(event, Sandbox(event.sandbox).key))
+    for record in reversed(told(event, Sandbox(event.sandbox).key)):  # the audit first
+        await log.append([record])
     return event

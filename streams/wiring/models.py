@@ -64,10 +64,13 @@ async def load_in_use(reference: str, *, settings: Settings, store: PackageStore
     process = await ModelProcess.start(
         load, batch=terms.batch, wait_ms=terms.batch_wait_ms, timeout_s=terms.timeout_s, threads=terms.threads
     )
-    if digest_of(folder / CARD) != card_sha256:
+    try:
+        if digest_of(folder / CARD) != card_sha256:
+            raise ModelFailed("load", reference, "its card was changed while it was loaded: try again")
+        return InUse(process, intended_use(process.card, settings), process.close, card_sha256)
+    except BaseException:
         await process.close()
-        raise ModelFailed("load", reference, "its card was changed while it was loaded: try again")
-    return InUse(process, intended_use(process.card, settings), process.close, card_sha256)
+        raise
 
 
 def image_model(folder: Path, gate: Path | None, terms: ModelSettings) -> ImageModel:

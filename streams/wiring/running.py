@@ -9,13 +9,15 @@ import asyncio
 import platform
 import re
 from collections.abc import Callable, Coroutine, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from streams import topics
 from streams.clock import SystemClock
 from streams.health import Health
 from streams.settings import Settings
 from streams.wiring.clients import log_and_cases
+
+T = TypeVar("T")
 
 if TYPE_CHECKING:
     from connectors.case_store import SqlCaseStore
@@ -66,6 +68,18 @@ def window(name: str, settings: Settings, size: int | None = None, *, from_now: 
     drain_s = settings.runner.kill_after_s / 2
     instance = instance_of(name)
     return WindowRunner(settings.kafka.bootstrap, name, size=size, instance=instance, drain_s=drain_s, from_now=from_now)
+
+
+async def unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
+    """What `work` gives; None, and it is cancelled, when stop is asked before: a model takes its time to load."""
+    doing, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait((doing, stopping), return_when=asyncio.FIRST_COMPLETED)
+        return doing.result() if doing.done() else None
+    finally:
+        for task in (doing, stopping):
+            task.cancel()
+        await asyncio.wait((doing, stopping))
 
 
 async def together(stop: asyncio.Event, *runs: Coroutine[Any, Any, None]) -> None:

@@ -16,7 +16,7 @@ from streams.health import Health, Part, Shared
 from streams.settings import Settings
 from streams.wiring.clients import archive_for, decoder_for, log_for
 from streams.wiring.pictures import last_of_all
-from streams.wiring.running import instance_of
+from streams.wiring.running import instance_of, unless
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,7 +73,10 @@ async def run_shadow(
 
     sandbox, name = Sandbox(act.sandbox), step_name(act)
     await asyncio.to_thread(ensure_sandbox, settings, sandbox)
-    models = ModelsInUse(await _approved(load, act))
+    in_use = await unless(stop, _approved(load, act))
+    if in_use is None:
+        return
+    models = ModelsInUse(in_use)
     try:
         step = partial(
             analyse,

@@ -16,9 +16,10 @@ from schemas.findings import CHEST_RADIOGRAPH_FINDINGS
 from streams import topics
 from streams.clock import SystemClock
 from streams.health import Health, Part
+from streams.model_settings import ModelSettings
 from streams.settings import Settings
 from streams.wiring.clients import archive_for, decoder_for, log_and_cases, log_for
-from streams.wiring.running import faust, run_step, together, window
+from streams.wiring.running import faust, run_step, together, unless, window
 
 if TYPE_CHECKING:
     from connectors.case_store import SqlCaseStore
@@ -38,12 +39,12 @@ async def normalise(settings: Settings, stop: asyncio.Event, health: Health) -> 
 
 
 async def _policy(settings: Settings) -> Policy:
-    """Where one package speaks there is no other service, and nobody needs to ask where packages are."""
+    """Where the package that comes with the source speaks alone, nobody needs to ask where packages are."""
     from streams.case_state import Policy
     from streams.wiring.models import package_store_for, services
 
     correlation = settings.correlation
-    spoken = await services(settings, package_store_for(settings)) if len(settings.models.use) > 1 else {}
+    spoken = await services(settings, package_store_for(settings)) if settings.models.use != ModelSettings().use else {}
     return Policy(
         order_wait=timedelta(seconds=correlation.order_wait_s),
         without_order=correlation.without_order,
@@ -84,7 +85,9 @@ async def analyse(settings: Settings, stop: asyncio.Event, health: Health) -> No
         speaking = []
         for service, own in served.items():
             follower = follower_for(settings, service, own, store, log, parts[service][0])
-            models = await follower.start()
+            models = await unless(stop, follower.start())
+            if models is None:
+                return
             stack.push_async_callback(models.close)
             speaking.append((follower, models))
         await together(

@@ -137,7 +137,7 @@ async def test_list(log: KafkaLog, kafka_bootstrap: str, tmp_path: Path, capsys:
         card = file.read_text().replace('version = "1"', f'version = "{version}"')
         file.write_text(card.replace("architecture =", f'service = "{service}"\narchitecture ='))
     (tmp_path / "chest-nodule" / "2" / "weights.safetensors").write_bytes(b"x")
-    settings = Settings(kafka={"bootstrap": kafka_bootstrap}, models={"url": str(tmp_path)})
+    settings = Settings(kafka={"bootstrap": kafka_bootstrap}, models={"url": str(tmp_path), "use": ("chest-nodule/1",)})
 
     async def listed() -> dict[str, list[dict[str, object]]]:
         capsys.readouterr()

@@ -35,7 +35,7 @@ pytestmark = pytest.mark.service
 
 ACCESSION, TOKEN = "SERVED-1", "t0ken"
 FILM = copy_of(CHEST, accession_number=ACCESSION, patient_id="P-1")
-INFER = "/v2/models/chest-nodule/versions/1/infer"
+INFER = "/v2/models/chest-nodule/versions/2/infer"
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def _named(serving: Serving, name: str, value: str) -> requests.Response:
 def _findings(answer: requests.Response) -> ServedFindings:
     assert answer.ok, answer.text
     told = answer.json()
-    assert (told["model_name"], told["model_version"]) == ("chest-nodule", "1")
+    assert (told["model_name"], told["model_version"]) == ("chest-nodule", "2")
     [document] = [one["data"][0] for one in told["outputs"] if one["name"] == "findings"]
     return ServedFindings.model_validate_json(document)
 
@@ -86,7 +86,7 @@ def radiograph_of(part10: bytes) -> Radiograph:
 
 
 def test_it_says_where_it_answers_and_what_it_is(serving: Serving) -> None:
-    assert serving.said[0].startswith(f"{serving.url}/v2 answers for chest-nodule (version 1)")
+    assert serving.said[0].startswith(f"{serving.url}/v2 answers for chest-nodule (version 2)")
     assert serving.said[1] == DEMONSTRATION
 
 
@@ -130,10 +130,10 @@ async def test_a_package_whose_model_is_another_radstream(
 ) -> None:
     """The same card, self-test, findings: only the numbers come from there."""
     remotes = {SERVER: RemoteSettings(url=serving.url, token_file=settings.serving.token_file)}
-    package = remote_package(PACKAGES / "chest-nodule" / "1", tmp_path, model_name="chest-nodule.network", binary=binary)
+    package = remote_package(PACKAGES / "chest-nodule" / "2", tmp_path, model_name="chest-nodule.network", binary=binary)
     film = radiograph_of(FILM)
     with (
-        closing(load(PACKAGES / "chest-nodule" / "1")) as here,
+        closing(load(PACKAGES / "chest-nodule" / "2")) as here,
         closing(load(package, remote=partial(remote_network, remotes=remotes))) as there,
     ):
         [expected], [said] = here.predict_all([film]), there.predict_all([film])

@@ -147,7 +147,7 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def settings(packages: Path) -> Settings:
     # nobody listens there: what is refused is refused before anything is written
-    return Settings(models={"url": str(packages)}, kafka={"bootstrap": "127.0.0.1:1"})
+    return Settings(models={"url": str(packages), "use": ("chest-nodule/1",)}, kafka={"bootstrap": "127.0.0.1:1"})
 
 
 @pytest.mark.parametrize(

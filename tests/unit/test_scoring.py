@@ -89,7 +89,7 @@ async def test_every_file_is_a_row(films: Path, tmp_path: Path, capsys: pytest.C
         *("films/cmyk.jpg", "films/palette.png", "films/chest.dcm"),
     }
     for row in told.values():
-        assert (row["model_name"], row["model_version"]) == ("chest-nodule", "1")
+        assert (row["model_name"], row["model_version"]) == ("chest-nodule", "2")
         suitable = row["suitable"] == "true"
         assert suitable or row["suitable"] == "false"
         assert bool(row["reason"]) is not suitable and bool(row["probability"]) is suitable
@@ -144,7 +144,7 @@ async def test_one_picture_in_any_coat_has_one_score(films: Path, tmp_path: Path
     for row in (*(plain[str(films / f"{name}.png")] for name in ("colours", "alpha")), *dark.values()):
         assert (row["probability"], row["boxes"]) == (wanted["probability"], wanted["boxes"])
     assert plain[str(tmp_path / "turned.png")]["probability"] == wanted["probability"]
-    assert float(plain[str(films / "sixteen.png")]["probability"]) == pytest.approx(float(wanted["probability"]), abs=0.01)
+    assert float(plain[str(films / "sixteen.png")]["probability"]) == pytest.approx(float(wanted["probability"]), abs=0.06)
 
 
 async def test_what_is_transparent_is_black(tmp_path: Path) -> None:
