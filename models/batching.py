@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from schemas.errors import ModelFailed, ModelUnavailable, RadstreamError
+from schemas.errors import ItemNotServed, ModelFailed, ModelUnavailable, RadstreamError
 from schemas.ports import Prediction, Radiograph
 
 log = structlog.get_logger()
@@ -130,7 +130,9 @@ class Batching:
 
     def _too_many(self, calls: Sequence[_Call]) -> None:
         if len(calls) == 1:
-            calls[0].fail("needs more memory than there is, also alone")
+            # two models are in memory during a promotion, and a GPU is shared: it is tried again later, and others go on
+            reason = "needs more memory than there is now, also alone"
+            calls[0].end(ItemNotServed(_STEP, calls[0].radiograph.sop_instance_uid, reason))
             return
         self._size, self._well = len(calls) // 2, 0
         log.warning("out of memory: fewer images in a pass", images=len(calls), next=self._size)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from models.evaluation.films import Figure, FilmFigures
@@ -110,7 +111,7 @@ def _show(found: Evaluation, console: Console) -> None:
         table.add_row(f"against {name}", *_cells(figures), end_section=True)
     for column, several in found.groups.items():
         for name, figures in several.items():
-            table.add_row(f"{column} {name}", *_cells(figures))
+            table.add_row(escape(f"{column} {name}"), *_cells(figures))
     console.print(table)
     if found.froc is not None:
         console.print(_froc_table(found.froc))

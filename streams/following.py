@@ -15,7 +15,7 @@ from schemas.findings import ModelIdentity
 from schemas.ports import Clock, EventLog, Record
 from streams import topics
 from streams.models_in_use import InUse, ModelsInUse
-from streams.promotions import Act, Acts, ended, taken
+from streams.promotions import Act, Acts, ended, promoted, taken
 
 _log = structlog.get_logger(__name__)
 
@@ -61,8 +61,8 @@ class Follower:
         self._again = False
 
     async def start(self) -> ModelsInUse:
-        """What was promoted last, else the package of the settings. Raises BrokerUnavailable, and as `Load` when nothing may
-        speak: also when the package of the settings is the promoted one, and no longer what was approved."""
+        """What was promoted last and works, else the package of the settings. Raises BrokerUnavailable, and as `Load` when nothing
+        may speak: also when the package of the settings is the promoted one, and no longer what was approved."""
         async for record in self._log.read(topics.MODELS.name):
             self._see(record)
         self._news.clear()
@@ -73,13 +73,34 @@ class Follower:
             except RadstreamError as error:
                 if self._tried.reference == self._own:
                     raise
-                self._alarm(self._tried, error, self._own)
+                models = await self._instead(self._tried)
+                self._alarm(self._tried, error, models.current.reference)
+                return models
+        return self._well(await self._of_settings())
+
+    async def _instead(self, broken: Act) -> ModelsInUse:
+        """What a person had promoted before, newest first, if it still is that and works; else the package of the settings. The
+        audit knows it: on the compacted topic the broken one may have taken its place."""
+        before: dict[str, Act] = {}
+        async for record in self._log.read(topics.AUDIT.name):
+            act = promoted(record)
+            if act is not None and act.event.service == self._service:
+                before.pop(act.reference, None)
+                before[act.reference] = act
+        before.pop(broken.reference, None)
+        for act in reversed(before.values()):
+            try:
+                return ModelsInUse(await self._approved(act))
+            except RadstreamError as error:
+                _log.warning("nor is one promoted before used", model=act.reference, error=str(error))
+        return await self._of_settings()
+
+    async def _of_settings(self) -> ModelsInUse:
         first = await self._load(self._own)
         if first.model.service != self._service:
             await first.close()
             raise ModelFailed("load", self._own, f"it is a package of {first.model.service}, not of {self._service}")
-        models = ModelsInUse(first)
-        return models if self._reason else self._well(models)
+        return ModelsInUse(first)
 
     async def follow(self, models: ModelsInUse, stop: asyncio.Event) -> None:
         """Until `stop`. No error of a package, of its store or of the log ends it, or disturbs what is in use."""

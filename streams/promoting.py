@@ -34,6 +34,9 @@ async def run_promote(
     await asyncio.to_thread(ensure_all_topics, settings)
     async with log_for(settings) as log:
         before = await read_acts(log)
+        if other := next((one for one, act in before.promoted.items() if act.event.name == name and one != service), None):
+            said = f"{name} was promoted for {other}: a model of another service needs another name"
+            raise SettingsInvalid("promote", f"{name}/{version}", said)
         event = promotion(
             well.identity,
             service,

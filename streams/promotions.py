@@ -106,6 +106,16 @@ def promotion(
     )
 
 
+def promoted(record: Record) -> Act | None:
+    """Of a record of the audit; None when it is about something else, or cannot be read."""
+    if record.header("ce_type") != ModelPromoted.TYPE:
+        return None
+    try:
+        return Act(ModelPromoted.model_validate_json(record.value), record)
+    except ValidationError:
+        return None
+
+
 def told(event: ModelEvent, key: str) -> list[Outgoing]:
     """For those who act on it, and for the audit."""
     return [emit(topics.MODELS, key, event, None), emit(topics.AUDIT, key, event, None)]

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from models.card import Card
     from streams.models_in_use import InUse
 
+#: decoding processes: one model cannot see more than these read
+_MOST_READERS = 4
 _STDOUT = Path("-")
 _PLAIN_LINE_S = 10.0
 
@@ -66,6 +68,8 @@ def with_options(settings: Settings, *, model: str | None, threads: int | None, 
 async def run_score(settings: Settings, named: Sequence[Path], out: Path, *, inverted: bool, ignore_headers: bool) -> bool:
     """True when the table is whole and no row of it is a fault of ours. Raises SettingsInvalid, ModelFailed, ModelUnavailable."""
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    if out != _STDOUT and out.exists() and any(path.is_file() and path.samefile(out) for path in named):
+        raise SettingsInvalid("score", "--csv", "is one of the files to be scored")
     listing = listed(named, None if out == _STDOUT else out)
     tally = _Tally(len(listing.files))
     begun = time.monotonic()
@@ -123,7 +127,7 @@ def intended_use(card: Card, settings: Settings) -> IntendedUse:
 
 def _readers(settings: Settings) -> int:
     """Decoding processes: what the model leaves of the cores."""
-    return max(settings.decoding.workers, len(os.sched_getaffinity(0)) - settings.models.threads)
+    return max(settings.decoding.workers, min(_MOST_READERS, len(os.sched_getaffinity(0)) - settings.models.threads))
 
 
 def _at_a_time(settings: Settings) -> int:

@@ -112,6 +112,7 @@ async def test_positions_that_are_there_are_left(bench: Bench) -> None:
     before = await asyncio.to_thread(group_offsets, bench.bootstrap, group)
     assert sum(before.values()) == 10
     await bench.send(*(b"later %d" % number for number in range(7)))
+    await bench.log.append([Outgoing(bench.empty, b"%d" % number, b"of a partition that was added") for number in range(20)])
     await asyncio.to_thread(begin_at_the_end, bench.bootstrap, group, [bench.topic, bench.empty])
     after = await asyncio.to_thread(group_offsets, bench.bootstrap, group)
     assert after == {**before, **{(bench.empty, number): 0 for number in range(4)}}

@@ -13,10 +13,9 @@ from schemas.findings import ModelIdentity
 from schemas.model_events import ModelPromoted, ModelTaken
 from schemas.ports import EventLog, Place, Record
 from streams import topics
-from streams.emission import emit
 from streams.following import Follower
 from streams.models_in_use import InUse, ModelsInUse
-from streams.promotions import promotion
+from streams.promotions import promotion, told
 from streams.steps.choosing import IntendedUse
 from tests.unit.analyses import ScriptedModel
 
@@ -102,7 +101,7 @@ async def promote(
     name, _, version = reference.partition("/")
     of = ModelIdentity(name=name, version=version, weights_sha256=weights or digest(reference))
     event = promotion(of, service, approved_by="Dr A", reason="better", at=CLOCK.now())
-    await log.append([emit(topics.MODELS, name, event, None)])
+    await log.append(told(event, name))
     return event
 
 

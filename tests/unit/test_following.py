@@ -129,6 +129,19 @@ async def test_a_package_that_cannot_be_used_leaves_the_old_one_running_and_call
     assert packages.closed == [OWN, "nodules/3"]
 
 
+async def test_a_broken_promotion_at_start_gives_way_to_what_a_person_had_promoted_before(log: FakeEventLog) -> None:
+    for reference in (OWN, "nodules/4", NEW, "nodules/3"):
+        await promote(log, reference)
+    packages = Packages.of(OWN, "nodules/4", NEW)
+    packages.there["nodules/3"] = ModelFailed("load", "nodules/3", "damaged")
+    packages.there[NEW] = ModelFailed("load", NEW, "damaged too")
+    async with worker(log, packages) as here:
+        await until(lambda: told(log) == [("nodules/4", False)])
+        assert here.uses == "nodules/4"
+        assert "nodules/3" in here.health.reason and "nodules/4 goes on" in here.health.reason
+    assert packages.loads == ["nodules/3", NEW, "nodules/4"]
+
+
 async def test_a_package_that_was_changed_since_it_was_approved_is_refused(log: FakeEventLog) -> None:
     packages = Packages.of(OWN, NEW)
     async with worker(log, packages) as here:
@@ -213,6 +226,7 @@ async def test_what_a_worker_uses_is_told_when_the_log_can_be_written_again(log:
 
     flaky = Flaky()
     flaky.create(topics.MODELS.name, partitions=1)
+    flaky.create(topics.AUDIT.name, partitions=1)
     packages = Packages.of(OWN)
     async with worker(flaky, packages) as here:
         await until(lambda: told(flaky) == [(OWN, True)])
@@ -251,6 +265,7 @@ async def test_a_broker_that_comes_back_tells_what_was_missed() -> None:
 
     log = Away()
     log.create(topics.MODELS.name, partitions=1)
+    log.create(topics.AUDIT.name, partitions=1)
     packages = Packages.of(OWN, NEW)
     async with worker(log, packages) as here:
         await until(lambda: told(log) == [(OWN, True)])

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from models.batching import _PASSES_BEFORE_MORE, Batching, PassSpoilt
-from schemas.errors import ModelFailed, ModelUnavailable, RadstreamError, Unsuitable
+from schemas.errors import ItemNotServed, ModelFailed, ModelUnavailable, RadstreamError, Unsuitable
 from schemas.ports import Prediction, Radiograph
 from tests.unit.image_models import Obedient, number_of, radiograph
 
@@ -81,7 +81,7 @@ def test_everybody_gets_his_own_answer(asked: list[Asked], batch: int, turns: in
         elif one.does in ("", "at-most 1", "at-most 2"):
             assert isinstance(answer, Prediction) and number_of(answer) == number
         else:
-            assert isinstance(answer, Unsuitable if one.does == "unsuitable" else ModelFailed)
+            assert isinstance(answer, {"unsuitable": Unsuitable, "at-most 0": ItemNotServed}.get(one.does, ModelFailed))
             assert answer.reference == f"1.2.{number}"
     assert all(numbers.count(number) == 1 for numbers in passes.seen for number in numbers)
 

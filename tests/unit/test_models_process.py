@@ -19,7 +19,7 @@ import pytest_asyncio
 
 from models.image_model import ImageModel
 from models.process import ModelProcess
-from schemas.errors import ModelFailed, ModelUnavailable, SettingsInvalid, Unsuitable
+from schemas.errors import ItemNotServed, ModelFailed, ModelUnavailable, SettingsInvalid, Unsuitable
 from schemas.ports import FindingModel
 from tests.unit import image_models
 from tests.unit.image_models import number_of, radiograph, said
@@ -148,7 +148,7 @@ async def test_out_of_memory_makes_smaller_passes_of_the_same_process() -> None:
         assert [number_of(answer) for answer in answers] == list(range(20))
         assert {said(answer, "together") for answer in answers} == {2}
         assert await pid_of(model) == first
-        with pytest.raises(ModelFailed, match="more memory than there is"):
+        with pytest.raises(ItemNotServed, match="more memory than there is"):
             await model.predict(radiograph(1, "at-most 0"))
 
 
