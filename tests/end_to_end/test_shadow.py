@@ -27,7 +27,7 @@ from tests.service.analyse_process import decoding_processes
 pytestmark = [pytest.mark.end_to_end, pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(300)]
 
 SANDBOX = Sandbox("e2e-next")
-PACKAGE = ("chest-nodule", "1")
+PACKAGE = ("chest-nodule", "2")
 ACT = ("--sandbox", SANDBOX.name, "--approved-by", "Dr E2E", "--reason", "an end-to-end test")
 CHESTS, EXTREMITIES = 3, 1
 
