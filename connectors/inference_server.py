@@ -4,10 +4,7 @@ but the `id` of a request is sent back."""
 from __future__ import annotations
 
 import asyncio
-import hmac
-import logging
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -15,13 +12,9 @@ from typing import Any
 import structlog
 from aiohttp import web
 
-from connectors.archive_access import ArchiveAccess
-from connectors.door import Door
-from connectors.inference_errors import Connection, error_answer, later, status_of
+from connectors.http_server import HttpServer
+from connectors.inference_errors import error_answer, later, status_of
 from connectors.inference_served import Served, answer_of, request_of
-from connectors.listening import Listening
-from connectors.refusals import Refusals
-from connectors.tls import CertificateFiles, ServerTls
 from schemas.errors import (
     AccessRefused,
     InvalidResource,
@@ -36,15 +29,11 @@ from schemas.errors import (
 _NAME = "serve"
 #: connections at a time, and requests among them whose bodies are held in memory
 _CONNECTIONS, _REQUESTS = 64, 8
-#: seconds that a caller may take for its headers or between two requests, for a body, and for what is not read any more
-_IDLE_S, _BODY_S, _LINGER_S = 15.0, 60.0, 2.0
+#: seconds that a caller may take for its headers or between two requests, and for a body
+_IDLE_S, _BODY_S = 15.0, 60.0
 #: at the end requests get so long
 _STOP_S = 20.0
 _HEADER_LENGTH = "Inference-Header-Content-Length"
-_REFUSED = "a request is refused"
-
-#: aiohttp's own lines hold addresses and what could not be read
-_SILENT = logging.Logger("silent", logging.CRITICAL + 1)
 _log = structlog.get_logger()
 
 
@@ -70,38 +59,34 @@ class InferenceServer:
         body_s: float = _BODY_S,
         idle_s: float = _IDLE_S,
     ) -> None:
-        self.port = port
-        self._host = host
         self._models: dict[str, dict[str, Served]] = {}
         for one in models:
             self._models.setdefault(one.name, {})[one.version] = one
         self._about = {"name": "radstream", "version": version, "extensions": ["binary_tensor_data"]}
-        self._size_limit = size_limit
-        self._access = ArchiveAccess(token_file=token_file)
-        self._files = CertificateFiles(certificate, key) if certificate and key else None
-        self._free, self._body_s, self._idle_s = requests, body_s, idle_s
-        self._refusals = Refusals()
+        self._free = requests
+        self._http = HttpServer(
+            _NAME,
+            "a request is refused",
+            error_answer,
+            host=host,
+            port=port,
+            token_file=token_file,
+            certificate=certificate,
+            key=key,
+            size_limit=size_limit,
+            connections=_CONNECTIONS,
+            body_s=body_s,
+            idle_s=idle_s,
+            stop_s=_STOP_S,
+        )
+
+    @property
+    def port(self) -> int:
+        return self._http.port
 
     async def listen(self, stop: asyncio.Event, ready: Callable[[], None]) -> None:
-        """Until `stop`: what is in flight then is answered first. `ready` is called once the address is bound. Raises
-        SettingsInvalid (the address is taken, a certificate or the token cannot be used)."""
-        self._authorization()
-        door = Door(connections=_CONNECTIONS, tls=ServerTls(self._files) if self._files else None)
-        app = web.Application(client_max_size=self._size_limit, middlewares=[self._answered])
-        app.add_routes(self._routes())
-        # a caller that goes away wants no answer any more: its work is cancelled
-        runner = web.AppRunner(app, shutdown_timeout=_STOP_S, handler_cancellation=True)
-        listening = await Listening.bound(_NAME, self._host, self.port)
-        self.port = listening.port
-        try:
-            await runner.setup()
-            server = runner.server
-            assert server is not None
-            await listening.until(stop, door, partial(self._connection, server), lambda: set(server.connections), ready)
-        finally:
-            listening.close()
-            door.close()
-            await runner.cleanup()
+        """See `HttpServer.listen`."""
+        await self._http.listen(self._routes(), self._answered, stop, ready, cancelled_with_caller=True)
 
     def _routes(self) -> list[web.RouteDef]:
         """Table of required_api, "HTTP/REST"."""
@@ -116,17 +101,6 @@ class InferenceServer:
             routes.append(web.post(f"{model}/infer", self._infer))
         return routes
 
-    def _connection(self, server: web.Server) -> web.RequestHandler:
-        return Connection(
-            server,
-            loop=asyncio.get_running_loop(),
-            keepalive_timeout=self._idle_s,
-            lingering_time=_LINGER_S,
-            logger=_SILENT,
-            access_log=_SILENT,
-            auto_decompress=False,
-        )
-
     async def _live(self, request: web.Request) -> web.Response:
         return web.json_response({"live": True})
 
@@ -135,11 +109,11 @@ class InferenceServer:
         return web.json_response({"live": True, "ready": ready}, status=status_of(ready))
 
     async def _server_metadata(self, request: web.Request) -> web.Response:
-        self._require_token(request)
+        self._http.require_token(request)
         return web.json_response(self._about)
 
     async def _model_metadata(self, request: web.Request) -> web.Response:
-        self._require_token(request)
+        self._http.require_token(request)
         served = self._served(request)
         return web.json_response(served.metadata(list(self._models[served.name])))
 
@@ -148,7 +122,7 @@ class InferenceServer:
         return web.json_response({"name": served.name, "ready": served.ready()}, status=status_of(served.ready()))
 
     async def _infer(self, request: web.Request) -> web.Response:
-        self._require_token(request)
+        self._http.require_token(request)
         served = self._served(request)
         if not served.ready():
             return later("the model is not ready yet")
@@ -156,7 +130,7 @@ class InferenceServer:
             return later("there are too many requests at the moment")
         self._free -= 1
         try:
-            body, header_length = await self._body(request), request.headers.get(_HEADER_LENGTH)
+            body, header_length = await self._http.body(request), request.headers.get(_HEADER_LENGTH)
             asked = await asyncio.to_thread(request_of, served, body, header_length)
             del body
             tensors = await served.infer(asked.inputs, asked.parameters)
@@ -178,58 +152,27 @@ class InferenceServer:
             raise web.HTTPNotFound
         return served
 
-    def _require_token(self, request: web.Request) -> None:
-        """Raises SettingsInvalid when the file cannot be used: then nobody gets in, also with the token of before."""
-        wanted = self._authorization()
-        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        shown = b"Bearer " + token.strip().encode("utf-8", "surrogateescape")
-        if wanted is not None and (scheme.lower() != "bearer" or not hmac.compare_digest(shown, wanted)):
-            raise web.HTTPUnauthorized(headers={"WWW-Authenticate": 'Bearer realm="radstream"'})
-
-    def _authorization(self) -> bytes | None:
-        try:
-            return self._access.authorization()
-        except SettingsInvalid as error:
-            raise SettingsInvalid(_NAME, error.reference, error.reason) from None
-
-    async def _body(self, request: web.Request) -> bytes:
-        if "Content-Encoding" in request.headers:
-            raise web.HTTPUnsupportedMediaType
-        if (request.content_length or 0) > self._size_limit:
-            raise web.HTTPRequestEntityTooLarge(self._size_limit)
-        try:
-            async with asyncio.timeout(self._body_s):
-                return await request.read()
-        except TimeoutError:
-            raise web.HTTPRequestTimeout from None
-        except (ConnectionError, web.RequestPayloadError):
-            raise MalformedMessage("inference", "body", "it breaks off") from None
-
     @web.middleware
     async def _answered(self, request: web.Request, handler: Callable[[web.Request], Any]) -> web.StreamResponse:
         """Every error as an answer that says what to do, and as a line for whoever looks after the server."""
         try:
             answer: web.StreamResponse = await handler(request)
         except web.HTTPException as refused:
-            kept = {name: value for name, value in refused.headers.items() if name in ("Allow", "WWW-Authenticate")}
-            advice = _ADVICE.get(refused.status, HTTPStatus(refused.status).phrase)
-            return self._refused(request, refused.status, advice, **kept)
+            return self._http.refused_as(request, refused, _ADVICE.get(refused.status, HTTPStatus(refused.status).phrase))
         except (MalformedMessage, InvalidResource) as error:
-            return self._refused(request, HTTPStatus.BAD_REQUEST, f"{error.reference}: {error.reason}")
+            return self._http.refused(request, HTTPStatus.BAD_REQUEST, f"{error.reference}: {error.reason}")
         except (Unavailable, NotYet, SettingsInvalid) as error:
-            self._refusals.warn(_REFUSED, source=_NAME, error=str(error))
+            self._http.failed(error)
             return later(f"{type(error).__name__}: ask again later")
         except MemoryError:
-            return self._refused(request, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too much for the memory here: send fewer at a time")
+            return self._http.refused(
+                request, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too much for the memory here: send fewer at a time"
+            )
         except RadstreamError as error:
-            _log.error(_REFUSED, source=_NAME, error=str(error))
+            _log.error("a request failed", source=_NAME, error=str(error))
             status = HTTPStatus.BAD_GATEWAY if isinstance(error, AccessRefused) else HTTPStatus.INTERNAL_SERVER_ERROR
             return error_answer(status, f"{type(error).__name__}: whoever looks after this server finds the reason in its log")
         return answer
-
-    def _refused(self, request: web.Request, status: int, advice: str, **headers: str) -> web.Response:
-        self._refusals.warn(_REFUSED, source=_NAME, peer=request.remote, status=int(status), reason=advice)
-        return error_answer(status, advice, **headers)
 
 
 #: what a caller can do

@@ -9,6 +9,7 @@ import json
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, NoReturn
 
 import numpy as np
@@ -169,7 +170,11 @@ def _kinds(data: list[Any], depth: int = _DIMENSIONS) -> set[type]:
 
 def _from_bytes(content: memoryview, datatype: str, shape: list[int], where: str) -> NDArray[Any]:
     if datatype == BYTES:
-        return _shaped(as_bytes("", *_elements(content, where)).values, shape, where)
+        most = math.prod(shape)  # before as many objects are made as there are bytes
+        elements = list(islice(_elements(content, where), most + 1))
+        if len(elements) > most:
+            _reject(where, "has more elements than its shape says")
+        return _shaped(as_bytes("", *elements).values, shape, where)
     dtype = np.dtype(_NUMPY[datatype])
     if len(content) != math.prod(shape) * dtype.itemsize:
         _reject(where, "its binary_data_size does not fit its shape")

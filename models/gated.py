@@ -4,36 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from models.card import Card
 from models.chest_gate import ChestGate
-from models.image_model import ImageModel
+from models.image_model import Around, ImageModel
 from schemas.errors import ModelFailed, RadstreamError, Unsuitable
-from schemas.findings import ModelIdentity, NotAnalysedReason
+from schemas.findings import NotAnalysedReason
 from schemas.ports import Prediction, Radiograph
 
 
-class Gated:
+class Gated(Around):
     """`ImageModel` behind a gate, image by image. About 5 ms for a film."""
 
     def __init__(self, model: ImageModel, gate: ChestGate) -> None:
-        self._model = model
+        self._inside = self._model = model
         self._gate = gate
-
-    @property
-    def card(self) -> Card:
-        return self._model.card
-
-    @property
-    def identity(self) -> ModelIdentity:
-        return self._model.identity
-
-    @property
-    def service(self) -> str:
-        return self._model.service
-
-    @property
-    def threshold(self) -> float | None:
-        return self._model.threshold
 
     def predict_all(self, radiographs: Sequence[Radiograph]) -> list[Prediction | RadstreamError]:
         """See `ImageModel.predict_all`. Unsuitable: the pixels are another thing, or nothing can be seen."""

@@ -10,11 +10,10 @@ from typing import Self, TypeVar, TypeVarTuple
 import structlog
 
 from models.batching import Batching
-from models.card import Card
+from models.image_model import Around
 from models.process_child import Child
 from models.process_worker import Load, Loaded
 from schemas.errors import ModelUnavailable, RadstreamError
-from schemas.findings import ModelIdentity
 from schemas.ports import Prediction, Radiograph
 
 log = structlog.get_logger()
@@ -26,11 +25,11 @@ A = TypeVarTuple("A")
 _KILL_AFTER_S = 5.0
 
 
-class ModelProcess:
+class ModelProcess(Around):
     """`FindingModel`. Its process is started again whenever it is needed and not there; an image that was in it twice when it
     ended, the second time alone, is ModelFailed. Images that wait together are one pass (Batching)."""
 
-    _loaded: Loaded
+    _inside: Loaded  # what the process said when it had loaded
 
     @classmethod
     async def start(
@@ -41,7 +40,7 @@ class ModelProcess:
         ModelFailed."""
         process = cls(load, batch, wait_ms, timeout_s, threads)
         try:
-            _, process._loaded = await process._on_thread(process._born)
+            _, process._inside = await process._on_thread(process._born)
         except BaseException:
             await process.close()
             raise
@@ -54,22 +53,6 @@ class ModelProcess:
         self._batching = Batching(self._run, batch=batch, wait_ms=wait_ms)
         self._child: Child | None = None
         self._closed = False
-
-    @property
-    def card(self) -> Card:
-        return self._loaded.card
-
-    @property
-    def identity(self) -> ModelIdentity:
-        return self._loaded.identity
-
-    @property
-    def service(self) -> str:
-        return self._loaded.service
-
-    @property
-    def threshold(self) -> float | None:
-        return self._loaded.threshold
 
     async def predict(self, radiograph: Radiograph) -> Prediction:
         """See `FindingModel.predict`."""
@@ -117,7 +100,7 @@ class ModelProcess:
         except (RadstreamError, OSError) as error:
             reason = error.reason if isinstance(error, RadstreamError) else type(error).__name__
             raise ModelUnavailable("analyse", model, f"its process cannot be started again: {reason}") from error
-        if loaded != self._loaded:
+        if loaded != self._inside:
             child.end()
             raise ModelUnavailable("analyse", model, "has become another model: start again, or promote it")
         return child

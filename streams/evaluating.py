@@ -60,7 +60,7 @@ class Evaluation:
 
 def joined(labels: Sequence[Labelled], scores: Sequence[Scored]) -> Joined:
     """Each label row with the score row of its file. Raises SettingsInvalid when no row is left."""
-    names = Names([row.file for row in scores])
+    names = Names([row.file for row in scores], [label.file for label in labels])
     left_out: Counter[str] = Counter()
     not_suitable: Counter[str] = Counter()
     taken: dict[int, Labelled] = {}
@@ -146,7 +146,7 @@ def years_of(age: str) -> float | None:
 def localisation(rows: Joined, lesions: Mapping[str, Sequence[Box]], draws: int) -> Froc:
     """Of the images whose lesions are marked and of the negative ones: where a positive image has no mark, nobody knows what a box
     lies on. Raises SettingsInvalid: no marked image was scored."""
-    names = Names([row.file for row in rows.scores])
+    names = Names([row.file for row in rows.scores], lesions)
     marked: dict[int, list[Box]] = {}
     for file, several in lesions.items():
         meant = names.meant_by(file)

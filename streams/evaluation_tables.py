@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -109,9 +109,12 @@ _SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".dcm", ".dicom"})
 
 
 class Names:
-    """Files by their names: the whole path, else the end of the path, else without suffix (a label's .png is here a .jpg)."""
+    """Files by their names: the whole path, else the end of the path, else without suffix (a label's .png is here a .jpg). `asked`:
+    all that will be asked for: where two of these differ by their folders alone, the folders count."""
 
-    def __init__(self, files: Sequence[str]) -> None:
+    def __init__(self, files: Sequence[str], asked: Iterable[str] = ()) -> None:
+        several = Counter(_bare(path).name for path in {PurePath(one) for one in asked})
+        self._of_several = {name for name, number in several.items() if number > 1}
         self._paths = [PurePath(file) for file in files]
         self._by_name: dict[str, list[int]] = defaultdict(list)
         self._by_stem: dict[str, list[int]] = defaultdict(list)
@@ -123,6 +126,8 @@ class Names:
         """Numbers of the files that it may mean: of several none is meant."""
         asked = PurePath(file)
         named = self._by_name.get(asked.name) or self._by_stem.get(_bare(asked).name, [])
+        if _bare(asked).name in self._of_several:
+            return [n for n in named if _ends(self._paths[n], asked) or _ends(asked, self._paths[n])]
         if len(named) < 2:
             return named
         return [n for n in named if self._paths[n] == asked] or [n for n in named if _ends(self._paths[n], asked)] or named

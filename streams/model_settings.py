@@ -35,6 +35,8 @@ class ModelSettings(Section):
     #: copies of packages that are not in a folder
     copies: Path = Path("var/models")
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    #: on CUDA: bfloat16 and torch.compile; answers then differ in the third digit
+    fast: bool = False
     #: with more, whatever else runs on their cores stalls all of them
     threads: Annotated[int, Field(ge=1)] = 1
     #: images at most in one forward pass (more pay on a GPU; on a CPU whoever is urgent waits for the pass under way), and how

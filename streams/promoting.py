@@ -34,9 +34,7 @@ async def run_promote(
     await asyncio.to_thread(ensure_all_topics, settings)
     async with log_for(settings) as log:
         before = await read_acts(log)
-        if other := next((one for one, act in before.promoted.items() if act.event.name == name and one != service), None):
-            said = f"{name} was promoted for {other}: a model of another service needs another name"
-            raise SettingsInvalid("promote", f"{name}/{version}", said)
+        keeps_its_service(before, f"{name}/{version}", service)
         event = promotion(
             well.identity,
             service,
@@ -68,6 +66,15 @@ async def _approvable(settings: Settings, reference: str) -> tuple[Well, str]:
         said = f"nothing analyses for {well.card.service}: add {reference} to RADSTREAM_MODELS__USE and start the engine again"
         raise SettingsInvalid("promote", reference, said)
     return well, well.card.service
+
+
+def keeps_its_service(acts: Acts, reference: str, service: str) -> None:
+    """The topic keeps one promotion of each name: a second service under the same would forget what speaks in the first. Raises
+    SettingsInvalid."""
+    name = reference.partition("/")[0]
+    if other := next((one for one, act in acts.promoted.items() if act.event.name == name and one != service), None):
+        said = f"{name} was promoted for {other}: a model of another service needs another name"
+        raise SettingsInvalid("promote", reference, said)
 
 
 async def read_acts(log: EventLog) -> Acts:

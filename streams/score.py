@@ -24,10 +24,9 @@ from streams.scoring import FAULT, Scorer, in_order
 from streams.scoring_files import Listing, listed
 from streams.scoring_table import Row, Table, not_suitable
 from streams.settings import Settings
-from streams.steps.choosing import IntendedUse
+from streams.wiring.clients import film_files_for
 
 if TYPE_CHECKING:
-    from connectors.film_files import FilmFiles
     from models.card import Card
     from streams.models_in_use import InUse
 
@@ -73,7 +72,9 @@ async def run_score(settings: Settings, named: Sequence[Path], out: Path, *, inv
     listing = listed(named, None if out == _STDOUT else out)
     tally = _Tally(len(listing.files))
     begun = time.monotonic()
-    with closing(_films(settings, inverted=inverted)) as films:  # its processes start beside torch
+    with closing(
+        film_files_for(settings, workers=_readers(settings), inverted=inverted)
+    ) as films:  # its processes start beside torch
         async with _speaking(settings) as (in_use, card):
             model = in_use.model
             scorer = Scorer(films, model, in_use.intended_use, settings.archive.size_limit, ignore_headers)
@@ -109,22 +110,6 @@ async def _speaking(settings: Settings) -> AsyncIterator[tuple[InUse, Card]]:
         await in_use.close()
 
 
-def intended_use(card: Card, settings: Settings) -> IntendedUse:
-    """The card's, in the words of the site."""
-    use = card.intended_use
-    return IntendedUse(
-        modalities=use.modalities,
-        body_parts=use.body_parts,
-        view_positions=use.views,
-        body_part_required=use.body_part_required,
-        view_required=use.view_required,
-        minimum_age_years=use.minimum_age_years,
-        maximum_age_years=use.maximum_age_years,
-        portable=use.portable,
-        words=settings.choosing,
-    )
-
-
 def _readers(settings: Settings) -> int:
     """Decoding processes: what the model leaves of the cores."""
     return max(settings.decoding.workers, min(_MOST_READERS, len(os.sched_getaffinity(0)) - settings.models.threads))
@@ -133,18 +118,6 @@ def _readers(settings: Settings) -> int:
 def _at_a_time(settings: Settings) -> int:
     """Files begun: so that neither the readers nor the model wait, and memory holds them."""
     return 2 * _readers(settings) + 2 * settings.models.batch
-
-
-def _films(settings: Settings, *, inverted: bool) -> FilmFiles:
-    from connectors.film_files import FilmFiles
-
-    return FilmFiles(
-        workers=_readers(settings),
-        timeout_s=settings.decoding.timeout_s,
-        memory_limit_bytes=settings.decoding.memory_limit,
-        pixel_limit=settings.decoding.pixel_limit,
-        inverted=inverted,
-    )
 
 
 @contextmanager

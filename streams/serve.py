@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from connectors.film_files import FilmFiles
 from connectors.inference_served import Served
 from connectors.inference_server import InferenceServer
 from schemas.errors import SettingsInvalid
@@ -22,12 +21,11 @@ from schemas.findings import DEMONSTRATION
 from streams.model_settings import ModelSettings
 from streams.observability import configure_logging
 from streams.remotes import remote_network
-from streams.score import intended_use
 from streams.serving import findings_of, network_of
 from streams.serving_films import Films
 from streams.settings import Settings
-from streams.wiring.clients import archive_for, object_store_for
-from streams.wiring.models import package_store_for
+from streams.wiring.clients import archive_for, film_files_for, object_store_for
+from streams.wiring.models import intended_use, package_store_for
 
 if TYPE_CHECKING:
     from models.chest_gate import ChestGate
@@ -76,20 +74,13 @@ def _references(settings: Settings, references: Sequence[str]) -> tuple[str, ...
 
 
 def _films(settings: Settings, stack: AsyncExitStack) -> Films:
-    decoding = settings.decoding
-    files = FilmFiles(  # its processes start beside torch
-        workers=decoding.workers,
-        timeout_s=decoding.timeout_s,
-        memory_limit_bytes=decoding.memory_limit,
-        pixel_limit=decoding.pixel_limit,
-    )
     url = settings.objects.url
     return Films(
-        files=stack.enter_context(closing(files)),
+        files=stack.enter_context(closing(film_files_for(settings))),
         archive=stack.enter_context(closing(archive_for(settings))),
         archive_url=settings.archive.dicomweb_url,
         objects=None if url is None else object_store_for(settings, url),
-        pixel_limit=decoding.pixel_limit,
+        pixel_limit=settings.decoding.pixel_limit,
         size_limit=settings.serving.size_limit,
     )
 
@@ -118,5 +109,5 @@ def _loaded(terms: ModelSettings, folder: Path, gate: Path | None) -> tuple[Pack
     from models.registry import load
 
     remote = partial(remote_network, remotes=terms.remotes)
-    model = load(folder, threads=terms.threads, device=terms.device, remote=remote)
+    model = load(folder, threads=terms.threads, device=terms.device, remote=remote, fast=terms.fast)
     return model, None if gate is None else load_gate(gate)

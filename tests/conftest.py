@@ -7,8 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from streams.services import LocalServices, ServiceError, ServicePorts
+
+#: how long an example takes says nothing on machines that others keep busy: a test that hangs has pytest's own limit
+settings.register_profile("radstream", deadline=None)
+settings.load_profile("radstream")
 
 
 def absent(what: str) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from connectors.decoding import PebbleDecoder
     from connectors.dicomweb import DicomWebArchive
     from connectors.fhir import FhirServer
+    from connectors.film_files import FilmFiles
     from connectors.kafka import KafkaLog
     from connectors.objects import Objects
     from connectors.rendering import PebbleRenderer
@@ -86,6 +87,20 @@ def renderer_for(settings: Settings) -> PebbleRenderer:
         timeout_s=decoding.timeout_s,
         memory_limit_bytes=decoding.memory_limit,
         pixel_limit=decoding.pixel_limit,
+    )
+
+
+def film_files_for(settings: Settings, *, workers: int | None = None, inverted: bool = False) -> FilmFiles:
+    """Processes that read DICOM, PNG and JPEG files, with the limits of decoding ones; to be closed."""
+    from connectors.film_files import FilmFiles
+
+    decoding = settings.decoding
+    return FilmFiles(
+        workers=workers or decoding.workers,
+        timeout_s=decoding.timeout_s,
+        memory_limit_bytes=decoding.memory_limit,
+        pixel_limit=decoding.pixel_limit,
+        inverted=inverted,
     )
 
 

@@ -16,6 +16,7 @@ from streams.wiring.clients import object_store_for, package_folder
 from streams.wiring.running import instance_of
 
 if TYPE_CHECKING:
+    from models.card import Card
     from models.image_model import ImageModel
     from schemas.ports import EventLog
     from streams.following import Follower
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from streams.model_settings import ModelSettings
     from streams.model_store import PackageStore
     from streams.models_in_use import InUse
+    from streams.steps.choosing import IntendedUse
 
 
 def package_store_for(settings: Settings) -> PackageStore:
@@ -54,7 +56,6 @@ async def load_in_use(reference: str, *, settings: Settings, store: PackageStore
     from models.process import ModelProcess
     from streams.model_store import CARD, digest_of
     from streams.models_in_use import InUse
-    from streams.score import intended_use
 
     terms = settings.models
     folder = await store.folder(reference)
@@ -73,6 +74,24 @@ async def load_in_use(reference: str, *, settings: Settings, store: PackageStore
         raise
 
 
+def intended_use(card: Card, settings: Settings) -> IntendedUse:
+    """The card's, in the words of the site."""
+    from streams.steps.choosing import IntendedUse
+
+    use = card.intended_use
+    return IntendedUse(
+        modalities=use.modalities,
+        body_parts=use.body_parts,
+        view_positions=use.views,
+        body_part_required=use.body_part_required,
+        view_required=use.view_required,
+        minimum_age_years=use.minimum_age_years,
+        maximum_age_years=use.maximum_age_years,
+        portable=use.portable,
+        words=settings.choosing,
+    )
+
+
 def image_model(folder: Path, gate: Path | None, terms: ModelSettings) -> ImageModel:
     """In this process: that of the model, or of a benchmark. Raises as `models.registry.load`."""
     from models.chest_gate import load_gate
@@ -81,7 +100,7 @@ def image_model(folder: Path, gate: Path | None, terms: ModelSettings) -> ImageM
     from streams.remotes import remote_network
 
     remote = partial(remote_network, remotes=terms.remotes)
-    model = load(folder, threads=terms.threads, device=terms.device, remote=remote)
+    model = load(folder, threads=terms.threads, device=terms.device, remote=remote, fast=terms.fast)
     return model if gate is None else Gated(model, load_gate(gate))
 
 

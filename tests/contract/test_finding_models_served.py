@@ -65,19 +65,17 @@ class _Remote(FindingModelContract):
 
 
 class TestRemoteInJson(_Remote):
+    binary = False
+
     @classmethod
     @asynccontextmanager
     async def opened(cls, package: Path) -> AsyncIterator[FindingModel]:
-        async with _network_served(package) as url, _remote(package, url, "panel.network", binary=False) as model:
+        async with _network_served(package) as url, _remote(package, url, "panel.network", binary=cls.binary) as model:
             yield model
 
 
-class TestRemoteInBinary(_Remote):
-    @classmethod
-    @asynccontextmanager
-    async def opened(cls, package: Path) -> AsyncIterator[FindingModel]:
-        async with _network_served(package) as url, _remote(package, url, "panel.network", binary=True) as model:
-            yield model
+class TestRemoteInBinary(TestRemoteInJson):
+    binary = True
 
 
 class TestRemoteOnMLServer(_Remote):

@@ -14,7 +14,7 @@ EXAMPLES = 1000
 
 
 @pytest.mark.long
-@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=EXAMPLES, suppress_health_check=[HealthCheck.too_slow])
 @given(events=SEQUENCES, data=st.data())
 def test_the_end_is_that_of_the_unshuffled_sequence(events: tuple[CaseEvent, ...], data: st.DataObject) -> None:
     end_is_the_same(events, data)

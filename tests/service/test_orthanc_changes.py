@@ -55,7 +55,7 @@ async def _until(changes: OrthancChanges, position: str, study: StudyInstanceUID
             if event.study_instance_uid == study:
                 assert current is not None
                 return event, current
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.2)  # Orthanc is asked: there is no event to await
     raise AssertionError(f"no change of the study within {_DEADLINE_S} s")
 
 

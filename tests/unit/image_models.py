@@ -12,7 +12,7 @@ import numpy as np
 import models
 from models.card import Card, read_card
 from models.image_model import ImageModel
-from schemas.errors import ModelFailed, RadstreamError, SettingsInvalid, Unsuitable
+from schemas.errors import AccessRefused, ModelFailed, RadstreamError, SettingsInvalid, Unsuitable
 from schemas.findings import CHEST_RADIOGRAPH_FINDINGS, AnalysedImage, ModelIdentity, NotAnalysedReason
 from schemas.identifiers import SOPInstanceUID
 from schemas.outputs import Coding, Output
@@ -39,7 +39,7 @@ def said(prediction: Prediction, name: str) -> float:
 
 
 class Obedient:
-    """What is asked: nothing (answers), unsuitable, raise, die, exit, crash, hang, die-once FLAG, at-most N (images in a pass),
+    """What is asked: nothing (answers), unsuitable, refused, raise, die, exit, crash, hang, die-once FLAG, at-most N (in a pass),
     held OUT IN (writes to the one FIFO who holds it, and waits for the other), deaf OUT IN (the same, and ignores TERM)."""
 
     service = CHEST_RADIOGRAPH_FINDINGS
@@ -60,6 +60,8 @@ class Obedient:
         match (radiograph.series_description or "").split():
             case ["unsuitable"]:
                 return Unsuitable("analyse", radiograph.sop_instance_uid, "asked for", NotAnalysedReason.NO_IMAGE)
+            case ["refused"]:
+                raise AccessRefused("analyse", "server", "its token has expired")
             case ["raise"]:
                 raise RuntimeError("a secret of the pixels")
             case ["die"]:

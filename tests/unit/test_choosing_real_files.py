@@ -11,7 +11,9 @@ from pydicom.data import get_charset_files, get_testdata_file
 from models.card import read_card
 from schemas.findings import NotAnalysed, NotAnalysedReason
 from schemas.identifiers import StudyInstanceUID
-from streams.steps.choosing import IntendedUse, StudyHeaders, choose
+from streams.settings import Settings
+from streams.steps.choosing import StudyHeaders, choose
+from streams.wiring.models import intended_use
 from tests.contract.fake_study_archive import FakeStudyArchive
 
 BODY_PART, MODALITY = NotAnalysedReason.WRONG_BODY_PART, NotAnalysedReason.WRONG_MODALITY
@@ -42,17 +44,7 @@ PYDICOM: dict[str, NotAnalysedReason | None] = {
 
 
 async def _decision(file: Path) -> NotAnalysedReason | None:
-    card = read_card(Path(__file__).parents[2] / "models/packages/chest-nodule/1").intended_use
-    use = IntendedUse(
-        modalities=card.modalities,
-        body_parts=card.body_parts,
-        view_positions=card.views,
-        body_part_required=card.body_part_required,
-        view_required=card.view_required,
-        minimum_age_years=card.minimum_age_years,
-        maximum_age_years=card.maximum_age_years,
-        portable=card.portable,
-    )
+    use = intended_use(read_card(Path(__file__).parents[2] / "models/packages/chest-nodule/1"), Settings())
     header = pydicom.dcmread(file, stop_before_pixels=True)
     archive = FakeStudyArchive()
     await archive.store([file.read_bytes()])

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 from typing import Any
 from uuid import uuid5
 
@@ -41,13 +39,6 @@ class Origin:
         if isinstance(self._ae_title, Exception):
             raise self._ae_title
         return self._ae_title
-
-
-@pytest.fixture
-async def cases(tmp_path: Path) -> AsyncIterator[SqlCaseStore]:
-    store = SqlCaseStore(f"sqlite:///{tmp_path / 'cases.db'}")
-    yield store
-    await store.close()
 
 
 @pytest.fixture

@@ -212,7 +212,7 @@ async def walk(events: Sequence[CaseEvent | None]) -> None:
         await store.close()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.sampled_from(EVENTS) | st.none(), max_size=20))
 def test_any_order_any_repetition(events: list[CaseEvent | None]) -> None:
     asyncio.run(walk(events))

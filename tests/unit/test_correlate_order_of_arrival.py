@@ -54,7 +54,7 @@ def state(value: AnalysisRequested | Findings) -> tuple[object, ...]:
     return value.subject.revision, numbers(value), value.subject.patient, type(value)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     events=st.permutations(EVENTS).flatmap(
         lambda events: st.lists(st.sampled_from(EVENTS), max_size=6).map(lambda more: [*more, *events])
@@ -69,7 +69,7 @@ def test_any_order_any_repetition(events: list[Event], again: list[Event]) -> No
     }
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(events=st.permutations((ORDER_A, CANCEL_A, FILLED_A, STUDY_1, STUDY_1_GROWN)))
 def test_all_orders_cancelled_in_any_order(events: list[Event]) -> None:
     (value,) = asyncio.run(final(events, EVENTS[:0])).values()

@@ -120,7 +120,7 @@ def end_is_the_same(events: tuple[CaseEvent, ...], data: st.DataObject) -> None:
     assert asyncio.run(final([*repeated, *shuffled], data.draw(st.integers(0, len(events))))) == unshuffled
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=10, suppress_health_check=[HealthCheck.too_slow])
 @given(events=SEQUENCES, data=st.data())
 def test_the_end_is_that_of_the_unshuffled_sequence(events: tuple[CaseEvent, ...], data: st.DataObject) -> None:
     end_is_the_same(events, data)

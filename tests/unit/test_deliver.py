@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,13 +19,6 @@ from tests.contract.fake_report_store import FakeReportStore
 
 REPORT = f"DiagnosticReport/{report_id(STUDY, SITE)}"
 REPORTS = (report_id(STUDY, SITE), report_id(STUDY, SITE, DEVICES))
-
-
-@pytest.fixture
-async def cases(tmp_path: Path) -> AsyncIterator[SqlCaseStore]:
-    store = SqlCaseStore(f"sqlite:///{tmp_path / 'cases.db'}")
-    yield store
-    await store.close()
 
 
 @pytest.fixture

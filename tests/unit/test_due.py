@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
-from connectors.case_store import SqlCaseStore
 from schemas.case_store import CaseStore, Due
 from schemas.errors import BrokerUnavailable, InvalidResource, StudyIncomplete
 from schemas.identifiers import identity
@@ -46,13 +44,6 @@ class Log(EventLog):
             raise InvalidResource("append", "log", "too large")
         self.written += records
         return [Place(record.topic, 0, offset) for offset, record in enumerate(records)]
-
-
-@pytest.fixture
-async def cases(tmp_path: Path) -> AsyncIterator[CaseStore]:
-    store = SqlCaseStore(f"sqlite:///{tmp_path / 'cases.db'}")
-    yield store
-    await store.close()
 
 
 def timer(name: str, reason: str = "order-awaited") -> Due:

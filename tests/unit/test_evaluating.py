@@ -101,6 +101,19 @@ def test_a_name_means_the_file_that_it_can_only_mean() -> None:
     assert names.meant_by("3.dcm") == [3, 4] and names.meant_by("4.png") == []
 
 
+def test_the_last_part_of_a_uid_is_no_suffix() -> None:
+    names = Names(["exp/1.2.840.1.5", "exp/1.2.840.1.7.dcm"])
+    assert (names.meant_by("1.2.840.1.6"), names.meant_by("1.2.840.1.5"), names.meant_by("1.2.840.1.7")) == ([], [0], [1])
+
+
+def test_a_label_of_another_patients_folder_is_of_another_image() -> None:
+    """Every patient's folder holds an IM1, and only one of them was scored."""
+    scores = [scored("export/p1/IM1.dcm", 0.9), scored("export/p3/IM1.dcm", 0.2)]
+    rows = joined([labelled("p2/IM1.dcm", False), labelled("p1/IM1.dcm", True), labelled("p3/IM1.dcm", False)], scores)
+    assert [label.file for label in rows.labels] == ["p1/IM1.dcm", "p3/IM1.dcm"]
+    assert [score.file for score in rows.scores] == ["export/p1/IM1.dcm", "export/p3/IM1.dcm"]
+
+
 @pytest.mark.parametrize(
     ("said", "years"), [("58", 58), ("058Y", 58), ("011M", 0), ("730D", 2), ("36.0", 36), ("", None), ("x", None)]
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.findings import CHEST_RADIOGRAPH_FINDINGS, Findings, NotAnalysedReason
@@ -173,7 +173,6 @@ def test_the_codes_of_the_examples_have_no_typing_error() -> None:
 _numbers = st.floats(min_value=-1e6, max_value=1e6, allow_nan=False)
 
 
-@settings(deadline=None)  # a Bundle of twelve outputs on a machine with much else to do
 @given(values=st.lists(st.tuples(_numbers, st.none() | _numbers), min_size=1, max_size=12))
 def test_any_number_of_outputs_survives_to_the_last_bit(values: list[tuple[float, float | None]]) -> None:
     outputs = tuple(

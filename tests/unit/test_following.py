@@ -74,6 +74,7 @@ async def test_rolling_back_is_promoting_the_older_one(log: FakeEventLog) -> Non
             await promote(log, reference)
             await until(lambda: here.uses == reference)  # noqa: B023 - awaited here
         await until(lambda: told(log)[-1:] == [(OWN, True)])
+    assert told(log)[-4:] == [(NEW, True), (OWN, True), (NEW, True), (OWN, True)]
 
 
 async def test_another_service_is_not_ours(log: FakeEventLog) -> None:

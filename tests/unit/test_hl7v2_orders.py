@@ -36,7 +36,7 @@ def read(message: str | bytes, site: Site = SITE) -> list[OrderEvent]:
     return list(orders(Reception(Message.parse(data, site.default_charset), site, RECEIVED)))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(value=_text, assigner=_text, accession=_text, patient=_text, service=_text)
 def test_what_hl7apy_writes_is_what_we_read(value: str, assigner: str, accession: str, patient: str, service: str) -> None:
     at = datetime(2026, 11, 24, 12, 30, 5, 123400, tzinfo=timezone(timedelta(hours=2)))

@@ -94,7 +94,7 @@ def fields(draw: st.DrawFn, sender: Sender) -> Field:
     return draw(st.lists(components, min_size=1, max_size=most[0]))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(data=st.data(), sender=senders())
 def test_any_text_in_any_field_is_read_back(data: st.DataObject, sender: Sender) -> None:
     segments = data.draw(st.lists(st.lists(fields(sender), min_size=1, max_size=4), min_size=1, max_size=3))
@@ -120,7 +120,6 @@ def test_any_text_in_any_field_is_read_back(data: st.DataObject, sender: Sender)
                 assert repetition.component(len(components) + 1) == ""
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.binary(max_size=30).map(lambda b: b.replace(b"\r", b"").replace(b"\n", b"")), max_size=8),
     st.lists(st.sampled_from([b"\r", b"\n", b"\r\n", b"\n\n\r"]), min_size=9, max_size=9),

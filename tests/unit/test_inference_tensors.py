@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import tracemalloc
 from collections.abc import Sequence
 from typing import Any
 
@@ -114,6 +115,18 @@ def test_what_is_wrong_in_json_is_named_and_not_repeated(said: Any, why: str) ->
     assert NAME not in str(caught.value)
 
 
+def test_no_text_widens_an_array() -> None:
+    """One long text would make every element as long: here 800 MB of a body of 30 KB."""
+    one = _x(shape=[20_001], datatype="FP32", data=["a" * 10_000, *["b"] * 20_000])
+    tracemalloc.start()
+    try:
+        with pytest.raises(MalformedMessage, match="are no FP32"):
+            read([one], memoryview(b""), "input", ["x"])
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
+
+
 @pytest.mark.parametrize(
     ("datatype", "shape", "content", "why"),
     [
@@ -123,6 +136,7 @@ def test_what_is_wrong_in_json_is_named_and_not_repeated(said: Any, why: str) ->
         ("BYTES", [1], b"\x05\0\0\0abc", "longer than there is"),
         ("BYTES", [1], b"\x05\0", "longer than there is"),
         ("BYTES", [2], b"\x01\0\0\0a", "not as many elements"),
+        ("BYTES", [1], b"\0\0\0\0" * 1_000_000, "more elements than its shape says"),
     ],
 )
 def test_bytes_that_lie(datatype: str, shape: list[int], content: bytes, why: str) -> None:

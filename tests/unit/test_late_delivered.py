@@ -57,7 +57,7 @@ async def test_the_answer_of_before_gives_way_to_late_and_late_to_the_next(hospi
     assert (receiver.report["status"], receiver.live) == ("partial", 3)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(arrivals=st.lists(st.integers(0, 4), min_size=1, max_size=12))
 def test_receivers_end_with_the_latest_word_they_were_sent(arrivals: list[int]) -> None:
     """Two requests, each with its answer and the word that it is late, and a withdrawal: in any order, however often."""

@@ -15,6 +15,7 @@ from schemas.errors import ModelUnavailable
 from schemas.findings import Findings
 from schemas.ports import Radiograph
 from streams.models_in_use import InUse, ModelsInUse
+from streams.promotions import promotion
 from streams.steps.analyse import analyse
 from streams.steps.choosing import IntendedUse
 from streams.topics import RESULTS, Topic
@@ -22,6 +23,7 @@ from streams.turns import Turns
 from tests.contract.example_images import radiograph
 from tests.contract.test_image_decoders import InProcessDecoder
 from tests.unit.analyses import KeptInMemory, ScriptedModel, record_of, stored
+from tests.unit.packages import NOW
 
 
 class Version(ScriptedModel):
@@ -40,6 +42,14 @@ class Version(ScriptedModel):
     @property
     def in_use(self) -> InUse:
         return InUse(self, IntendedUse(), self.close)
+
+
+def test_what_was_approved_is_weights_and_card() -> None:
+    mine = replace(Version("1").in_use, card_sha256="a" * 64)
+    approved = promotion(mine.model.identity, mine.model.service, card_sha256="a" * 64, approved_by="Dr A", reason="why", at=NOW)
+    assert mine.is_what(approved)
+    assert not replace(mine, card_sha256="b" * 64).is_what(approved), "another threshold under the same version"
+    assert not Version("2").in_use.is_what(approved)
 
 
 #: an analysis begins; the nth that is under way ends; another model is promoted

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from models.postprocessing import OperatingPoint, boxes, components, score, strength
@@ -69,7 +69,6 @@ def test_what_lies_on_the_padding_counts_for_nothing() -> None:
     assert score(logits, place, POINT) == pytest.approx(112 * 56 * math.exp(-20), rel=1e-3)
 
 
-@settings(deadline=None)
 @given(
     rows=st.integers(1, 3000),
     columns=st.integers(1, 3000),

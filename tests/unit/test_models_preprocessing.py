@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from models.preprocessing import CANVAS, GreyScale, Placement, to_canvas
@@ -59,7 +59,6 @@ def test_padding_is_black_and_content_spans_the_greys() -> None:
     assert float(content.median()) == pytest.approx(0.0, abs=0.02)
 
 
-@settings(deadline=None)
 @given(scale=st.floats(0.01, 100), shift=st.floats(-1000, 1000))
 def test_the_unit_of_the_pixels_does_not_matter(scale: float, shift: float) -> None:
     image = np.random.default_rng(1).random((60, 50)).astype(np.float32) * 100

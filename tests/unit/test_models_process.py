@@ -141,6 +141,11 @@ async def test_whoever_hangs_is_ended_and_the_others_are_asked_again() -> None:
         assert await pid_of(model) != first
 
 
+async def test_a_server_that_lets_nobody_in_is_no_fault_of_the_image(model: ModelProcess) -> None:
+    with pytest.raises(ModelUnavailable, match="token has expired"):
+        await model.predict(radiograph(1, "refused"))
+
+
 async def test_out_of_memory_makes_smaller_passes_of_the_same_process() -> None:
     async with started(batch=8) as model:
         first = await pid_of(model)

@@ -265,3 +265,18 @@ def test_what_a_card_has_to_say_of_its_self_test() -> None:
 def test_importing_models_does_not_import_torch() -> None:
     code = "import sys, models, models.card; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False, cwd=PACKAGES.parents[1]).returncode == 0
+
+
+@pytest.mark.parametrize(("by", "passes"), [(0.1, True), (1.0, False)])
+def test_what_was_hastened_is_tested_again(monkeypatch: pytest.MonkeyPatch, by: float, passes: bool) -> None:
+    """As bfloat16 might: every logit is another one."""
+
+    def hasten(network: TorchNetwork) -> None:
+        network._module.head[-1].bias.data += by
+
+    monkeypatch.setattr(TorchNetwork, "hasten", hasten)
+    if passes:
+        load(COMMITTED, fast=True).close()
+    else:
+        with pytest.raises(ModelFailed, match="more than 0.25"):
+            load(COMMITTED, fast=True)

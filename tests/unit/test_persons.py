@@ -133,7 +133,7 @@ _words = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(said=st.lists(_words, max_size=8, unique_by=lambda event: event.sender.occurred_at), data=st.data())
 def test_one_sender_in_any_order_of_arrival(said: list[PatientEvent], data: st.DataObject) -> None:
     everybody = (A, B, C, N, M, V)

@@ -17,13 +17,13 @@ from schemas.findings import CHEST_RADIOGRAPH_FINDINGS, ModelIdentity
 from streams import topics
 from streams.cli import app
 from streams.health import RoleHealth
-from streams.promoting import run_promote, taken_by_all
+from streams.promoting import keeps_its_service, read_acts, run_promote, taken_by_all
 from streams.promotions import Acts, promotion, taken, told
 from streams.settings import Settings
 from streams.verifying import run_verify, verified
 from streams.wiring.running import instance_of
 from tests.contract.fake_event_log import FakeEventLog
-from tests.unit.packages import CLOCK, NOW, OWN, Packages, digest, worker
+from tests.unit.packages import CLOCK, NOW, OWN, Packages, digest, model, worker
 
 SERVICE = CHEST_RADIOGRAPH_FINDINGS
 PACKAGES = Path(__file__).parents[2] / "models" / "packages"
@@ -117,6 +117,16 @@ async def test_a_later_promotion_answers_for_this_one(log: FakeEventLog) -> None
         await asyncio.sleep(0.01)
         packages.gate.set()
         assert (await first)[0] and (await second)[0]
+
+
+async def test_a_name_keeps_its_service(log: FakeEventLog) -> None:
+    event = promotion(model("nodules/2").identity, "chest", approved_by="Dr A", reason="why", at=NOW)
+    await log.append(told(event, "nodules"))
+    acts = await read_acts(log)
+    keeps_its_service(acts, "nodules/3", "chest")
+    keeps_its_service(acts, "devices/1", "devices")
+    with pytest.raises(SettingsInvalid, match="nodules was promoted for chest"):
+        keeps_its_service(acts, "nodules/3", "devices")
 
 
 # --------------------------------------------------------------------------------------------- before anything is written

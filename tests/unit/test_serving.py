@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from connectors.film_files import FilmFiles
 from connectors.inference import V2Network
+from connectors.inference_tensors import Tensor
 from connectors.objects import in_memory
 from schemas.errors import ModelFailed, SettingsInvalid
 from schemas.findings import CHEST_RADIOGRAPH_FINDINGS, DEMONSTRATION, AnalysedImage, Finding, FindingKind, ModelIdentity, Region
@@ -198,6 +199,22 @@ async def test_one_radstream_is_the_inference_server_of_another(binary: bool) ->
             empty = {"inputs": [{"name": "canvas", "shape": [0, 3, 8, 8], "datatype": "FP32", "data": []}]}
             for body in (empty, {"inputs": []}):
                 assert (await caller.infer(body, "/v2/models/chest.network/infer")).status_code == 400
+
+
+async def test_however_many_canvases_come_a_pass_holds_eight() -> None:
+    passes: list[int] = []
+
+    class Counted(_Half):
+        def __call__(self, canvases: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+            passes.append(len(canvases))
+            return super().__call__(canvases)
+
+    canvases = np.arange(20 * 64, dtype=np.float32).reshape(20, 1, 8, 8)
+    with ThreadPoolExecutor(1) as thread:
+        served = await network_of("chest", "7", Counted(), (1, 8, 8), thread)
+        answer = {tensor.name: tensor.values for tensor in await served.infer({"canvas": Tensor("canvas", canvases)}, {})}
+    assert passes == [1, 8, 8, 4], "one to see what it gives"
+    np.testing.assert_array_equal(answer["heatmap"], canvases / 2)
 
 
 async def test_a_network_that_does_not_work_is_not_served() -> None:

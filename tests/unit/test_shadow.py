@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
@@ -25,7 +24,6 @@ from streams.health import Health, Part, Shared, read_health
 from streams.promotions import told
 from streams.sandbox import Sandbox, SandboxLog
 from streams.shadow import NothingDue, Shadows, analysis_id, giving_up, shadowed, step_name
-from streams.shadowing import Approvable, Asked, begun, ended
 from streams.steps.analyse import analyse
 from streams.turns import Turns
 from tests.contract.example_images import radiograph
@@ -282,58 +280,4 @@ async def test_what_is_no_act_is_passed_over(log: FakeEventLog, tmp_path: Path) 
         await log.append([Outgoing(topics.MODELS.name, b"sandbox.next", b"{", (("ce_type", ModelShadowed.TYPE.encode()),))])
         await write(log, act())
         await until(lambda: runs.running)
-
-
-# ---------------------------------------------------------------------------------------------------------- the command
-
-ASKED = Asked("nodules/2", "next", "Dr A", "better")
-WELL = Approvable(model("nodules/2").identity, ScriptedModel.service)
-
-
-async def test_begun_is_told_to_the_log_and_the_audit(log: FakeEventLog) -> None:
-    made: list[str] = []
-    event = await begun(log, ASKED, WELL, CLOCK, lambda: made.append("topics"))
-    assert made == ["topics"]
-    (record,), (audited,) = log.records(topics.MODELS.name), log.records(topics.AUDIT.name)
-    assert record.key == b"sandbox.next"
-    assert ModelShadowed.model_validate_json(record.value) == ModelShadowed.model_validate_json(audited.value) == event
-    assert (event.sandbox, event.name, event.version, event.service, event.ended) == ("next", "nodules", "2", WELL.service, False)
-    assert (event.approved_by, event.reason, event.weights_sha256) == ("Dr A", "better", WELL.identity.weights_sha256)
-
-
-@pytest.mark.parametrize(
-    ("asked", "said"),
-    [
-        (replace(ASKED, sandbox="No Name"), "--sandbox"),
-        (replace(ASKED, sandbox="x" * 41), "--sandbox"),
-        (replace(ASKED, approved_by=""), "--approved-by"),
-        (replace(ASKED, reason=""), "--reason"),
-    ],
-)
-async def test_what_cannot_be_begun_leaves_nothing(log: FakeEventLog, asked: Asked, said: str) -> None:
-    made: list[str] = []
-    with pytest.raises(SettingsInvalid, match=said):
-        await begun(log, asked, WELL, CLOCK, lambda: made.append("topics"))
-    assert (written(log), made) == ({}, [])
-
-
-async def test_ended_is_what_runs(log: FakeEventLog) -> None:
-    await begun(log, ASKED, WELL, CLOCK, lambda: None)
-    for wrong in (replace(ASKED, reference="nodules/3"), replace(ASKED, sandbox="other")):
-        with pytest.raises(SettingsInvalid, match="what runs: nodules/2 in next"):
-            await ended(log, wrong, CLOCK)
-    event = await ended(log, replace(ASKED, approved_by="Dr B", reason="seen enough"), CLOCK)
-    assert ModelShadowed.model_validate_json(log.records(topics.MODELS.name)[-1].value) == event
-    assert (event.ended, event.approved_by, event.version) == (True, "Dr B", "2")
-    assert len(log.records(topics.AUDIT.name)) == 2
-    with pytest.raises(SettingsInvalid, match="what runs: nothing"):
-        await ended(log, ASKED, CLOCK)
-
-
-def test_two_acts_at_two_times_are_two() -> None:
-    of = model("nodules/2")
-    at = CLOCK.now()
-    made = [
-        shadowed(of.identity, of.service, "next", approved_by="A", reason="B", at=at + timedelta(seconds=n)).id for n in (0, 0, 1)
-    ]
-    assert made[0] == made[1] != made[2]
+        assert health(tmp_path)[0] == "ready"

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 
-from connectors.case_store import SqlCaseStore
 from schemas.case_store import CaseStore
 from schemas.errors import AccessRefused, ArchiveUnavailable, BrokerUnavailable, InvalidResource
 from schemas.identifiers import StudyInstanceUID, identity
@@ -57,13 +55,6 @@ class ScriptedSource:
             refused=[self._refused[n] for n in numbers if n in self._refused],
             position=str(upto) if upto else position,
         )
-
-
-@pytest.fixture
-async def cases(tmp_path: Path) -> AsyncIterator[CaseStore]:
-    store = SqlCaseStore(f"sqlite:///{tmp_path / 'cases.db'}")
-    yield store
-    await store.close()
 
 
 @pytest.fixture
