@@ -15,6 +15,8 @@ from models.evaluation.roc import Labels, Scores, area_under_curve, sensitivity,
 
 #: first year of each age band
 AGES = (18, 40, 60, 80)
+#: patients: of fewer a bootstrap draws the same ones again, and its interval pretends
+FEW = 5
 
 
 def age_band(age: float | None) -> str:
@@ -43,7 +45,8 @@ class Films:
 
 @dataclass(frozen=True)
 class Figure:
-    """value: None when these films cannot tell (no positive, no negative). interval: 95 %, by bootstrap over patients."""
+    """value: None when these films cannot tell (no positive, no negative). interval: 95 %, by bootstrap over patients; None where
+    it would be of fewer than FEW of them."""
 
     value: float | None
     interval: Interval | None
@@ -63,11 +66,14 @@ class FilmFigures:
 
 def film_figures(films: Films, threshold: float, seed: int, draws: int = DRAWS) -> FilmFigures:
     """What a table says of these films."""
+    positive, negative = (len(np.unique(films.patients[rows])) for rows in (films.labels, ~films.labels))
 
-    def figure(statistic: Callable[[Scores, Labels], float]) -> Figure:
+    def figure(statistic: Callable[[Scores, Labels], float], patients: int) -> Figure:
         value = statistic(films.probabilities, films.labels)
         if math.isnan(value):
             return Figure(None, None)
+        if patients < FEW:
+            return Figure(value, None)
         return Figure(value, interval(films.patients, lambda r: statistic(films.probabilities[r], films.labels[r]), seed, draws))
 
     return FilmFigures(
@@ -75,10 +81,10 @@ def film_figures(films: Films, threshold: float, seed: int, draws: int = DRAWS) 
         positives=int(films.labels.sum()),
         patients=len(np.unique(films.patients)),
         threshold=threshold,
-        area_under_curve=figure(area_under_curve),
-        sensitivity=figure(lambda p, y: sensitivity(p, y, threshold)),
-        specificity=figure(lambda p, y: specificity(p, y, threshold)),
-        calibration_error=figure(expected_calibration_error),
+        area_under_curve=figure(area_under_curve, min(positive, negative)),
+        sensitivity=figure(lambda p, y: sensitivity(p, y, threshold), positive),
+        specificity=figure(lambda p, y: specificity(p, y, threshold), negative),
+        calibration_error=figure(expected_calibration_error, min(positive, negative)),
     )
 
 

@@ -40,7 +40,7 @@ def pairs_of_crops(rng: np.random.Generator, films: list[Film], nodules: Nodules
     for film in chosen[::2]:
         several = _several(rng, nodules, film, hard)
         x, y = np.array([several[0].x, several[0].y]) + rng.uniform(-0.42, 0.42, 2) * size
-        view = _view(rng, float(x), float(y))
+        view = _view(rng, film, float(x), float(y))
         insertions += [several, []]
         views += [view, view]
     greys, target = render(chosen, insertions, views, size)
@@ -57,7 +57,7 @@ def whole_films(rng: np.random.Generator, films: list[Film], nodules: Nodules, h
     drawn = [int(n) for n in rng.choice(len(films), size=count, replace=False)]
     chosen = [films[n] for n in drawn]
     insertions = [_several(rng, nodules, film, hard) if n % 2 == 0 else [] for n, film in enumerate(chosen)]
-    views = [_view(rng, *(CANVAS / 2 + rng.uniform(-20, 20, 2)).tolist()) for _ in chosen]
+    views = [_view(rng, film, *(CANVAS / 2 + rng.uniform(-20, 20, 2)).tolist()) for film in chosen]
     greys, target = render(chosen, insertions, views, CANVAS)
     return Batch(vary(rng, greys, [f.exponent for f in chosen]), target, drawn, paired=False)
 
@@ -67,6 +67,8 @@ def _several(rng: np.random.Generator, nodules: Nodules, film: Film, hard: Diffi
     return [Insertion.draw(rng, nodules, film, hard.diameters_mm, hard.enhancement, hard.faintest) for _ in range(many)]
 
 
-def _view(rng: np.random.Generator, x: float, y: float) -> View:
+def _view(rng: np.random.Generator, film: Film, x: float, y: float) -> View:
+    """Half of the films as they were taken, half squeezed to a square: pictures are handed on that way."""
     zoom, turn = float(np.exp(rng.uniform(-0.2, 0.25))), float(rng.uniform(-0.2, 0.2))
-    return View(x, y, zoom, turn, bool(rng.random() < 0.5))
+    squeezed = bool(rng.random() < 0.5)
+    return View(x, y, zoom, turn, bool(rng.random() < 0.5), film.squeeze if squeezed else (1.0, 1.0))

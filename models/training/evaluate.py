@@ -39,10 +39,14 @@ def read_package(package: Path) -> tuple[ChestNoduleLite, Rule]:
 
 
 def figures(reader: Reader, rule: Rule, split: Split, per_film: int, seed: int = SEED) -> dict[str, Any]:
-    """Real films, and inserted nodules at each of CONTRASTS."""
+    """Real films as they were taken and as they are published, squeezed to a square; and inserted nodules at each of CONTRASTS."""
     known: dict[str, Answer] = {}
     inserted = {name: of_inserted(reader.pairs(split, per_film, seed, hard, known), rule) for name, hard in CONTRASTS.items()}
-    return {"real": of_real_films(reader.films(split), rule), "inserted": inserted}
+    return {
+        "real": of_real_films(reader.films(split), rule),
+        "real_squeezed": of_real_films(reader.films(split, squeezed=True), rule),
+        "inserted": inserted,
+    }
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ from models.preprocessing import CANVAS, GreyScale, Placement, resize
 
 Split = Literal["train", "validation", "test"]
 #: the model's intended use is adults; a child's film has another scale
-YOUNGEST = 16
+YOUNGEST = 18
 NORMAL = frozenset({"No Finding"})
 DISEASED = frozenset({"Nodule", "Mass"})
 #: side of a nodule projection in ct_nodules.npz, 1 mm a pixel
@@ -54,7 +54,8 @@ class FilmRecord:
 
 
 def film_records(data: Path) -> Iterator[FilmRecord]:
-    """All films of `cxr/labels.csv`. Patients with a Nodule or Mass on any film belong to the test split whole."""
+    """All films of `cxr/labels.csv`. Patients with a Nodule or Mass on any film belong to the test split whole; `adult_films` moves
+    half of them."""
     with (data / "cxr" / "labels.csv").open(newline="") as lines:
         table = list(csv.DictReader(lines))
     diseased = {row["patient_id"] for row in table if DISEASED & set(row["labels"].split("|"))}
@@ -87,11 +88,11 @@ def adult_films(data: Path, split: Split) -> list[FilmRecord]:
     return [r for r in moved if r.split == split and r.age >= YOUNGEST]
 
 
-def read_film(record: FilmRecord) -> NDArray[np.float32]:
-    """8-bit greys with the original aspect (the JPEGs are squeezed to a square), long side 448."""
+def read_film(record: FilmRecord, *, squeezed: bool = False) -> NDArray[np.float32]:
+    """8-bit greys with the original aspect, long side 448; `squeezed`: to a square, as the pictures are published and stored."""
     with Image.open(record.path) as image:
         greys = np.asarray(image.convert("L"), dtype=np.float32)
-    place = Placement.of(record.rows, record.columns)
+    place = Placement.of(CANVAS, CANVAS) if squeezed else Placement.of(record.rows, record.columns)
     film: NDArray[np.float32] = resize(greys, place.height, place.width).numpy()
     return film
 
@@ -134,6 +135,8 @@ class Film:
     lungs: Tensor
     lung_level: float
     dense_level: float
+    #: of columns and of rows, where the film is squeezed to a square as NIH publishes it
+    squeeze: tuple[float, float] = (1.0, 1.0)
 
     @classmethod
     def of(cls, film: NDArray[np.float32]) -> "Film":
@@ -150,7 +153,7 @@ class Film:
         canvas[place.content] = linear
         y, x = torch.nonzero(lungs[::4, ::4], as_tuple=True)
         where = torch.stack([x * 4 + place.left, y * 4 + place.top], 1).float()
-        return cls(canvas.half(), curve.exponent, where, lung_level, dense_level)
+        return cls(canvas.half(), curve.exponent, where, lung_level, dense_level, (CANVAS / place.width, CANVAS / place.height))
 
 
 @dataclass(frozen=True)

@@ -75,17 +75,19 @@ class Insertion:
 
 @dataclass(frozen=True)
 class View:
-    """Which part of the canvas is looked at: centre in canvas pixels, zoom (>1 enlarges), turn, mirrored."""
+    """Which part of the canvas is looked at: centre in canvas pixels, zoom (>1 enlarges), turn, mirrored; stretch: of columns and
+    of rows, for pictures that were squeezed to a square."""
 
     x: float = CANVAS / 2
     y: float = CANVAS / 2
     zoom: float = 1.0
     turn: float = 0.0
     mirrored: bool = False
+    stretch: tuple[float, float] = (1.0, 1.0)
 
     def matrix(self) -> NDArray[np.float64]:
         """2 x 3: view pixels relative to the view's centre -> canvas pixels."""
-        turned = _turn(self.turn, self.mirrored) / self.zoom
+        turned = _turn(self.turn, self.mirrored) / self.zoom / np.array(self.stretch)
         return np.concatenate([turned, [[self.x], [self.y]]], 1)
 
 

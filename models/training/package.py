@@ -65,7 +65,8 @@ def build(data: Path, trained: Path, package: Path, stages: str) -> dict[str, An
     network = ChestNoduleLite().eval()
     network.load_state_dict({n: t.float() for n, t in load_file(package / "weights.safetensors").items()})
     reader = Reader(network, data)
-    rule = rule_of(reader.films("validation"), reader.pairs("validation", PAIRS_A_FILM["validation"], SEED))
+    both = [reading for squeezed in (False, True) for reading in reader.films("validation", squeezed=squeezed)]
+    rule = rule_of(both, reader.pairs("validation", PAIRS_A_FILM["validation"], SEED))
     result = figures(reader, rule, "test", PAIRS_A_FILM["test"])
     films = adult_films(data, "train")
     highest, mean, film = self_test(network)

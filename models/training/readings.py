@@ -95,10 +95,11 @@ class Reader:
     network: nn.Module
     data: Path
 
-    def films(self, split: Split) -> list[FilmReading]:
-        """Adults, whatever their labels."""
+    def films(self, split: Split, *, squeezed: bool = False) -> list[FilmReading]:
+        """Adults, whatever their labels. See `read_film`."""
         records = adult_films(self.data, split)
-        return [FilmReading(r, read(self.network, read_film(r))) for r in _shown(records, f"{split} films", len(records))]
+        shown = _shown(records, f"{split} films{', squeezed' if squeezed else ''}", len(records))
+        return [FilmReading(r, read(self.network, read_film(r, squeezed=squeezed))) for r in shown]
 
     def pairs(
         self, split: Split, per_film: int, seed: int, hard: Difficulty = SMALL, known: dict[str, Answer] | None = None

@@ -208,10 +208,12 @@ def test_age_bands(age: float | None, band: str) -> None:
 def test_the_figures_of_films_and_of_their_groups() -> None:
     films = Films(SCORES, LABELS, np.array(["a", "b", "c", "d"]))
     figures = film_figures(films, 0.4, seed=1)
+    assert figures.area_under_curve.interval is None, "two positive patients tell no interval"
+    many = film_figures(Films(np.tile(SCORES, 5), np.tile(LABELS, 5), np.arange(20)), 0.4, seed=1)
     assert (figures.films, figures.positives, figures.patients, figures.threshold) == (4, 2, 4, 0.4)
     assert figures.area_under_curve.value == 0.75
     assert (figures.sensitivity.value, figures.specificity.value) == (0.5, 0.5)
-    low, high = figures.area_under_curve.interval or (9, 9)
+    low, high = many.area_under_curve.interval or (9, 9)
     assert 0 <= low <= 0.75 <= high <= 1
     groups = dict(by_group(films, np.array(["PA", "AP", "PA", "PA"]), 0.4, seed=1))
     assert list(groups) == ["AP", "PA"]

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.preprocessing import CANVAS, Placement, to_canvas
+from models.preprocessing import CANVAS, GreyScale, Placement, resize, to_canvas
 from models.registry import self_test_image
 from models.training.films import Film, diseased_split_of, lung_fields, split_of
 from models.training.insertion import Insertion, View, render, vary
@@ -101,6 +101,17 @@ def test_the_target_moves_with_the_view(film: Film) -> None:
     _, share = render([film], [[nodule()]], [turned], 192)
     centre = share[0, 0].nonzero().float().mean(0)
     assert centre.tolist() == pytest.approx([23.5, 23.5], abs=0.6)
+
+
+def test_a_film_is_squeezed_as_it_is_published(film: Film) -> None:
+    """Of a portrait film the square picture shows the same places, further apart across."""
+    tall = _drawn()
+    rows, columns = tall.shape
+    assert film.squeeze == (CANVAS / columns, 1.0) and rows == CANVAS > columns
+    greys, _ = render([film], [[]], [View(stretch=film.squeeze)], CANVAS)
+    published = GreyScale.of(torch.from_numpy(tall)).linear(resize(tall, CANVAS, CANVAS))
+    inside = (slice(20, -20), slice(20, -20))
+    assert float((greys[0, 0][inside] - published[inside]).abs().mean()) < 0.01
 
 
 def test_variation_keeps_the_range(film: Film) -> None:

@@ -155,7 +155,7 @@ def test_figures_of_real_films_and_the_card_they_become() -> None:
     assert real["by"]["view"]["AP"]["area_under_curve"]["value"] == 0
     assert "area_under_curve" in real["by"]["view"]["PA"]
     inserted = of_inserted([pair(n, answer((80, 1.0)), answer((50, 3.0))) for n in range(3)], PLAIN)
-    figures = of_figures({"real": real, "inserted": dict.fromkeys(CONTRASTS, inserted)})
+    figures = of_figures({"real": real, "real_squeezed": real, "inserted": dict.fromkeys(CONTRASTS, inserted)})
     read = tuple(Performance(**row) for row in tomllib.loads(toml(figures))["performance"])
     assert read == figures
     measures = {p.measure for p in figures}
