@@ -34,7 +34,7 @@ def score(
     looked at. See docs/scoring.md.
     """
     from streams.observability import configure_logging
-    from streams.score import run_score, with_options
+    from streams.scoring.score import run_score, with_options
 
     configure_logging("score")
     settings = with_options(read_settings(), model=model, threads=threads, gate=gate)
@@ -55,7 +55,7 @@ def serve(
     An image is sent in the request, or is named: in the archive by its DICOMweb URL, in the object store by its key.
     Where it listens, and who may ask: RADSTREAM_SERVING in docs/settings.md.
     """
-    from streams.serve import run_serve
+    from streams.serving.process import run_serve
 
     asyncio.run(run_serve(read_settings(), packages or (), lambda line: console.print(line, highlight=False, soft_wrap=True)))
 
@@ -78,9 +78,9 @@ def evaluate(
 
     The labels' file names are compared with those of the scores. See docs/scoring.md.
     """
-    from streams.evaluate import run_evaluate
     from streams.observability import configure_logging
-    from streams.score import with_options
+    from streams.scoring.evaluate import run_evaluate
+    from streams.scoring.score import with_options
 
     if (scores is None) == (not files):
         raise typer.BadParameter("give either --scores CSV or files to score")
@@ -108,7 +108,7 @@ def list_models(as_json: Annotated[bool, typer.Option("--json", help="Machine-re
 
     Cards and checksums are looked at (of packages in an object store: copies); radstream model verify also runs the self-test.
     """
-    from streams.model_listing import run_list
+    from streams.promotion.listing import run_list
 
     asyncio.run(run_list(read_settings(), console, as_json))
 
@@ -116,7 +116,7 @@ def list_models(as_json: Annotated[bool, typer.Option("--json", help="Machine-re
 @model_app.command()
 def verify(package: Annotated[str, typer.Argument(metavar="NAME/VERSION|FOLDER")]) -> None:
     """Whether a package may speak on this machine: card, checksum, self-test."""
-    from streams.verifying import run_verify
+    from streams.promotion.verifying import run_verify
 
     asyncio.run(run_verify(read_settings(), package, _say))
 
@@ -137,7 +137,7 @@ def promote(
 
     [bold]radstream model promote chest-nodule 2 --approved-by "Dr A. Example" --reason "fewer false boxes in the shadow"[/bold]
     """
-    from streams.promoting import run_promote
+    from streams.promotion.promoting import run_promote
 
     wait_s = timeout_s if wait else None
     if not asyncio.run(
@@ -160,7 +160,7 @@ def shadow(
     It is loaded and tested here first. The role work shadow of the engine runs it; several candidates may run at a time, each in a
     sandbox of its own. [bold]radstream model compare[/bold] says how the two differ.
     """
-    from streams.shadowing import Asked, run_shadow
+    from streams.shadows.shadowing import Asked, run_shadow
 
     asyncio.run(run_shadow(read_settings(), Asked(f"{name}/{version}", sandbox, approved_by, reason), _say, end=end))
 
@@ -175,7 +175,7 @@ def compare(
     studies: Annotated[bool, typer.Option("--studies", help="Name the studies that differ: patient data.")] = False,
 ) -> None:
     """How a candidate in the shadow differs from the model in use: agreement, findings, scores, outputs, latency."""
-    from streams.compare import run_compare
+    from streams.shadows.compare import run_compare
 
     at = since.replace(tzinfo=UTC) if since else None
     asyncio.run(run_compare(read_settings(), sandbox, _say, since=at, as_json=as_json, studies=studies))

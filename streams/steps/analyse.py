@@ -18,7 +18,7 @@ from schemas.study_events import AnalysisRequested, ImageReference
 from schemas.study_ports import StudyArchive
 from streams import topics
 from streams.emission import emit_value
-from streams.models_in_use import InUse, ModelsInUse
+from streams.promotion.models_in_use import InUse, ModelsInUse
 from streams.steps.choosing import StudyHeaders, as_the_rules_read_it, choose, refusal
 from streams.turns import Turns
 

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from models.card import Card
     from models.image_model import ImageModel
     from schemas.ports import EventLog
-    from streams.following import Follower
     from streams.health import Part
     from streams.model_settings import ModelSettings
     from streams.model_store import PackageStore
-    from streams.models_in_use import InUse
+    from streams.promotion.following import Follower
+    from streams.promotion.models_in_use import InUse
     from streams.steps.choosing import IntendedUse
 
 
@@ -52,10 +52,10 @@ async def services(settings: Settings, store: PackageStore) -> Mapping[str, str]
 
 
 async def load_in_use(reference: str, *, settings: Settings, store: PackageStore) -> InUse:
-    """A package in a process of its own, behind the gate of the settings. Raises as `streams.following.Load`."""
+    """A package in a process of its own, behind the gate of the settings. Raises as `streams.promotion.following.Load`."""
     from models.process import ModelProcess
     from streams.model_store import CARD, digest_of
-    from streams.models_in_use import InUse
+    from streams.promotion.models_in_use import InUse
 
     terms = settings.models
     folder = await store.folder(reference)
@@ -107,7 +107,7 @@ def image_model(folder: Path, gate: Path | None, terms: ModelSettings) -> ImageM
 def follower_for(settings: Settings, service: str, own: str, store: PackageStore, log: EventLog, health: Part) -> Follower:
     """Of one service in the process that analyses. `own`: its package of the settings, see `services`."""
     from streams.clock import SystemClock
-    from streams.following import Follower
+    from streams.promotion.following import Follower
 
     load = partial(load_in_use, settings=settings, store=store)
     worker = instance_of("analyse")

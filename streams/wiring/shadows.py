@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from schemas.model_events import ModelShadowed
     from schemas.ports import ImageDecoder
     from schemas.study_ports import StudyArchive
-    from streams.following import Load
-    from streams.models_in_use import InUse
-    from streams.sandbox import Sandbox
+    from streams.promotion.following import Load
+    from streams.promotion.models_in_use import InUse
+    from streams.shadows.sandbox import Sandbox
 
 #: of each shadow: one STAT study, and of the others one that is fetched while the one before is seen
 _AT_ONCE = 3
@@ -35,7 +35,7 @@ _AT_ONCE = 3
 
 async def shadow(settings: Settings, stop: asyncio.Event, health: Health) -> None:
     """Idle where nothing runs in the shadow."""
-    from streams.shadow import Shadows
+    from streams.shadows.shadow import Shadows
 
     last_of_all()  # before any thread or process of ours is started: each takes it over
     async with log_for(settings) as log:
@@ -64,10 +64,10 @@ async def run_shadow(
     """The step `analyse` a second time: another group, another model, and a log that can write to its sandbox alone. Raises as
     `load`; ModelFailed when it is not what was approved; StepStopped, BrokerUnavailable."""
     from streams.guard import Guard
-    from streams.models_in_use import ModelsInUse
+    from streams.promotion.models_in_use import ModelsInUse
     from streams.runner_window import WindowRunner
-    from streams.sandbox import Sandbox, SandboxLog
-    from streams.shadow import NothingDue, analysis_id, giving_up, step_name
+    from streams.shadows.sandbox import Sandbox, SandboxLog
+    from streams.shadows.shadow import NothingDue, analysis_id, giving_up, step_name
     from streams.steps.analyse import analyse
     from streams.turns import Turns
 

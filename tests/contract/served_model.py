@@ -13,7 +13,7 @@ from connectors.inference_tensors import Tensor, described, joined
 from schemas.errors import ModelUnavailable, Unsuitable
 from schemas.findings import ModelIdentity
 from schemas.ports import Prediction, Radiograph
-from streams.serving_answers import ServedFindings
+from streams.serving.answers import ServedFindings
 
 
 class ServedModel:

@@ -18,8 +18,8 @@ from models.registry import load
 from schemas.ports import FindingModel
 from streams.model_settings import RemoteSettings
 from streams.remotes import remote_network
-from streams.serving import findings_of, network_of
-from streams.serving_films import Films
+from streams.serving.films import Films
+from streams.serving.served import findings_of, network_of
 from streams.steps.choosing import IntendedUse
 from tests.contract.fake_study_archive import FakeStudyArchive
 from tests.contract.finding_model import FindingModelContract

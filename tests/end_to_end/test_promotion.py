@@ -20,7 +20,7 @@ from schemas.ports import Prediction, Record
 from schemas.renderings.fhir.references import Site, report_id
 from streams import topics
 from streams.demo.radiographs import CHEST, copy_of, study_uid_of
-from streams.promoting import run_promote
+from streams.promotion.promoting import run_promote
 from streams.settings import Settings
 from streams.steps.choosing import IntendedUse, as_the_rules_read_it
 from streams.wiring.clients import package_folder

@@ -18,8 +18,8 @@ from schemas.ports import Record
 from streams import topics
 from streams.demo.radiographs import CHEST, EXTREMITY, copy_of, study_uid_of
 from streams.runner import group_of
-from streams.sandbox import Sandbox
-from streams.shadow import step_name
+from streams.shadows.sandbox import Sandbox
+from streams.shadows.shadow import step_name
 from tests.end_to_end.conftest import Hospital
 from tests.end_to_end.test_commands import as_json, radstream
 from tests.service.analyse_process import decoding_processes

@@ -28,12 +28,12 @@ from streams import topics
 from streams.clock import SystemClock
 from streams.emission import emit
 from streams.guard import Guard
-from streams.promotions import told
+from streams.promotion.acts import told
 from streams.runner import group_of
 from streams.runner_window import WindowRunner
-from streams.sandbox import Sandbox
 from streams.settings import Settings, as_environment
-from streams.shadow import NothingDue, shadowed, step_name
+from streams.shadows.sandbox import Sandbox
+from streams.shadows.shadow import NothingDue, shadowed, step_name
 from streams.steps.analyse import analyse
 from streams.turns import Turns
 from tests.contract.example_images import part10, radiograph

@@ -21,10 +21,10 @@ from schemas.findings import (
 )
 from schemas.ports import Prediction, Radiograph
 from streams.health import Health, Shared
-from streams.models_in_use import InUse
+from streams.promotion.models_in_use import InUse
 from streams.role import run_role
 from streams.settings import Settings, read_settings
-from streams.shadow import Shadows
+from streams.shadows.shadow import Shadows
 from streams.steps.choosing import IntendedUse
 from streams.wiring.clients import log_for
 from streams.wiring.shadows import run_shadow

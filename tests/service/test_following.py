@@ -18,9 +18,9 @@ from connectors.kafka_admin import TopicSpec, ensure_topics
 from schemas.errors import BrokerUnavailable, ModelFailed
 from schemas.ports import Record
 from streams import topics
-from streams.model_listing import run_list
-from streams.promoting import read_acts, taken_by_all
-from streams.promotions import promotion, told
+from streams.promotion.acts import promotion, told
+from streams.promotion.listing import run_list
+from streams.promotion.promoting import read_acts, taken_by_all
 from streams.services import LocalServices
 from streams.settings import Settings
 from tests.unit.packages import CLOCK, OWN, Packages, digest, model, promote, said, worker

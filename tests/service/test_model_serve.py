@@ -25,7 +25,7 @@ from schemas.ports import Prediction, Radiograph
 from streams.demo.radiographs import CHEST, copy_of, study_uid_of
 from streams.model_settings import RemoteSettings
 from streams.remotes import remote_network
-from streams.serving_answers import ServedFindings
+from streams.serving.answers import ServedFindings
 from streams.settings import ArchiveSettings, ObjectSettings, ServingSettings, Settings
 from tests.contract.orthanc_archive import orthanc_archive
 from tests.contract.remote_package import SERVER, remote_package

@@ -18,12 +18,12 @@ from connectors.kafka_admin import end_offsets
 from schemas.findings import Findings
 from schemas.model_events import ModelShadowed
 from streams import topics
-from streams.agreement import Table
-from streams.compare import compared
-from streams.compared import FindingsCompared
 from streams.services import LocalServices, ServicePorts, running_services
 from streams.settings import Settings, as_environment
-from streams.shadow import step_name
+from streams.shadows.agreement import Table
+from streams.shadows.compare import compared
+from streams.shadows.compared import FindingsCompared
+from streams.shadows.shadow import step_name
 from streams.supervisor import Supervisor
 from streams.wiring.clients import ensure_all_topics
 from tests.service.shadow_bench import ROOT, Bench

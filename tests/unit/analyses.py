@@ -21,7 +21,7 @@ from schemas.findings import (
 from schemas.identifiers import AccessionNumber, StudyInstanceUID
 from schemas.ports import FindingModel, Outgoing, Place, Prediction, Radiograph, Record
 from schemas.study_events import AnalysisRequested, ImageReference, revision_of
-from streams.models_in_use import InUse, ModelsInUse
+from streams.promotion.models_in_use import InUse, ModelsInUse
 from streams.steps.analyse import analyse
 from streams.steps.choosing import IntendedUse
 from streams.turns import Turns

@@ -13,9 +13,9 @@ from schemas.findings import ModelIdentity
 from schemas.model_events import ModelPromoted, ModelTaken
 from schemas.ports import EventLog, Place, Record
 from streams import topics
-from streams.following import Follower
-from streams.models_in_use import InUse, ModelsInUse
-from streams.promotions import promotion, told
+from streams.promotion.acts import promotion, told
+from streams.promotion.following import Follower
+from streams.promotion.models_in_use import InUse, ModelsInUse
 from streams.steps.choosing import IntendedUse
 from tests.unit.analyses import ScriptedModel
 

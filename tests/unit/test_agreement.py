@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from streams.agreement import Box, Spread, Table, agreement, histogram, kappa, matches, spread
+from streams.shadows.agreement import Box, Spread, Table, agreement, histogram, kappa, matches, spread
 
 
 def tables(both: int, in_use_only: int, candidate_only: int, neither: int) -> list[Table]:

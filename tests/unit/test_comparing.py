@@ -10,10 +10,10 @@ import pytest
 
 from schemas.findings import NotAnalysedReason
 from schemas.ports import Place, Record
-from streams.agreement import Agreement, Spread, Table
-from streams.compared import FindingsCompared, ModelsCompared, OutputCompared
-from streams.comparing import Comparing, Comparison, Latency
-from streams.comparing_text import lines, plain
+from streams.shadows.agreement import Agreement, Spread, Table
+from streams.shadows.compared import FindingsCompared, ModelsCompared, OutputCompared
+from streams.shadows.comparing import Comparing, Comparison, Latency
+from streams.shadows.comparing_text import lines, plain
 from tests.unit.sandbox_records import CANDIDATE, IN_USE, MASS, NOON, findings, output, request, result
 
 HERE, BESIDE, FAR = (10.0, 10.0, 20.0, 20.0), (12.0, 10.0, 20.0, 20.0), (70.0, 70.0, 5.0, 5.0)

@@ -14,9 +14,9 @@ from PIL import Image
 
 from models.evaluation.roc import area_under_curve
 from schemas.errors import SettingsInvalid
-from streams.evaluate import NO_PLOTS, TEXT_MINED, run_evaluate
-from streams.evaluating import evaluation, joined, years_of
-from streams.evaluation_tables import Box, Labelled, Names, Scored, read_boxes, read_labels, read_scores
+from streams.scoring.evaluate import NO_PLOTS, TEXT_MINED, run_evaluate
+from streams.scoring.evaluating import evaluation, joined, years_of
+from streams.scoring.labels import Box, Labelled, Names, Scored, read_boxes, read_labels, read_scores
 from streams.settings import Settings
 
 POSITIVE = frozenset({"Nodule", "Mass"})

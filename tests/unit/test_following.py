@@ -11,7 +11,7 @@ import structlog
 from schemas.errors import BrokerUnavailable, ModelFailed, ObjectStoreUnavailable, SettingsInvalid
 from schemas.ports import Outgoing, Place, Record
 from streams import topics
-from streams.promotions import Acts
+from streams.promotion.acts import Acts
 from tests.contract.fake_event_log import FakeEventLog
 from tests.unit.packages import OWN, Packages, Told, follower, model, promote, said, worker
 

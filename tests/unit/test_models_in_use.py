@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from schemas.errors import ModelUnavailable
 from schemas.findings import Findings
 from schemas.ports import Radiograph
-from streams.models_in_use import InUse, ModelsInUse
-from streams.promotions import promotion
+from streams.promotion.acts import promotion
+from streams.promotion.models_in_use import InUse, ModelsInUse
 from streams.steps.analyse import analyse
 from streams.steps.choosing import IntendedUse
 from streams.topics import RESULTS, Topic

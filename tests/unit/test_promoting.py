@@ -17,10 +17,10 @@ from schemas.findings import CHEST_RADIOGRAPH_FINDINGS, ModelIdentity
 from streams import topics
 from streams.cli import app
 from streams.health import RoleHealth
-from streams.promoting import keeps_its_service, read_acts, run_promote, taken_by_all
-from streams.promotions import Acts, promotion, taken, told
+from streams.promotion.acts import Acts, promotion, taken, told
+from streams.promotion.promoting import keeps_its_service, read_acts, run_promote, taken_by_all
+from streams.promotion.verifying import run_verify, verified
 from streams.settings import Settings
-from streams.verifying import run_verify, verified
 from streams.wiring.running import instance_of
 from tests.contract.fake_event_log import FakeEventLog
 from tests.unit.packages import CLOCK, NOW, OWN, Packages, digest, model, worker

@@ -9,7 +9,7 @@ from schemas.findings import ModelIdentity
 from schemas.model_events import ModelPromoted, ModelShadowed, ModelTaken
 from schemas.ports import Outgoing, Place, Record
 from streams import topics
-from streams.promotions import Act, Acts, ended, promotion, taken, told, worker_key
+from streams.promotion.acts import Act, Acts, ended, promotion, taken, told, worker_key
 from tests.unit.packages import NOW, digest, record_at
 
 NODULES = ModelIdentity(name="nodules", version="2", weights_sha256=digest("nodules/2"))

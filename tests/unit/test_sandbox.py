@@ -6,7 +6,7 @@ import pytest
 
 from schemas.ports import Outgoing
 from streams import topics
-from streams.sandbox import Sandbox, SandboxLog
+from streams.shadows.sandbox import Sandbox, SandboxLog
 from tests.contract.fake_event_log import FakeEventLog
 
 SANDBOX = Sandbox("next")

@@ -18,9 +18,9 @@ from pydicom.data import get_testdata_file
 
 from models.registry import self_test_image
 from schemas.errors import SettingsInvalid
-from streams.score import run_score, with_options
-from streams.scoring import in_order
-from streams.scoring_files import listed
+from streams.scoring.files import listed
+from streams.scoring.images import in_order
+from streams.scoring.score import run_score, with_options
 from streams.settings import Settings
 
 HEADER = ["file", "model_name", "model_version", "suitable", "reason", "probability", "boxes"]

@@ -26,8 +26,8 @@ from schemas.errors import ModelFailed, ModelUnavailable, Unsuitable
 from schemas.findings import AnalysedImage, ModelIdentity, NotAnalysedReason
 from schemas.outputs import Coding, Output
 from schemas.ports import Prediction, Radiograph
-from streams.scoring import Scorer
-from streams.scoring_table import Row, Table, seen
+from streams.scoring.images import Scorer
+from streams.scoring.table import Row, Table, seen
 from streams.steps.choosing import IntendedUse
 from tests.unit.hostile_films import ends_or_hangs
 

@@ -21,9 +21,9 @@ from schemas.errors import ModelFailed, SettingsInvalid
 from schemas.findings import CHEST_RADIOGRAPH_FINDINGS, DEMONSTRATION, AnalysedImage, Finding, FindingKind, ModelIdentity, Region
 from schemas.outputs import Coding, Output
 from schemas.ports import Prediction, Radiograph
-from streams.serving import findings_of, network_of
-from streams.serving_answers import ServedFindings, outputs_of
-from streams.serving_films import Films
+from streams.serving.answers import ServedFindings, outputs_of
+from streams.serving.films import Films
+from streams.serving.served import findings_of, network_of
 from streams.steps.choosing import IntendedUse
 from tests.contract.example_images import RAMP, part10, radiograph, uid_of
 from tests.contract.fake_study_archive import FakeStudyArchive

@@ -19,7 +19,7 @@ from schemas.findings import NotAnalysedReason
 from schemas.identifiers import StudyInstanceUID
 from schemas.ports import Radiograph
 from schemas.study_events import ImageReference
-from streams.serving_films import Films
+from streams.serving.films import Films
 from streams.steps.choosing import IntendedUse
 from tests.contract.example_images import RAMP, part10, radiograph, structured_report, uid_of
 from tests.contract.fake_study_archive import FakeStudyArchive

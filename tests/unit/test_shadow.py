@@ -21,9 +21,9 @@ from streams.clock import SystemClock
 from streams.due import PARKED_BY
 from streams.guard import Guard, Outcome
 from streams.health import Health, Part, Shared, read_health
-from streams.promotions import told
-from streams.sandbox import Sandbox, SandboxLog
-from streams.shadow import NothingDue, Shadows, analysis_id, giving_up, shadowed, step_name
+from streams.promotion.acts import told
+from streams.shadows.sandbox import Sandbox, SandboxLog
+from streams.shadows.shadow import NothingDue, Shadows, analysis_id, giving_up, shadowed, step_name
 from streams.steps.analyse import analyse
 from streams.turns import Turns
 from tests.contract.example_images import radiograph

@@ -10,8 +10,8 @@ import pytest
 from schemas.errors import SettingsInvalid
 from schemas.model_events import ModelShadowed
 from streams import topics
-from streams.shadow import shadowed
-from streams.shadowing import Approvable, Asked, begun, ended
+from streams.shadows.shadow import shadowed
+from streams.shadows.shadowing import Approvable, Asked, begun, ended
 from tests.contract.fake_event_log import FakeEventLog
 from tests.unit.analyses import ScriptedModel
 from tests.unit.packages import CLOCK, model

@@ -18,9 +18,9 @@ from rich.table import Table
 from models.evaluation.films import Figure, FilmFigures
 from schemas.errors import SettingsInvalid
 from schemas.findings import DEMONSTRATION
-from streams.evaluating import SEED, Evaluation, Froc, evaluation, joined
-from streams.evaluation_tables import read_boxes, read_labels, read_scores
-from streams.score import run_score
+from streams.scoring.evaluating import SEED, Evaluation, Froc, evaluation, joined
+from streams.scoring.labels import read_boxes, read_labels, read_scores
+from streams.scoring.score import run_score
 from streams.settings import Settings
 
 TEXT_MINED = "Labels may be text-mined from reports (those of NIH ChestX-ray14 are): some are wrong, and the figures with them."

@@ -15,8 +15,8 @@ from pydantic import ValidationError
 
 from schemas.findings import Findings
 from schemas.ports import Record
-from streams.agreement import Box
-from streams.compared import ModelsCompared, Said, changed, models_compared
+from streams.shadows.agreement import Box
+from streams.shadows.compared import ModelsCompared, Said, changed, models_compared
 from streams.topics import REQUESTS, REQUESTS_BULK, REQUESTS_STAT
 
 REQUEST_TOPICS = (REQUESTS_STAT, REQUESTS, REQUESTS_BULK)

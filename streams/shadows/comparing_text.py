@@ -7,9 +7,9 @@ from dataclasses import fields, is_dataclass
 from datetime import datetime
 from typing import Any
 
-from streams.agreement import Agreement, Spread, Table
-from streams.compared import FindingsCompared, ModelsCompared, OutputCompared
-from streams.comparing import Comparison, Latency
+from streams.shadows.agreement import Agreement, Spread, Table
+from streams.shadows.compared import FindingsCompared, ModelsCompared, OutputCompared
+from streams.shadows.comparing import Comparison, Latency
 
 _WIDEST = 30
 

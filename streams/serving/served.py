@@ -16,8 +16,8 @@ from connectors.inference_tensors import Tensor
 from schemas.errors import MalformedMessage, Unsuitable
 from schemas.findings import DEMONSTRATION, NotAnalysed
 from schemas.ports import FindingModel, Network, Prediction
-from streams.serving_answers import outputs_of, tensors_of
-from streams.serving_films import INPUTS, Films
+from streams.serving.answers import outputs_of, tensors_of
+from streams.serving.films import INPUTS, Films
 from streams.steps.choosing import IntendedUse
 
 #: what the bare network is given

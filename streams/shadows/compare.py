@@ -16,11 +16,11 @@ from schemas.errors import SettingsInvalid
 from schemas.model_events import SandboxName
 from schemas.ports import EventLog, Record
 from streams import topics
-from streams.comparing import REQUEST_TOPICS, Comparing, Comparison
-from streams.comparing_text import lines, plain
 from streams.observability import configure_logging
-from streams.sandbox import Sandbox
 from streams.settings import Settings
+from streams.shadows.comparing import REQUEST_TOPICS, Comparing, Comparison
+from streams.shadows.comparing_text import lines, plain
+from streams.shadows.sandbox import Sandbox
 from streams.wiring.clients import log_for
 
 Tell = Callable[[], None]

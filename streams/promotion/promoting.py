@@ -11,9 +11,9 @@ from schemas.ports import EventLog, Place
 from streams import topics
 from streams.clock import SystemClock
 from streams.health import RoleHealth, read_health
-from streams.promotions import Acts, Taken, promotion, told
+from streams.promotion.acts import Acts, Taken, promotion, told
+from streams.promotion.verifying import Well, verified
 from streams.settings import Settings
-from streams.verifying import Well, verified
 from streams.wiring.clients import ensure_all_topics, log_for
 from streams.wiring.models import package_store_for, services
 from streams.wiring.running import instance_of

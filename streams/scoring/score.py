@@ -20,15 +20,15 @@ from schemas.errors import SettingsInvalid
 from schemas.findings import DEMONSTRATION
 from schemas.ports import FindingModel
 from streams.model_settings import ModelSettings
-from streams.scoring import FAULT, Scorer, in_order
-from streams.scoring_files import Listing, listed
-from streams.scoring_table import Row, Table, not_suitable
+from streams.scoring.files import Listing, listed
+from streams.scoring.images import FAULT, Scorer, in_order
+from streams.scoring.table import Row, Table, not_suitable
 from streams.settings import Settings
 from streams.wiring.clients import film_files_for
 
 if TYPE_CHECKING:
     from models.card import Card
-    from streams.models_in_use import InUse
+    from streams.promotion.models_in_use import InUse
 
 #: decoding processes: one model cannot see more than these read
 _MOST_READERS = 4

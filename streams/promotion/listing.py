@@ -15,8 +15,8 @@ from rich.table import Table
 from models.card import Card, read_card_with_digest
 from schemas.errors import ModelFailed, ObjectStoreUnavailable, SettingsInvalid
 from streams.model_store import CARD, PackageStore, digest_of, files_of
-from streams.promoting import read_acts
-from streams.promotions import Acts
+from streams.promotion.acts import Acts
+from streams.promotion.promoting import read_acts
 from streams.settings import Settings
 from streams.wiring.clients import log_for
 from streams.wiring.models import package_store_for

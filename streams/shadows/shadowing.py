@@ -16,12 +16,12 @@ from schemas.model_events import ModelShadowed
 from schemas.ports import Clock, EventLog
 from streams.clock import SystemClock
 from streams.observability import configure_logging
-from streams.promoting import read_acts
-from streams.promotions import told
-from streams.sandbox import Sandbox
+from streams.promotion.acts import told
+from streams.promotion.promoting import read_acts
+from streams.promotion.verifying import verified
 from streams.settings import Settings
-from streams.shadow import shadowed
-from streams.verifying import verified
+from streams.shadows.sandbox import Sandbox
+from streams.shadows.shadow import shadowed
 from streams.wiring.clients import ensure_all_topics, log_for
 from streams.wiring.models import package_store_for
 from streams.wiring.shadows import ensure_sandbox

@@ -17,7 +17,7 @@ from schemas.errors import AccessRefused, InvalidResource, ModelFailed, ModelUna
 from schemas.findings import NotAnalysed
 from schemas.ports import FindingModel, Radiograph
 from schemas.study_ports import StudyDescription
-from streams.scoring_table import Row, not_suitable, seen
+from streams.scoring.table import Row, not_suitable, seen
 from streams.steps.choosing import IntendedUse, StudyHeaders, as_the_rules_read_it, choose, refusal
 
 if TYPE_CHECKING:

@@ -21,8 +21,8 @@ from schemas.findings import DEMONSTRATION
 from streams.model_settings import ModelSettings
 from streams.observability import configure_logging
 from streams.remotes import remote_network
-from streams.serving import findings_of, network_of
-from streams.serving_films import Films
+from streams.serving.films import Films
+from streams.serving.served import findings_of, network_of
 from streams.settings import Settings
 from streams.wiring.clients import archive_for, film_files_for, object_store_for
 from streams.wiring.models import intended_use, package_store_for

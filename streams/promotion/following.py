@@ -14,8 +14,8 @@ from schemas.errors import AccessRefused, BrokerUnavailable, MalformedMessage, M
 from schemas.findings import ModelIdentity
 from schemas.ports import Clock, EventLog, Record
 from streams import topics
-from streams.models_in_use import InUse, ModelsInUse
-from streams.promotions import Act, Acts, ended, promoted, taken
+from streams.promotion.acts import Act, Acts, ended, promoted, taken
+from streams.promotion.models_in_use import InUse, ModelsInUse
 
 _log = structlog.get_logger(__name__)
 

@@ -16,7 +16,7 @@ from models.evaluation.films import FilmFigures, Films, age_band, by_group, film
 from models.evaluation.froc import RATES, Boxes, FrocPoint, Matching, froc, froc_points, match, sensitivity_at
 from models.evaluation.roc import RocPoint, roc_points
 from schemas.errors import SettingsInvalid
-from streams.evaluation_tables import Box, Labelled, Names, Scored
+from streams.scoring.labels import Box, Labelled, Names, Scored
 
 SEED = 20261129
 #: an age with its unit (AS, PS3.5 6.2): 058Y, 011M; or years alone

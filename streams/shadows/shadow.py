@@ -20,7 +20,7 @@ from schemas.ports import EventLog, Outgoing, Record, Step
 from schemas.study_events import AnalysisRequested
 from streams import topics
 from streams.health import Part, Shared
-from streams.promotions import Acts
+from streams.promotion.acts import Acts
 
 _log = structlog.get_logger(__name__)
 

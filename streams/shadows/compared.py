@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from streams.agreement import Agreement, Box, Spread, Table, agreement, histogram, matches, spread
+from streams.shadows.agreement import Agreement, Box, Spread, Table, agreement, histogram, matches, spread
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""Which model speaks: acts of persons on `radstream.models`, and the workers that follow them."""

@@ -1,0 +1,1 @@
+"""`radstream model serve`: the packages of this site for whoever may ask."""
