@@ -27,23 +27,29 @@ def plot_roc(file: Path, curves: Mapping[str, Sequence[RocPoint]], threshold: fl
     _finish(figure, file, note)
 
 
-def plot_froc(file: Path, points: Sequence[FrocPoint], note: str) -> None:
-    """Up to 8 false positives an image; dotted beyond those that the boxes have."""
+def plot_froc(file: Path, curves: Mapping[str, Sequence[FrocPoint]], note: str) -> None:
+    """One curve a key, up to 8 false positives an image; dotted beyond those that the boxes have."""
     figure, axes = _drawing("FROC", "false positives per image", "share of lesions found")
-    last = points[-1]
-    axes.step([0.0, *(p.false_positives_per_image for p in points)], [0.0, *(p.sensitivity for p in points)], "C0", where="post")
-    axes.plot([last.false_positives_per_image, max(RATES)], [last.sensitivity] * 2, "C0:")
+    for n, (name, points) in enumerate(curves.items()):
+        last, colour = points[-1], f"C{n}"
+        rates, shares = [p.false_positives_per_image for p in points], [p.sensitivity for p in points]
+        axes.step([0.0, *rates], [0.0, *shares], colour, where="post", label=name)
+        axes.plot([last.false_positives_per_image, max(RATES)], [last.sensitivity] * 2, f"{colour}:")
+    axes.legend(loc="lower right")
     axes.set_xscale("symlog", linthresh=RATES[0], linscale=0.5)
     axes.set_xticks([0.0, *RATES], ["0", *(f"{rate:g}" for rate in RATES)])
     axes.set_xlim(0, RATES[-1])
     _finish(figure, file, note)
 
 
-def plot_calibration(file: Path, bins: Sequence[Bin], note: str) -> None:
+def plot_calibration(file: Path, several: Mapping[str, Sequence[Bin]], note: str) -> None:
     """The size of a dot is the share of the images in its bin."""
     figure, axes = _drawing("Calibration", "probability said", "share positive")
-    most = max(b.images for b in bins)
-    axes.scatter([b.said for b in bins], [b.true for b in bins], s=[20 + 180 * b.images / most for b in bins])
+    for name, bins in several.items():
+        most = max(b.images for b in bins)
+        sizes = [20 + 180 * b.images / most for b in bins]
+        axes.scatter([b.said for b in bins], [b.true for b in bins], s=sizes, label=name, alpha=0.7)
+    axes.legend(loc="upper left")
     axes.plot([0, 1], [0, 1], ":", color="grey", linewidth=1)
     axes.set_xlim(0, 1)
     _finish(figure, file, note)

@@ -2,9 +2,7 @@
 
 import argparse
 import json
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -12,19 +10,10 @@ from models.card import read_card
 from models.chest_nodule_lite import ChestNoduleLite
 from models.postprocessing import OperatingPoint
 from models.registry import fill
-from models.training.figures import SEED, of_inserted, of_real_films
-from models.training.films import Split
-from models.training.pairs import SMALL
-from models.training.readings import Answer, Reader, Rule
+from models.training.figures import figures
+from models.training.located import SEED
+from models.training.readings import Reader, Readings, Rule
 from schemas.errors import SettingsInvalid
-
-#: inserted nodules, by least contrast in shares of the film's grey range: hardly to be seen, plain, and as they come
-CONTRASTS = {
-    "at least 0.08": SMALL,
-    "at least 0.12": replace(SMALL, faintest=0.12),
-    "at least 0.16": replace(SMALL, faintest=0.16),
-    "by size alone": replace(SMALL, faintest=0.0),
-}
 
 
 def read_package(package: Path) -> tuple[ChestNoduleLite, Rule]:
@@ -38,17 +27,6 @@ def read_package(package: Path) -> tuple[ChestNoduleLite, Rule]:
     return network, Rule(OperatingPoint(read.threshold, read.outline, read.slope, read.offset), card.heatmap.film.slope)
 
 
-def figures(reader: Reader, rule: Rule, split: Split, per_film: int, seed: int = SEED) -> dict[str, Any]:
-    """Real films as they were taken and as they are published, squeezed to a square; and inserted nodules at each of CONTRASTS."""
-    known: dict[str, Answer] = {}
-    inserted = {name: of_inserted(reader.pairs(split, per_film, seed, hard, known), rule) for name, hard in CONTRASTS.items()}
-    return {
-        "real": of_real_films(reader.films(split), rule),
-        "real_squeezed": of_real_films(reader.films(split, squeezed=True), rule),
-        "inserted": inserted,
-    }
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("package", type=Path)
@@ -56,12 +34,17 @@ def main() -> None:
     parser.add_argument("--split", choices=["validation", "test"], default="test")
     parser.add_argument("--per-film", type=int, default=1)
     parser.add_argument("--seed", type=int, default=SEED)
+    parser.add_argument("--plots", type=Path, help="folder for ROC, FROC and calibration as PNG; needs matplotlib")
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     network, rule = read_package(arguments.package)
-    result = figures(Reader(network, arguments.data), rule, arguments.split, arguments.per_film, arguments.seed)
-    print(json.dumps(result, indent=2))
+    readings = Readings.of(Reader(network, arguments.data), arguments.split, arguments.per_film, arguments.seed)
+    print(json.dumps(figures(readings, rule), indent=2))
+    if arguments.plots:
+        from models.training.plots import draw  # matplotlib is an extra
+
+        draw(readings, rule, "/".join(arguments.package.parts[-2:]), arguments.plots)
 
 
 if __name__ == "__main__":

@@ -1,23 +1,31 @@
 """All figures of a detector on one split: real films by their reports, normal films with a nodule put in."""
 
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from models.evaluation.bootstrap import Interval, interval
+from models.evaluation.bootstrap import interval
 from models.evaluation.calibration import reliability
 from models.evaluation.films import FilmFigures, Films, age_band, by_group, film_figures
-from models.evaluation.froc import Boxes, Matching, froc, hits, match, sensitivity_at, threshold_at
+from models.evaluation.froc import hits, threshold_at
 from models.evaluation.roc import area_under_curve
-from models.training.films import DISEASED, NORMAL
-from models.training.readings import FilmReading, PairReading, Rule
+from models.training.films import DISEASED, NORMAL, FilmRecord
+from models.training.located import AIM, SEED, Located, with_interval
+from models.training.readings import FilmReading, PairReading, Readings, Rule
 
-SEED = 20261129
-#: false positives a normal film at which sensitivity is told with an interval
-AIM = 0.5
 #: mm: what is told apart
 SIZES = ((10.0, 15.0), (15.0, 20.0), (20.0, 30.0))
+
+
+def figures(readings: Readings, rule: Rule) -> dict[str, Any]:
+    return {
+        "real": of_real_films(readings.real, rule),
+        "real_squeezed": of_real_films(readings.squeezed, rule),
+        "inserted": {name: of_inserted(several, rule) for name, several in readings.inserted.items()},
+    }
 
 
 def of_real_films(several: list[FilmReading], rule: Rule) -> dict[str, Any]:
@@ -29,11 +37,7 @@ def of_real_films(several: list[FilmReading], rule: Rule) -> dict[str, Any]:
     )
     normal = np.array([r.record.labels == NORMAL for r in several])
     threshold = rule.point.threshold
-    groups = {
-        "view": np.array([r.record.view for r in several]),
-        "sex": np.array([r.record.sex for r in several]),
-        "age": np.array([age_band(r.record.age) for r in several]),
-    }
+    groups = _groups(r.record for r in several)
     clear = films.labels | normal
 
     def each(rows: Any) -> dict[str, dict[str, Any]]:
@@ -50,60 +54,38 @@ def of_real_films(several: list[FilmReading], rule: Rule) -> dict[str, Any]:
 
 
 def of_inserted(several: list[PairReading], rule: Rule) -> dict[str, Any]:
-    """Located nodules against false boxes on the same films without any; false boxes beside a nodule are not counted twice."""
-    normal = {r.pair.film: r.without for r in several}
-    false = [[p for p, _ in rule.found(answer)] for answer in normal.values()]
-    found = [rule.found(r.with_nodule) for r in several]
-    edges = np.array([box for each in found for _, box in each]).reshape(-1, 4)
-    scores = np.array([p for each in found for p, _ in each])
-    where = np.repeat(np.arange(len(several)), [len(each) for each in found])
-    lesions = Boxes(np.arange(len(several)), np.array([r.pair.box for r in several]))
-    best = match(Boxes(where, edges, scores), lesions).lesions
-    films = list(normal)
-    whose = np.array([r.pair.patient for r in several])
-    film_of = np.array([films.index(r.pair.film) for r in several])
+    """Located nodules against false boxes on the same films without any; by size, view, sex and age."""
+    located = Located.of(several, rule)
+    records = [r.pair.record for r in several]
+    groups = _groups(records)
     diameters = np.array([r.pair.diameter_mm for r in several])
-
-    def matching(rows: Any) -> Matching:
-        """Of the pairs drawn; a film's false boxes count as often as its pairs were drawn, and so does the film."""
-        drawn = film_of[rows]
-        return Matching(best[rows], drawn, np.array([p for n in drawn for p in false[n]]), drawn)
-
-    def at_aim(rows: Any) -> float:
-        return sensitivity_at(matching(rows), len(rows), AIM)
-
-    everything = np.arange(len(several))
     strengths = np.array([(rule.probability(r.without), rule.probability(r.with_nodule)) for r in several])
 
     def area(rows: Any) -> float:
         pair = strengths[rows]
         return area_under_curve(pair.T.ravel(), np.repeat([False, True], len(pair)))
 
-    limit = threshold_at(matching(everything).false, len(several), AIM)
+    limit = threshold_at(located.matching.false, len(several), AIM)
+    sizes = {f"{low:.0f}-{high:.0f}": (low <= diameters) & (diameters < high) for low, high in SIZES}
     drawn = [np.array(rule.drawn(r.with_nodule)).reshape(-1, 4) for r in several]
-    located = [bool(hits(b, np.array(r.pair.box)).any()) for b, r in zip(drawn, several, strict=True)]
-    boxes_at = np.array([sum(a >= rule.point.threshold for a in rule.alarms(w)) for w in normal.values()])
+    hit = [bool(hits(b, np.array(r.pair.box)).any()) for b, r in zip(drawn, several, strict=True)]
+    untouched = dict(zip(records, (r.without for r in several), strict=True)).values()
+    boxes_at = np.array([sum(a >= rule.point.threshold for a in rule.alarms(answer)) for answer in untouched])
     return {
-        "pairs": len(several),
-        "films": len(films),
-        "patients": len(set(whose)),
+        **located.figures,
         "median_contrast": float(np.median([r.pair.contrast for r in several])),
-        "froc": {str(rate): s for rate, s in froc(matching(everything), len(several)).items()},
-        "at_half_a_false_box": _with_interval(at_aim(everything), interval(whose, at_aim, SEED)),
-        "at_half_a_false_box_by_mm": {
-            f"{low:.0f}-{high:.0f}": float(np.mean(best[(low <= diameters) & (diameters < high)] > limit))
-            for low, high in SIZES
-            if ((low <= diameters) & (diameters < high)).any()
-        },
-        "at_threshold": float(np.mean(located)),
-        "films_with_against_without": _with_interval(area(everything), interval(whose, area, SEED)),
+        "at_half_a_false_box_by_mm": {name: float(np.mean(located.best[of] > limit)) for name, of in sizes.items() if of.any()},
+        "by": {what: {str(n): located[group == n].figures for n in np.unique(group)} for what, group in groups.items()},
+        "at_threshold": float(np.mean(hit)),
+        "films_with_against_without": with_interval(area(np.arange(len(several))), interval(located.whose, area, SEED)),
         "boxes_a_normal_film": float(boxes_at.mean()),
         "normal_films_without_box": float((boxes_at == 0).mean()),
     }
 
 
-def _with_interval(value: float, between: Interval | None) -> dict[str, Any]:
-    return {"value": value, "interval": list(between) if between else None}
+def _groups(records: Iterable[FilmRecord]) -> dict[str, NDArray[np.str_]]:
+    told = [(r.view, r.sex, age_band(r.age)) for r in records]
+    return {what: np.array([each[n] for each in told]) for n, what in enumerate(("view", "sex", "age"))}
 
 
 def _table(figures: FilmFigures) -> dict[str, Any]:

@@ -16,12 +16,12 @@ from models.card import read_card
 from models.chest_nodule_lite import ChestNoduleLite
 from models.preprocessing import to_canvas
 from models.registry import self_test_image
-from models.training.evaluate import figures
-from models.training.figures import SEED
+from models.training.figures import figures
 from models.training.films import Nodules, adult_films
+from models.training.located import SEED
 from models.training.operating import ALLOWED_BOXES, rule_of
 from models.training.performance import of_figures, toml
-from models.training.readings import Reader
+from models.training.readings import Reader, Readings
 
 #: logits of the trained heatmap are brought nearer to each other: many weak cells of a film count for more beside its strongest. On
 #: validation, better at what reports say of real films (0.78 and 0.86 against 0.77 and 0.84) than it costs in places
@@ -67,7 +67,7 @@ def build(data: Path, trained: Path, package: Path, stages: str) -> dict[str, An
     reader = Reader(network, data)
     both = [reading for squeezed in (False, True) for reading in reader.films("validation", squeezed=squeezed)]
     rule = rule_of(both, reader.pairs("validation", PAIRS_A_FILM["validation"], SEED))
-    result = figures(reader, rule, "test", PAIRS_A_FILM["test"])
+    result = figures(Readings.of(reader, "test", PAIRS_A_FILM["test"], SEED), rule)
     films = adult_films(data, "train")
     highest, mean, film = self_test(network)
     values = vars(rule.point) | {

@@ -1,7 +1,7 @@
 """Pairs of one film, without and with an inserted nodule, as 8-bit images that go through the model's own preprocessing."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +11,18 @@ from numpy.typing import NDArray
 from models.local_contrast import STRIDE
 from models.preprocessing import CANVAS, GreyScale, Placement
 from models.training.batches import Difficulty
-from models.training.films import Film, Nodules, Split, normal_films, read_film
+from models.training.films import Film, FilmRecord, Nodules, Split, normal_films, read_film
 from models.training.insertion import Insertion, View, render
 
 #: what figures are told of: sizes in mm, contrast within what real films show (see insertion.py), and how faint at most
 SMALL = Difficulty((10.0, 30.0), (2.0, 2.0), 0.08)
+#: inserted nodules, by least contrast in shares of the film's grey range: hardly to be seen, plain, and as they come
+CONTRASTS = {
+    "at least 0.08": SMALL,
+    "at least 0.12": replace(SMALL, faintest=0.12),
+    "at least 0.16": replace(SMALL, faintest=0.16),
+    "by size alone": replace(SMALL, faintest=0.0),
+}
 
 
 @dataclass(frozen=True)
@@ -23,8 +30,7 @@ class Pair:
     """without, with_nodule: (rows, columns) float32, whole numbers 0 to 255. box: left, top, right, bottom in their pixels.
     contrast: what the nodule adds at its peak, in shares of the film's grey range."""
 
-    patient: str
-    film: str
+    record: FilmRecord
     without: NDArray[np.float32]
     with_nodule: NDArray[np.float32]
     box: tuple[float, float, float, float]
@@ -49,8 +55,7 @@ def pairs(data: Path, split: Split, per_film: int, seed: int, hard: Difficulty =
             top, left = (cells.amin(0) - torch.tensor([place.top, place.left])).tolist()
             bottom, right = (cells.amax(0) + STRIDE - torch.tensor([place.top, place.left])).tolist()
             yield Pair(
-                patient=record.patient,
-                film=record.path.stem,
+                record=record,
                 without=without[place.content].numpy(),
                 with_nodule=with_nodule[place.content].numpy(),
                 box=(left, top, right, bottom),

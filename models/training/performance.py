@@ -9,6 +9,9 @@ REAL = "{films} films of {patients} patients of the test split, {positives} of t
 INSERTED = (
     "{pairs} inserted nodules of 10 to 30 mm, contrast {contrast}, in {films} normal films of {patients} patients of the test split"
 )
+LOCATED = "sensitivity of localisation at {} false boxes a normal film"
+#: views, sexes and ages are told of at one contrast: neither hardly visible nor plain
+CONTRAST_OF_GROUPS = "at least 0.12"
 
 MEASURES = {
     "area_under_curve": "area under the ROC curve, Nodule or Mass against {}",
@@ -40,7 +43,7 @@ def _real(found: dict[str, Any]) -> Iterator[Performance]:
                 yield _performance(measure.format(against), table[name], data, table["films"])
     # most PA films of the data are sick, most normal ones AP: specificity by group is told of normal films alone
     for by, against, names in (
-        ("by", "all others", ("area_under_curve",)),
+        ("by", "all others", ("area_under_curve", "sensitivity", "calibration_error")),
         ("by_against_no_finding", "No Finding", ("area_under_curve", "specificity")),
     ):
         rows = [(f"{what}: {name}", table) for what, groups in found[by].items() for name, table in groups.items()]
@@ -50,16 +53,20 @@ def _real(found: dict[str, Any]) -> Iterator[Performance]:
                     measure = MEASURES[name].format(against)
                     yield _performance(measure, table[name], REAL.format(**table), table["films"], group)
 
+    for one in found["reliability"]:
+        measure = f"share of Nodule or Mass among films with a probability from {one['low']:.1f} to {one['high']:.1f}"
+        yield _performance(measure, {"value": one["true"]}, REAL.format(**tables["all others"]), one["images"])
+
 
 def _inserted(contrast: str, found: dict[str, Any]) -> Iterator[Performance]:
     data = INSERTED.format(**found, contrast=contrast)
-    at = "sensitivity of localisation at {} false boxes a normal film"
-    yield _performance(at.format(0.5), found["at_half_a_false_box"], data, found["pairs"])
-    for rate, value in found["froc"].items():
-        if float(rate) != 0.5:
-            yield _performance(at.format(rate), {"value": value}, data, found["pairs"])
+    yield from _froc(found, data)
     for size, value in found["at_half_a_false_box_by_mm"].items():
-        yield _performance(at.format(0.5), {"value": value}, data, None, f"{size} mm")
+        yield _performance(LOCATED.format(0.5), {"value": value}, data, None, f"{size} mm")
+    if contrast == CONTRAST_OF_GROUPS:
+        for what, groups in found["by"].items():
+            for name, of_group in groups.items():
+                yield from _froc(of_group, INSERTED.format(**of_group, contrast=contrast), f"{what}: {name}")
     yield _performance("sensitivity of localisation at the threshold", {"value": found["at_threshold"]}, data, found["pairs"])
     area = "area under the ROC curve, films with against the same without"
     yield _performance(area, found["films_with_against_without"], data, found["pairs"])
@@ -67,6 +74,13 @@ def _inserted(contrast: str, found: dict[str, Any]) -> Iterator[Performance]:
         normal = "{films} normal films of {patients} patients of the test split".format(**found)
         yield _performance("boxes a film at the threshold", {"value": found["boxes_a_normal_film"]}, normal, found["films"])
         yield _performance("share of films without a box", {"value": found["normal_films_without_box"]}, normal, found["films"])
+
+
+def _froc(found: dict[str, Any], data: str, group: str = "all") -> Iterator[Performance]:
+    yield _performance(LOCATED.format(0.5), found["at_half_a_false_box"], data, found["pairs"], group)
+    for rate, value in found["froc"].items():
+        if float(rate) != 0.5:
+            yield _performance(LOCATED.format(rate), {"value": value}, data, found["pairs"], group)
 
 
 def _performance(measure: str, figure: dict[str, Any], data: str, count: int | None, group: str = "all") -> Performance:

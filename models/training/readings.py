@@ -16,7 +16,7 @@ from models.postprocessing import OperatingPoint, boxes, on_image, strength
 from models.preprocessing import Placement, to_canvas
 from models.training.batches import Difficulty
 from models.training.films import FilmRecord, Split, adult_films, normal_films, read_film
-from models.training.pairs import SMALL, Pair, pairs
+from models.training.pairs import CONTRASTS, SMALL, Pair, pairs
 
 _T = TypeVar("_T")
 #: left, top, right, bottom in image pixels
@@ -102,17 +102,33 @@ class Reader:
         return [FilmReading(r, read(self.network, read_film(r, squeezed=squeezed))) for r in shown]
 
     def pairs(
-        self, split: Split, per_film: int, seed: int, hard: Difficulty = SMALL, known: dict[str, Answer] | None = None
+        self, split: Split, per_film: int, seed: int, hard: Difficulty = SMALL, known: dict[FilmRecord, Answer] | None = None
     ) -> list[PairReading]:
-        """`per_film` pairs of each normal film of the split. known: of untouched films by name, which are not asked about again."""
+        """`per_film` pairs of each normal film of the split. known: of untouched films, which are not asked about again."""
         total = per_film * len(normal_films(self.data, split))
         known = {} if known is None else known
         several: list[PairReading] = []
         for pair in _shown(pairs(self.data, split, per_film, seed, hard), f"{split} pairs", total):
-            if pair.film not in known:
-                known[pair.film] = read(self.network, pair.without)
-            several.append(PairReading(pair, known[pair.film], read(self.network, pair.with_nodule)))
+            if pair.record not in known:
+                known[pair.record] = read(self.network, pair.without)
+            several.append(PairReading(pair, known[pair.record], read(self.network, pair.with_nodule)))
         return several
+
+
+@dataclass(frozen=True)
+class Readings:
+    """Of one split: real films as they were taken and as they are published, squeezed to a square; inserted nodules at each of
+    CONTRASTS."""
+
+    real: list[FilmReading]
+    squeezed: list[FilmReading]
+    inserted: dict[str, list[PairReading]]
+
+    @classmethod
+    def of(cls, reader: Reader, split: Split, per_film: int, seed: int) -> "Readings":
+        known: dict[FilmRecord, Answer] = {}
+        inserted = {name: reader.pairs(split, per_film, seed, hard, known) for name, hard in CONTRASTS.items()}
+        return cls(reader.films(split), reader.films(split, squeezed=True), inserted)
 
 
 def _shown(several: Iterable[_T], what: str, total: int) -> Iterable[_T]:

@@ -165,8 +165,8 @@ def _plots(found: Evaluation, out: Path) -> Sequence[Path]:
     note = f"{found.model}. {DEMONSTRATION}\n{TEXT_MINED}"
     files = [out / "roc.png", out / "calibration.png"]
     plots.plot_roc(files[0], found.roc, found.threshold, note)
-    plots.plot_calibration(files[1], found.reliability, note)
+    plots.plot_calibration(files[1], {"all images": found.reliability}, note)
     if found.froc is not None and found.froc.points:
         files.append(out / "froc.png")
-        plots.plot_froc(files[2], found.froc.points, note)
+        plots.plot_froc(files[2], {"all boxes": found.froc.points}, note)
     return files

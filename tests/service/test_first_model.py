@@ -10,9 +10,10 @@ from pydicom.data import get_testdata_file
 
 from models.card import Performance, read_card
 from models.registry import PACKAGES
-from models.training.evaluate import CONTRASTS, read_package
+from models.training.evaluate import read_package
 from models.training.figures import of_inserted, of_real_films
 from models.training.films import adult_films
+from models.training.pairs import CONTRASTS
 from models.training.performance import of_figures
 from models.training.readings import Edges, Reader, Rule, read
 

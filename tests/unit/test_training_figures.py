@@ -6,19 +6,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from models.card import Performance
 from models.chest_nodule_lite import ChestNoduleLite
 from models.postprocessing import OperatingPoint, boxes
 from models.preprocessing import Placement
-from models.training.evaluate import CONTRASTS
 from models.training.figures import of_inserted, of_real_films
 from models.training.films import NORMAL, FilmRecord
 from models.training.operating import ALLOWED_BOXES, logistic, rule_of, threshold
 from models.training.package import SHARPNESS, rounded, spread
-from models.training.pairs import Pair
+from models.training.pairs import CONTRASTS, Pair
 from models.training.performance import of_figures, toml
-from models.training.readings import Answer, FilmReading, PairReading, Rule
+from models.training.readings import Answer, FilmReading, PairReading, Readings, Rule
 
 PLACE = Placement.of(448, 448)
 PLAIN = Rule(OperatingPoint(0.5, 0.0, 1.0, 0.0), 0.0)
@@ -35,14 +35,17 @@ def answer(*peaks: tuple[int, float], film: float = 0.0) -> Answer:
 
 def film(number: int, said: Answer, *labels: str, view: str = "PA") -> FilmReading:
     named = frozenset(labels) or NORMAL
-    record = FilmRecord(Path(f"{number}.jpg"), str(number), 448, 448, named, view, "F", 50, "test")
-    return FilmReading(record, said)
+    return FilmReading(record(number, named, view), said)
 
 
-def pair(number: int, without: Answer, with_nodule: Answer, diameter: float = 12.0) -> PairReading:
+def record(number: int, named: frozenset[str] = NORMAL, view: str = "PA") -> FilmRecord:
+    return FilmRecord(Path(f"{number}.jpg"), str(number), 448, 448, named, view, "F", 50, "test")
+
+
+def pair(number: int, without: Answer, with_nodule: Answer, diameter: float = 12.0, view: str = "PA") -> PairReading:
     """The nodule lies where a peak at column 50 is."""
     edges = (200.0, 80.0, 208.0, 88.0)
-    return PairReading(Pair(str(number), str(number), BLANK, BLANK, edges, diameter, 0.1), without, with_nodule)
+    return PairReading(Pair(record(number, view=view), BLANK, BLANK, edges, diameter, 0.1), without, with_nodule)
 
 
 def test_a_logistic_regression_finds_the_curve_that_made_the_data() -> None:
@@ -114,7 +117,7 @@ def test_figures_of_inserted_nodules_by_hand() -> None:
         pair(1, answer(), answer((50, 3.0))),
         pair(2, answer((80, 2.5)), answer((50, 2.0), (80, 2.5)), 17.0),
         pair(3, answer((90, 4.0)), answer((90, 4.0)), 25.0),
-        pair(4, answer(), answer((50, 6.0)), 25.0),
+        pair(4, answer(), answer((50, 6.0)), 25.0, view="AP"),
     ]
     found = of_inserted(several, PLAIN)
     assert (found["pairs"], found["films"], found["patients"]) == (4, 4, 4)
@@ -125,6 +128,11 @@ def test_figures_of_inserted_nodules_by_hand() -> None:
     assert found["at_half_a_false_box_by_mm"] == {"10-15": 1, "15-20": 1, "20-30": 0.5}
     assert found["at_threshold"] == 0.75
     assert (found["boxes_a_normal_film"], found["normal_films_without_box"]) == (0.5, 0.5)
+    # each group by itself: three films of PA, of which one is allowed a false box
+    assert list(found["by"]) == ["view", "sex", "age"]
+    assert {name: each["pairs"] for name, each in found["by"]["view"].items()} == {"AP": 1, "PA": 3}
+    assert found["by"]["view"]["AP"]["at_half_a_false_box"] == {"value": 1, "interval": None}
+    assert found["by"]["sex"]["F"]["froc"] == found["froc"]
     # 3 of 4 films score higher with their nodule than 2.5's and below 4's
     assert 0.5 < found["films_with_against_without"]["value"] < 1
 
@@ -161,6 +169,10 @@ def test_figures_of_real_films_and_the_card_they_become() -> None:
     measures = {p.measure for p in figures}
     assert "area under the ROC curve, Nodule or Mass against No Finding" in measures
     assert "sensitivity of localisation at 0.5 false boxes a normal film" in measures
+    told = {(p.measure, p.group) for p in figures}
+    assert ("sensitivity of localisation at 8.0 false boxes a normal film", "view: PA") in told
+    assert ("expected calibration error, all others", "view: AP") in told
+    assert ("share of Nodule or Mass among films with a probability from 0.1 to 0.2", "all") in told
     assert len({(p.measure, p.group, p.data) for p in figures}) == len(figures)
 
 
@@ -179,3 +191,15 @@ def test_weights_that_do_not_fit_half_precision_are_refused() -> None:
     assert rounded(torch.full((4,), 1e6)).dtype == torch.float32
     with pytest.raises(ValueError, match="half precision"):
         rounded(torch.full((2, 2, 3, 3), 1e6))
+
+
+def test_figures_are_drawn(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    from models.training.plots import draw
+
+    several = [film(1, answer((50, 2.0)), "Nodule"), film(2, answer((50, 1.0)), "Effusion"), film(3, answer((50, -3.0)))]
+    inserted = [pair(n, answer((80, 1.0)), answer((50, 3.0))) for n in range(3)]
+    draw(Readings(several, several, dict.fromkeys(CONTRASTS, inserted)), PLAIN, "chest-nodule/9", tmp_path / "pictures")
+    for name in ("roc", "froc", "calibration"):
+        with Image.open(tmp_path / "pictures" / f"{name}.png") as picture:
+            assert len(picture.convert("L").getcolors() or []) > 10, name
