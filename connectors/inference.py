@@ -74,6 +74,13 @@ class V2Network:
         parts = [self._infer(canvases[at : at + self._max_batch]) for at in range(0, len(canvases), self._max_batch)]
         return {name: np.concatenate([part[name] for part in parts]) for name in self._outputs}
 
+    def check_ready(self, within_s: float) -> None:
+        """Whether the server would answer now: raises ModelUnavailable unless it says so, of exactly this model, within that
+        time; ModelFailed when its answer has no end."""
+        with Deadline(within_s) as deadline:
+            if not self._says_ready(deadline):
+                self._unavailable("the model is not ready there (yet)")
+
     def close(self) -> None:
         """Of the connection of this thread."""
         self._connection.close()
@@ -154,10 +161,14 @@ class V2Network:
         versions = (self._told(deadline, self._model) or {}).get("versions")
         if isinstance(versions, list) and versions and self._version not in versions:
             self._unavailable(f"{status}: the server now has version {', '.join(map(_said, versions))}: promote a package for it")
+        if not self._says_ready(deadline):
+            self._unavailable(f"{status}: the model is not ready there (yet)")
+
+    def _says_ready(self, deadline: Deadline) -> bool:
+        """[Health]"""
         place = self._versioned if self._path.startswith(self._versioned) else self._model
         told = self._told(deadline, f"{place}/ready")
-        if told is None or told.get("ready") is False:
-            self._unavailable(f"{status}: the model is not ready there (yet)")
+        return told is not None and told.get("ready") is not False
 
     def _told(self, deadline: Deadline, path: str) -> dict[str, Any] | None:
         """What the server says of itself; None unless it does."""

@@ -17,6 +17,14 @@ _ID_LIMIT = 256
 
 Parameter = str | int | float | bool
 
+Ready = Callable[[], Awaitable[bool]]
+"""Whether a model can be asked now, within a second or two. It is asked often, by health checks that show no token."""
+
+
+async def always_ready() -> bool:
+    """Of what is loaded here before it is served."""
+    return True
+
 
 @dataclass(frozen=True, slots=True)
 class TensorMetadata:
@@ -62,7 +70,7 @@ class Served:
     inputs: tuple[TensorMetadata, ...]
     outputs: tuple[TensorMetadata, ...]
     infer: Callable[[Mapping[str, Tensor], Mapping[str, Parameter]], Awaitable[Sequence[Tensor]]]
-    ready: Callable[[], bool] = lambda: True
+    ready: Ready = always_ready
     platform: str = "radstream"
     whole_body: str | None = None
     #: said with every answer

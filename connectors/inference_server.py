@@ -105,7 +105,8 @@ class InferenceServer:
         return web.json_response({"live": True})
 
     async def _ready(self, request: web.Request) -> web.Response:
-        ready = all(one.ready() for versions in self._models.values() for one in versions.values())
+        """[Server Ready]: all of the models."""
+        ready = all(await asyncio.gather(*(one.ready() for versions in self._models.values() for one in versions.values())))
         return web.json_response({"live": True, "ready": ready}, status=status_of(ready))
 
     async def _server_metadata(self, request: web.Request) -> web.Response:
@@ -119,13 +120,12 @@ class InferenceServer:
 
     async def _model_ready(self, request: web.Request) -> web.Response:
         served = self._served(request)
-        return web.json_response({"name": served.name, "ready": served.ready()}, status=status_of(served.ready()))
+        ready = await served.ready()
+        return web.json_response({"name": served.name, "ready": ready}, status=status_of(ready))
 
     async def _infer(self, request: web.Request) -> web.Response:
         self._http.require_token(request)
         served = self._served(request)
-        if not served.ready():
-            return later("the model is not ready yet")
         if not self._free:
             return later("there are too many requests at the moment")
         self._free -= 1

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from connectors.inference_served import Served
+from connectors.inference import V2Network
+from connectors.inference_served import Ready, Served, always_ready
 from connectors.inference_server import InferenceServer
 from schemas.errors import SettingsInvalid
 from schemas.findings import DEMONSTRATION
@@ -22,6 +23,7 @@ from streams.model_settings import ModelSettings
 from streams.observability import configure_logging
 from streams.remotes import remote_network
 from streams.serving.films import Films
+from streams.serving.readiness import Readiness
 from streams.serving.served import findings_of, network_of
 from streams.settings import Settings
 from streams.wiring.clients import archive_for, film_files_for, object_store_for
@@ -98,10 +100,18 @@ async def _package(settings: Settings, reference: str, films: Films, stack: Asyn
     stack.push_async_callback(finding.close)
     thread = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="network"))
     canvas = (card.input.channels, card.input.canvas, card.input.canvas)
+    ready = _ready(reference, model, stack)
     return [
-        findings_of(finding, [reading.name for reading in card.outputs], films, intended_use(card, settings)),
-        await network_of(card.name, card.version, model.network, canvas, thread),
+        findings_of(finding, [reading.name for reading in card.outputs], films, intended_use(card, settings), ready),
+        await network_of(card.name, card.version, model.network, canvas, thread, ready),
     ]
+
+
+def _ready(reference: str, model: PackageModel, stack: AsyncExitStack) -> Ready:
+    """What is loaded here stays ready; a server of the site may be away."""
+    if not isinstance(model.network, V2Network):
+        return always_ready
+    return Readiness(reference, model.network, stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="ready")))
 
 
 def _loaded(terms: ModelSettings, folder: Path, gate: Path | None) -> tuple[PackageModel, ChestGate | None]:

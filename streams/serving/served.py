@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from connectors.inference_served import Parameter, Served, TensorMetadata
+from connectors.inference_served import Parameter, Ready, Served, TensorMetadata, always_ready
 from connectors.inference_tensors import Tensor
 from schemas.errors import MalformedMessage, Unsuitable
 from schemas.findings import DEMONSTRATION, NotAnalysed
@@ -27,7 +27,7 @@ _AT_A_TIME = 8
 _SAID = {"note": DEMONSTRATION}
 
 
-def findings_of(model: FindingModel, outputs: Sequence[str], films: Films, use: IntendedUse) -> Served:
+def findings_of(model: FindingModel, outputs: Sequence[str], films: Films, use: IntendedUse, ready: Ready = always_ready) -> Served:
     """From a radiograph to what the model says of it. `outputs`: names of the card. Raises SettingsInvalid."""
 
     async def infer(inputs: Mapping[str, Tensor], parameters: Mapping[str, Parameter]) -> Sequence[Tensor]:
@@ -40,10 +40,17 @@ def findings_of(model: FindingModel, outputs: Sequence[str], films: Films, use: 
 
     identity = model.identity
     told = {**_SAID, "weights_sha256": identity.weights_sha256}
-    return Served(identity.name, identity.version, INPUTS, outputs_of(outputs), infer, whole_body="dicom", said=told)
+    return Served(identity.name, identity.version, INPUTS, outputs_of(outputs), infer, ready, whole_body="dicom", said=told)
 
 
-async def network_of(name: str, version: str, network: Network, canvas: tuple[int, int, int], thread: ThreadPoolExecutor) -> Served:
+async def network_of(
+    name: str,
+    version: str,
+    network: Network,
+    canvas: tuple[int, int, int],
+    thread: ThreadPoolExecutor,
+    ready: Ready = always_ready,
+) -> Served:
     """The bare network, on that thread; `canvas`: channels, rows, columns. It is asked once, to see what it gives. Raises
     ModelFailed, ModelUnavailable."""
     loop = asyncio.get_running_loop()
@@ -58,4 +65,5 @@ async def network_of(name: str, version: str, network: Network, canvas: tuple[in
         return [Tensor(name, np.concatenate([np.asarray(one[name], np.float32) for one in answers])) for name in answers[0]]
 
     outputs = tuple(TensorMetadata(output, ("FP32",), (-1, *values.shape[1:])) for output, values in tried.items())
-    return Served(f"{name}.network", version, (TensorMetadata(CANVAS, ("FP32",), (-1, *canvas)),), outputs, infer, said=_SAID)
+    inputs = (TensorMetadata(CANVAS, ("FP32",), (-1, *canvas)),)
+    return Served(f"{name}.network", version, inputs, outputs, infer, ready, said=_SAID)

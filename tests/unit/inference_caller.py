@@ -30,6 +30,9 @@ class Doubling:
         self.error: BaseException | None = None
         self.ready = True
 
+    async def is_ready(self) -> bool:
+        return self.ready
+
     async def infer(self, inputs: Mapping[str, Tensor], parameters: Mapping[str, Parameter]) -> Sequence[Tensor]:
         self.asked.append(({name: tensor.values.tolist() for name, tensor in inputs.items()}, dict(parameters)))
         self.busy.set()
@@ -51,7 +54,7 @@ class Doubling:
             (TensorMetadata("canvas", ("FP32", "FP64"), (-1, 2)), TensorMetadata("file", ("BYTES",), (1,), base64=True)),
             (TensorMetadata("twice", ("FP32",), (-1, 2)), TensorMetadata("words", ("BYTES",), (1,))),
             self.infer,
-            lambda: self.ready,
+            self.is_ready,
             **said,
         )
 
@@ -72,7 +75,7 @@ class Caller:
 
 @asynccontextmanager
 async def serving(*models: Served, ca: Path | None = None, **said: Any) -> AsyncIterator[Caller]:
-    server = InferenceServer(models, version="0.1.0", port=0, **{"size_limit": LIMIT, **said})
+    server = InferenceServer(models, version="0.1.0", **{"port": 0, "size_limit": LIMIT, **said})
     stop, ready = asyncio.Event(), asyncio.Event()
     task = asyncio.create_task(server.listen(stop, ready.set))
     waiting = asyncio.create_task(ready.wait())

@@ -269,6 +269,59 @@ def test_a_server_that_hangs(reply: Callable[[Handler], None]) -> None:
         assert time.monotonic() - begun < TOO_LATE_S
 
 
+# ------------------------------------------------------------------------------------------- whether it would answer
+
+
+def _check_ready(network: V2Network) -> None:
+    try:
+        network.check_ready(0.5)
+    finally:
+        network.close()
+
+
+@pytest.mark.parametrize("told", [{}, {"ready": True}, {"name": "chest.network", "ready": True}])
+def test_it_is_ready_when_its_server_says_so(told: dict[str, Any]) -> None:
+    """[Health]: the status is the answer, some say no more."""
+    script = _Scripted(_ok(), ready=(200, told))
+    with http_peer(script) as url:
+        _check_ready(_network(url))
+    assert script.paths == ["/v2/models/chest.network/versions/1/ready"]
+
+
+@pytest.mark.parametrize("told", [(200, {"ready": False}), (200, []), (400, {}), (401, {}), (404, {}), (500, {}), (503, {})])
+def test_it_is_not_ready_otherwise(told: tuple[int, Any]) -> None:
+    with http_peer(_Scripted(_ok(), ready=told)) as url, pytest.raises(ModelUnavailable, match="the model is not ready there"):
+        _check_ready(_network(url))
+
+
+def test_whether_it_is_ready_without_addresses_of_versions() -> None:
+    script = _Scripted(_status(404), _ok(), metadata=(200, {"name": "chest.network"}), ready=(200, {}))
+    with http_peer(script) as url:
+        network = _network(url)
+        network(CANVASES[:2])
+        _check_ready(network)
+    assert script.paths[-1] == "/v2/models/chest.network/ready"
+
+
+@pytest.mark.parametrize("reply", [_hang, _drip])
+def test_a_server_that_hangs_is_not_ready_in_time(reply: Callable[[Handler], None]) -> None:
+    with http_peer(reply) as url:
+        begun = time.monotonic()
+        with pytest.raises(ModelUnavailable, match="no complete answer within 0.5 s"):
+            _check_ready(_network(url, timeout_s=60))
+        assert time.monotonic() - begun < TOO_LATE_S
+
+
+def test_nobody_is_not_ready() -> None:
+    with http_peer(_hang) as url:
+        pass
+    with pytest.raises(ModelUnavailable, match="no connection"):
+        _check_ready(_network(url))
+
+
+# ------------------------------------------------------------------------------------------- connections
+
+
 def test_nobody_there() -> None:
     with http_peer(_hang) as url:
         pass

@@ -208,14 +208,15 @@ async def test_an_answer_that_is_no_number_is_none() -> None:
         assert (answer.status_code, answer.json()["error"].partition(":")[0]) == (500, "ModelFailed")
 
 
-async def test_a_model_that_is_not_ready_is_asked_again_later() -> None:
+async def test_a_server_is_ready_when_all_its_models_are() -> None:
     model = Doubling()
     model.ready = False
-    async with serving(model.served()) as caller:
-        for path in ("/v2/health/ready", "/v2/models/double/ready"):
-            assert (await caller.ask("GET", path)).status_code == 503
+    async with serving(model.served(), Doubling().served("other")) as caller:
+        for path in ("/v2/health/ready", "/v2/models/double/ready", "/v2/models/double/versions/1/ready"):
+            answer = await caller.ask("GET", path)
+            assert (answer.status_code, answer.json()["ready"]) == (503, False)
+        assert (await caller.ask("GET", "/v2/models/other/ready")).json() == {"name": "other", "ready": True}
         assert (await caller.ask("GET", "/v2/health/live")).ok
-        assert (await caller.infer(canvas())).status_code == 503
         model.ready = True
         assert (await caller.ask("GET", "/v2/health/ready")).ok
 
