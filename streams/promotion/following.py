@@ -59,6 +59,8 @@ class Follower:
         self._tried: Act | None = None
         self._reason = ""
         self._again = False
+        #: what a person was called for last
+        self._alarmed: tuple[Act, str] | None = None
 
     async def start(self) -> ModelsInUse:
         """What was promoted last and works, else the package of the settings. Raises BrokerUnavailable, and as `Load` when nothing
@@ -98,7 +100,7 @@ class Follower:
     async def _of_settings(self) -> ModelsInUse:
         first = await self._load(self._own)
         if first.model.service != self._service:
-            await first.close()
+            await _put_away(first)
             raise ModelFailed("load", self._own, f"it is a package of {first.model.service}, not of {self._service}")
         return ModelsInUse(first)
 
@@ -191,7 +193,7 @@ class Follower:
             raise ModelFailed("load", act.reference, f"it cannot be loaded: {type(error).__name__}") from error
         if new.is_what(act.event):
             return new
-        await new.close()
+        await _put_away(new)
         raise ModelFailed("load", act.reference, "is not what was approved: the package was changed since; promote it again")
 
     async def _say(self, uses: ModelIdentity) -> bool:
@@ -203,14 +205,24 @@ class Follower:
         return True
 
     def _well(self, models: ModelsInUse) -> ModelsInUse:
-        self._reason, self._again = "", False
+        self._reason, self._again, self._alarmed = "", False, None
         self._health.set("ready")
         return models
 
     def _alarm(self, act: Act, error: RadstreamError, instead: str) -> None:
-        """Once for each promotion and reason, however often it is tried."""
+        """Once for each promotion and reason, however often it is tried. Who promotes the same again is told again."""
         again, reason = isinstance(error, (Unavailable, AccessRefused)), str(error)
-        if reason != self._reason:
+        if (act, reason) != self._alarmed:
             _log.error("a promoted model is not used", model=act.reference, instead=instead, error=reason)
-        self._reason, self._again = reason, again
+        self._reason, self._again, self._alarmed = reason, again, (act, reason)
         self._health.set("ready", f"{act.reference} was promoted and is not used, {instead} goes on: {reason}")
+
+
+async def _put_away(refused: InUse) -> None:
+    """To its end, also when a stop is heard meanwhile: else its process would be left behind."""
+    closing = asyncio.ensure_future(refused.close())
+    try:
+        await asyncio.shield(closing)
+    except asyncio.CancelledError:
+        await closing
+        raise

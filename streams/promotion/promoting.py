@@ -139,8 +139,11 @@ def _offset(cause: str | None) -> int | None:
 
 
 def _lives(taken: Taken, service: str, roles: Mapping[str, RoleHealth]) -> bool:
-    """One that was killed said nothing; on this machine its process is seen to be gone."""
+    """One that was killed said nothing. On this machine its health file tells, or that there is none; of other machines nothing is
+    known, so they are waited for."""
     if taken.event.service != service:
         return False
+    if taken.event.worker != instance_of("analyse"):
+        return True
     health = roles.get(_ROLE)
-    return not (taken.event.worker == instance_of("analyse") and health is not None and not health.alive)
+    return health is not None and health.alive

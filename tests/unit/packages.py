@@ -37,19 +37,23 @@ def model(reference: str, service: str = ScriptedModel.service) -> ScriptedModel
 
 @dataclass
 class Packages:
-    """`there`: by reference; an error is raised when it is loaded. `gate`: while it is closed a load waits."""
+    """`there`: by reference; an error is raised when it is loaded. `loads` are those that began, `loaded` those that gave a model.
+    `gate`, `closing`: while it is closed a load waits, or the end of a model."""
 
     there: dict[str, ScriptedModel | Exception] = field(default_factory=dict)
     loads: list[str] = field(default_factory=list)
+    loaded: list[str] = field(default_factory=list)
     closed: list[str] = field(default_factory=list)
     under_way: int = 0
     most: int = 0
     gate: asyncio.Event = field(default_factory=asyncio.Event)
+    closing: asyncio.Event = field(default_factory=asyncio.Event)
 
     @classmethod
     def of(cls, *references: str, service: str = ScriptedModel.service) -> Packages:
         packages = cls({reference: model(reference, service) for reference in references})
         packages.gate.set()
+        packages.closing.set()
         return packages
 
     async def load(self, reference: str) -> InUse:
@@ -65,8 +69,10 @@ class Packages:
             self.under_way -= 1
 
         async def close() -> None:
+            await self.closing.wait()
             self.closed.append(reference)
 
+        self.loaded.append(reference)
         return InUse(found, IntendedUse(), close, digest(f"card of {reference}"))
 
 
@@ -113,6 +119,7 @@ class Worker:
     models: ModelsInUse
     health: Told
     stop: asyncio.Event
+    following: asyncio.Task[None]
 
     @property
     def uses(self) -> str:
@@ -141,7 +148,7 @@ async def worker(log: EventLog, packages: Packages, service: str = ScriptedModel
     models = await following.start()
     task = asyncio.create_task(following.follow(models, stop))
     try:
-        yield Worker(following, models, health, stop)
+        yield Worker(following, models, health, stop, task)
     finally:
         stop.set()
         await task

@@ -12,6 +12,7 @@ from schemas.errors import BrokerUnavailable, ModelFailed, ObjectStoreUnavailabl
 from schemas.ports import Outgoing, Place, Record
 from streams import topics
 from streams.promotion.acts import Acts
+from streams.wiring.running import unless
 from tests.contract.fake_event_log import FakeEventLog
 from tests.unit.packages import OWN, Packages, Told, follower, model, promote, said, worker
 
@@ -128,6 +129,20 @@ async def test_a_package_that_cannot_be_used_leaves_the_old_one_running_and_call
     assert [line["log_level"] for line in logs if line["event"] == "a promoted model is not used"] == ["error"]
     assert packages.loads == [OWN, NEW, "nodules/3"], "it is not tried again and again"
     assert packages.closed == [OWN, "nodules/3"]
+
+
+async def test_the_same_broken_package_promoted_again_calls_a_person_again(log: FakeEventLog) -> None:
+    """Whoever promotes it a second time believes that it was mended."""
+    packages = Packages.of(OWN)
+    packages.there[NEW] = ModelFailed("load", NEW, "it is damaged")
+    with structlog.testing.capture_logs() as logs:
+        async with worker(log, packages) as here:
+            for times in (1, 2):
+                await promote(log, NEW)
+                await until(lambda: told(log).count((OWN, False)) == times)  # noqa: B023 - awaited here
+            assert here.uses == OWN
+    assert len([line for line in logs if line["event"] == "a promoted model is not used"]) == 2
+    assert packages.loads == [OWN, NEW, NEW]
 
 
 async def test_a_broken_promotion_at_start_gives_way_to_what_a_person_had_promoted_before(log: FakeEventLog) -> None:
@@ -296,3 +311,74 @@ async def test_a_worker_that_ends_says_so(log: FakeEventLog) -> None:
     for record in log.records(topics.MODELS.name):
         acts.see(record)
     assert acts.workers == {}
+
+
+# --------------------------------------------------------------------------------------------- a stop in the middle of a load
+
+
+@pytest.mark.parametrize("turns", range(8))
+async def test_a_stop_and_a_load_that_ends_however_close_they_are(log: FakeEventLog, turns: int) -> None:
+    """`turns` of the event loop between the two: whichever comes first, what was loaded is closed, once."""
+    packages = Packages.of(OWN, NEW)
+    async with worker(log, packages) as here:
+        await until(lambda: told(log))
+        packages.gate.clear()
+        await promote(log, NEW)
+        await until(lambda: packages.under_way)
+        here.stop.set()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        packages.gate.set()
+    assert packages.under_way == 0
+    assert sorted(packages.closed) == sorted(packages.loaded)
+
+
+async def test_a_stop_in_the_middle_of_a_load_is_heard_and_what_is_half_loaded_never_speaks(log: FakeEventLog) -> None:
+    packages = Packages.of(OWN, NEW)
+    async with worker(log, packages) as here:
+        await until(lambda: told(log))
+        packages.gate.clear()
+        await promote(log, NEW)
+        await until(lambda: packages.under_way)
+        here.stop.set()
+        async with asyncio.timeout(5):
+            await here.following
+        assert (packages.under_way, packages.loaded) == (0, [OWN])
+        assert here.uses == OWN, "for those that are still under way"
+        packages.gate.set()
+    assert packages.closed == [OWN]
+    assert told(log) == [(OWN, True)]
+    assert log.records(topics.MODELS.name)[-1].value == b"", "it has said that it ended"
+
+
+async def test_a_stop_while_what_was_not_approved_is_put_away(log: FakeEventLog) -> None:
+    """Its process must not be left behind."""
+    packages = Packages.of(OWN, NEW)
+    async with worker(log, packages) as here:
+        await until(lambda: told(log))
+        packages.closing.clear()
+        await promote(log, NEW, weights="f" * 64)
+        await until(lambda: packages.under_way == 0 and NEW in packages.loaded)
+        here.stop.set()
+        for _ in range(8):
+            await asyncio.sleep(0)
+        packages.closing.set()
+    assert packages.closed == [NEW, OWN]
+
+
+@pytest.mark.parametrize("turns", range(8))
+async def test_a_stop_before_anything_speaks(log: FakeEventLog, turns: int) -> None:
+    packages, stop = Packages.of(OWN), asyncio.Event()
+    packages.gate.clear()
+    starting = asyncio.create_task(unless(stop, follower(log, packages, Told()).start()))
+    await until(lambda: packages.under_way)
+    stop.set()
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    packages.gate.set()
+    models = await starting
+    if models is not None:
+        await models.close()
+    assert packages.under_way == 0
+    assert packages.closed == packages.loaded
+    assert told(log) == []

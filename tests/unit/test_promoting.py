@@ -105,6 +105,19 @@ async def test_a_worker_of_this_machine_whose_process_is_gone_is_not_waited_for(
     assert ("has not taken it" if alive else "No worker runs now") in line
 
 
+async def test_a_worker_of_this_machine_without_a_health_file_is_not_waited_for(log: FakeEventLog) -> None:
+    """It was killed, and its run folder was emptied since."""
+    await log.append([uses(OWN, instance_of("analyse"))])
+    assert await promote(log, "nodules/2", 0.3) == (True, ["No worker runs now: it is taken when one starts."])
+
+
+async def test_of_another_machine_nothing_is_known_by_the_health_files_of_this_one(log: FakeEventLog) -> None:
+    await log.append([uses(OWN, "analyse-there")])
+    well, (line,) = await promote(log, "nodules/2", 0.3)
+    assert not well
+    assert line.startswith("analyse-there has not taken it")
+
+
 async def test_a_later_promotion_answers_for_this_one(log: FakeEventLog) -> None:
     packages = Packages.of(OWN, "nodules/2", "nodules/3")
     async with worker(log, packages):
