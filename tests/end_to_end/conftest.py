@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -46,6 +47,7 @@ class Hospital:
     proxy: FaultProxy
     records: list[Record] = field(default_factory=list)
     news: asyncio.Condition = field(default_factory=asyncio.Condition)
+    _on: dict[str, list[Record]] = field(default_factory=lambda: defaultdict(list))
     _sent: int = 0
 
     async def order(
@@ -87,9 +89,9 @@ class Hospital:
 
     def of(self, topic: topics.Topic, study: str | None = None) -> list[Record]:
         """Records of a topic so far, of one study when named (its key, or its place in the value of a delivery)."""
-        found = [record for record in self.records if record.place.topic == topic.name]
+        found = self._on[topic.name]
         if study is None:
-            return found
+            return list(found)
         return [record for record in found if record.key == study.encode() or study.encode() in record.value]
 
     async def delivered(self, study: str, sequence: int = 1, timeout_s: float = 60) -> dict[str, Any]:
@@ -131,6 +133,7 @@ class Hospital:
         async for record in self.log.read(topic, follow=True):
             async with self.news:
                 self.records.append(record)
+                self._on[topic].append(record)
                 self.news.notify_all()
 
 
