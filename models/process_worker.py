@@ -13,6 +13,7 @@ from multiprocessing.connection import Connection
 from models.batching import PassSpoilt
 from models.card import Card
 from models.image_model import ImageModel
+from models.kept_memory import keep_memory
 from models.process_memory import Memory, Packed
 from schemas.errors import AccessRefused, ModelUnavailable, RadstreamError
 from schemas.findings import ModelIdentity
@@ -37,6 +38,7 @@ class Loaded:
 def work(load: Load, pipe: Connection, memory: Memory, parent: int, threads: int | None) -> None:
     """Says Loaded, or what `load` raises; then answers each Packed. Ends when the pipe does."""
     _bind(parent)
+    keep_memory()
     if threads is not None:
         import torch  # not above: the parent reads this module too
 

@@ -18,6 +18,8 @@ from schemas.identifiers import SOPInstanceUID
 from schemas.outputs import Coding, Output
 from schemas.ports import Prediction, Radiograph
 
+#: more than glibc keeps by itself
+KEPT_BYTES = 128 * 1024**2
 CARD = Path(models.__file__).parent / "packages" / "chest-nodule" / "1"
 
 
@@ -40,7 +42,8 @@ def said(prediction: Prediction, name: str) -> float:
 
 class Obedient:
     """What is asked: nothing (answers), unsuitable, refused, raise, die, exit, crash, hang, die-once FLAG, at-most N (in a pass),
-    held OUT IN (writes to the one FIFO who holds it, and waits for the other), deaf OUT IN (the same, and ignores TERM)."""
+    fill (uses KEPT_BYTES while it works), held OUT IN (writes to the one FIFO who holds it, and waits for the other), deaf OUT IN
+    (the same, and ignores TERM)."""
 
     service = CHEST_RADIOGRAPH_FINDINGS
     threshold = 0.5
@@ -78,6 +81,8 @@ class Obedient:
                 os.kill(os.getpid(), signal.SIGKILL)
             case ["at-most", most] if together > int(most):
                 raise MemoryError
+            case ["fill"]:
+                assert len(b"1" * int(KEPT_BYTES)) == KEPT_BYTES
             case ["held" | "deaf" as does, out, back]:
                 if does == "deaf":
                     signal.signal(signal.SIGTERM, signal.SIG_IGN)
