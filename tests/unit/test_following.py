@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 import structlog
@@ -12,28 +12,9 @@ from schemas.errors import BrokerUnavailable, ModelFailed, ObjectStoreUnavailabl
 from schemas.ports import Outgoing, Place, Record
 from streams import topics
 from streams.promotion.acts import Acts
-from streams.wiring.running import unless
 from tests.contract.fake_event_log import FakeEventLog
-from tests.unit.packages import OWN, Packages, Told, follower, model, promote, said, worker
-
-NEW = "nodules/2"
-
-
-@pytest.fixture
-def log() -> FakeEventLog:
-    log = FakeEventLog(topics.AUDIT.name)
-    log.create(topics.MODELS.name, partitions=1)
-    return log
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(5):
-        while not condition():
-            await asyncio.sleep(0.002)
-
-
-def told(log: FakeEventLog) -> list[tuple[str, bool]]:
-    return said(log.records(topics.MODELS.name))
+from tests.unit.followers import NEW, log, told, until
+from tests.unit.packages import OWN, Packages, Told, follower, model, promote, worker
 
 
 async def test_without_a_promotion_the_settings_say(log: FakeEventLog) -> None:
@@ -42,6 +23,9 @@ async def test_without_a_promotion_the_settings_say(log: FakeEventLog) -> None:
         assert here.uses == OWN
         assert (here.health.state, here.health.reason) == ("ready", "")
     assert told(log) == [(OWN, True)]
+
+
+__all__ = ["log"]
 
 
 async def test_a_promotion_is_taken_and_the_old_one_closed(log: FakeEventLog) -> None:
@@ -311,74 +295,3 @@ async def test_a_worker_that_ends_says_so(log: FakeEventLog) -> None:
     for record in log.records(topics.MODELS.name):
         acts.see(record)
     assert acts.workers == {}
-
-
-# --------------------------------------------------------------------------------------------- a stop in the middle of a load
-
-
-@pytest.mark.parametrize("turns", range(8))
-async def test_a_stop_and_a_load_that_ends_however_close_they_are(log: FakeEventLog, turns: int) -> None:
-    """`turns` of the event loop between the two: whichever comes first, what was loaded is closed, once."""
-    packages = Packages.of(OWN, NEW)
-    async with worker(log, packages) as here:
-        await until(lambda: told(log))
-        packages.gate.clear()
-        await promote(log, NEW)
-        await until(lambda: packages.under_way)
-        here.stop.set()
-        for _ in range(turns):
-            await asyncio.sleep(0)
-        packages.gate.set()
-    assert packages.under_way == 0
-    assert sorted(packages.closed) == sorted(packages.loaded)
-
-
-async def test_a_stop_in_the_middle_of_a_load_is_heard_and_what_is_half_loaded_never_speaks(log: FakeEventLog) -> None:
-    packages = Packages.of(OWN, NEW)
-    async with worker(log, packages) as here:
-        await until(lambda: told(log))
-        packages.gate.clear()
-        await promote(log, NEW)
-        await until(lambda: packages.under_way)
-        here.stop.set()
-        async with asyncio.timeout(5):
-            await here.following
-        assert (packages.under_way, packages.loaded) == (0, [OWN])
-        assert here.uses == OWN, "for those that are still under way"
-        packages.gate.set()
-    assert packages.closed == [OWN]
-    assert told(log) == [(OWN, True)]
-    assert log.records(topics.MODELS.name)[-1].value == b"", "it has said that it ended"
-
-
-async def test_a_stop_while_what_was_not_approved_is_put_away(log: FakeEventLog) -> None:
-    """Its process must not be left behind."""
-    packages = Packages.of(OWN, NEW)
-    async with worker(log, packages) as here:
-        await until(lambda: told(log))
-        packages.closing.clear()
-        await promote(log, NEW, weights="f" * 64)
-        await until(lambda: packages.under_way == 0 and NEW in packages.loaded)
-        here.stop.set()
-        for _ in range(8):
-            await asyncio.sleep(0)
-        packages.closing.set()
-    assert packages.closed == [NEW, OWN]
-
-
-@pytest.mark.parametrize("turns", range(8))
-async def test_a_stop_before_anything_speaks(log: FakeEventLog, turns: int) -> None:
-    packages, stop = Packages.of(OWN), asyncio.Event()
-    packages.gate.clear()
-    starting = asyncio.create_task(unless(stop, follower(log, packages, Told()).start()))
-    await until(lambda: packages.under_way)
-    stop.set()
-    for _ in range(turns):
-        await asyncio.sleep(0)
-    packages.gate.set()
-    models = await starting
-    if models is not None:
-        await models.close()
-    assert packages.under_way == 0
-    assert packages.closed == packages.loaded
-    assert told(log) == []

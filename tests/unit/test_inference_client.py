@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import pickle
 import time
 from collections.abc import Callable, Mapping
@@ -22,23 +21,20 @@ from tests.unit.certificates import Authority
 from tests.unit.http_peer import Handler, http_peer
 from tests.unit.inference_caller import serving
 
-CANVASES = np.arange(20, dtype=np.float32).reshape(5, 1, 2, 2)
-TOO_LATE_S = 10
-
-
-def _network(url: str, **said: Any) -> V2Network:
-    terms = {"model_name": "chest.network", "model_version": "1", "input_name": "canvas", "output_names": ["heatmap"]}
-    return V2Network(url, **{**terms, "max_batch": 2, "timeout_s": 5.0, **said})
-
-
-def _asked(network: V2Network, canvases: np.ndarray = CANVASES) -> Mapping[str, np.ndarray]:
-    try:
-        return network(canvases)
-    finally:
-        network.close()
-
-
 # ------------------------------------------------------------------------------------------- with our own server
+from tests.unit.v2_servers import (
+    CANVASES,
+    READY,
+    TOO_LATE_S,
+    Scripted,
+    answer_with,
+    asked,
+    drip,
+    hang,
+    network_at,
+    well,
+    with_status,
+)
 
 
 class _Halving:
@@ -63,7 +59,7 @@ class _Halving:
 async def test_numbers_come_back_as_they_went_in_batches_of_the_card(binary: bool) -> None:
     halving = _Halving()
     async with serving(halving.served()) as caller:
-        answer = await asyncio.to_thread(_asked, _network(caller.url, binary=binary))
+        answer = await asyncio.to_thread(asked, network_at(caller.url, binary=binary))
     np.testing.assert_array_equal(answer["heatmap"], CANVASES[:, 0] / 2, strict=True)
     assert halving.batches == [2, 2, 1]
     assert list(answer) == ["heatmap"]
@@ -76,12 +72,12 @@ async def test_token_and_tls(tmp_path: Path) -> None:
     pair = authority.sign("serving")
     told: dict[str, Any] = {"token_file": token, "ca": authority.certificate, "certificate": pair.certificate, "key": pair.key}
     async with serving(_Halving().served(), **told) as caller:
-        answer = await asyncio.to_thread(_asked, _network(caller.url, token_file=token, tls_ca=authority.certificate))
+        answer = await asyncio.to_thread(asked, network_at(caller.url, token_file=token, tls_ca=authority.certificate))
         assert len(answer["heatmap"]) == 5
         with pytest.raises(ModelUnavailable, match="TLS: "):
-            await asyncio.to_thread(_asked, _network(caller.url, token_file=token))
+            await asyncio.to_thread(asked, network_at(caller.url, token_file=token))
         with pytest.raises(AccessRefused, match="HTTP 401: see token_file"):
-            await asyncio.to_thread(_asked, _network(caller.url, tls_ca=authority.certificate))
+            await asyncio.to_thread(asked, network_at(caller.url, tls_ca=authority.certificate))
 
 
 def test_it_is_made_in_another_process(tmp_path: Path) -> None:
@@ -94,13 +90,6 @@ def test_it_is_made_in_another_process(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------- with a server of the test
 
 
-def _answer(said: Any = None, *, length: int | None = None, **changed: Any) -> tuple[bytes, dict[str, str]]:
-    output = {"name": "heatmap", "shape": [2, 2], "datatype": "FP32", "data": [1, 2, 3, 4]} | (said or {})
-    envelope = {"model_name": "chest.network", "model_version": "1", "outputs": [output]} | changed
-    headers = {} if length is None else {"Inference-Header-Content-Length": str(length)}
-    return json.dumps(envelope).encode(), headers
-
-
 @pytest.mark.parametrize(
     ("content", "why"),
     [
@@ -108,20 +97,20 @@ def _answer(said: Any = None, *, length: int | None = None, **changed: Any) -> t
         ((b"<html>log in</html>", {}), "body: is no JSON"),
         ((b"[]", {}), "body: its JSON is no object"),
         ((b"[" * 100_000, {}), "body: is no JSON"),
-        (_answer(outputs=None), "outputs: is no list"),
-        (_answer(outputs=[]), "output heatmap: is missing"),
-        (_answer({"name": "another"}), "output heatmap: is missing"),
-        (_answer({"shape": [1, 4]}), "output heatmap: is not of 2 images"),
-        (_answer({"shape": [], "data": [1]}), "output heatmap: is not of 2 images"),
-        (_answer({"shape": [2, 3]}), "output heatmap: has not as many elements"),
-        (_answer({"datatype": "FP64"}), "output heatmap: is no FP32"),
-        (_answer({"datatype": "FP8"}), "output heatmap: its datatype is none"),
-        (_answer({"data": [1, 2, 3, float("nan")]}), "body: is no JSON"),
-        (_answer({"data": [1, 2, 3, 1e300]}), "output heatmap: holds what is no number"),
-        (_answer({"data": [1, 2, 3, "Mustermann"]}), "output heatmap: its data are no FP32"),
-        (_answer(length=10**9), "Inference-Header-Content-Length: is more than there is"),
-        (_answer(length=5), "body: is no JSON"),
-        (_answer({"data": None, "parameters": {"binary_data_size": 16}}), "output heatmap: its binary_data_size is more"),
+        (answer_with(outputs=None), "outputs: is no list"),
+        (answer_with(outputs=[]), "output heatmap: is missing"),
+        (answer_with({"name": "another"}), "output heatmap: is missing"),
+        (answer_with({"shape": [1, 4]}), "output heatmap: is not of 2 images"),
+        (answer_with({"shape": [], "data": [1]}), "output heatmap: is not of 2 images"),
+        (answer_with({"shape": [2, 3]}), "output heatmap: has not as many elements"),
+        (answer_with({"datatype": "FP64"}), "output heatmap: is no FP32"),
+        (answer_with({"datatype": "FP8"}), "output heatmap: its datatype is none"),
+        (answer_with({"data": [1, 2, 3, float("nan")]}), "body: is no JSON"),
+        (answer_with({"data": [1, 2, 3, 1e300]}), "output heatmap: holds what is no number"),
+        (answer_with({"data": [1, 2, 3, "Mustermann"]}), "output heatmap: its data are no FP32"),
+        (answer_with(length=10**9), "Inference-Header-Content-Length: is more than there is"),
+        (answer_with(length=5), "body: is no JSON"),
+        (answer_with({"data": None, "parameters": {"binary_data_size": 16}}), "output heatmap: its binary_data_size is more"),
     ],
 )
 def test_nonsense_is_no_answer(content: tuple[bytes, dict[str, str]], why: str) -> None:
@@ -130,7 +119,7 @@ def test_nonsense_is_no_answer(content: tuple[bytes, dict[str, str]], why: str) 
         http_peer(lambda handler: handler.answer(200, "application/json", body, **headers)) as url,
         pytest.raises(ModelFailed, match=why) as caught,
     ):
-        _asked(_network(url), CANVASES[:2])
+        asked(network_at(url), CANVASES[:2])
     assert "Mustermann" not in str(caught.value)
     assert url not in str(caught.value)
 
@@ -143,35 +132,7 @@ def test_what_is_no_number_in_binary_data() -> None:
         http_peer(lambda handler: handler.answer(200, "application/octet-stream", body, **headers)) as url,
         pytest.raises(ModelFailed, match="heatmap: holds what is no number"),
     ):
-        _asked(_network(url), CANVASES[:2])
-
-
-class _Scripted:
-    """Answers by path; each `infer` takes the next answer, the last one again and again."""
-
-    def __init__(self, *infer: Callable[[Handler], None], **told: tuple[int, Any]) -> None:
-        self._infer, self._told = list(infer), told
-        self.paths: list[str] = []
-
-    def __call__(self, handler: Handler) -> None:
-        self.paths.append(handler.path)
-        handler.rfile.read(int(handler.headers.get("Content-Length", 0)))
-        if handler.path.endswith("/infer"):
-            (self._infer.pop(0) if len(self._infer) > 1 else self._infer[0])(handler)
-        else:
-            status, told = self._told.get("ready" if handler.path.endswith("/ready") else "metadata", (404, {"error": "no"}))
-            handler.answer(status, "application/json", json.dumps(told).encode())
-
-
-def _status(status: int, **headers: str) -> Callable[[Handler], None]:
-    return lambda handler: handler.answer(status, "application/json", b'{"error": "Mustermann"}', **headers)
-
-
-def _ok(**changed: Any) -> Callable[[Handler], None]:
-    return lambda handler: handler.answer(200, "application/json", _answer(**changed)[0])
-
-
-READY: dict[str, tuple[int, Any]] = {"ready": (200, {}), "metadata": (200, {"versions": ["1"]})}
+        asked(network_at(url), CANVASES[:2])
 
 
 @pytest.mark.parametrize(
@@ -202,10 +163,10 @@ READY: dict[str, tuple[int, Any]] = {"ready": (200, {}), "metadata": (200, {"ver
 )
 def test_refusals(status: int, told: dict[str, tuple[int, Any]], error: type[RadstreamError], why: str) -> None:
     with (
-        http_peer(_Scripted(_status(status, Location="http://127.0.0.1:1/"), **told)) as url,
+        http_peer(Scripted(with_status(status, Location="http://127.0.0.1:1/"), **told)) as url,
         pytest.raises(error, match=why) as caught,
     ):
-        _asked(_network(url), CANVASES[:2])
+        asked(network_at(url), CANVASES[:2])
     assert "Mustermann" not in str(caught.value)
     assert "127.0.0.1" not in str(caught.value)
 
@@ -213,10 +174,10 @@ def test_refusals(status: int, told: dict[str, tuple[int, Any]], error: type[Rad
 def test_it_becomes_another_model_in_mid_flight() -> None:
     """Between two parts of one batch, as when somebody rolls out a new version: nothing is answered, and nothing is lost."""
     with (
-        http_peer(_Scripted(_ok(), _ok(model_version="2"))) as url,
+        http_peer(Scripted(well(), well(model_version="2"))) as url,
         pytest.raises(ModelUnavailable, match="the server now answers as version 2: promote a package for it"),
     ):
-        _asked(_network(url), CANVASES[:4])
+        asked(network_at(url), CANVASES[:4])
 
 
 @pytest.mark.parametrize(
@@ -230,15 +191,15 @@ def test_it_becomes_another_model_in_mid_flight() -> None:
     ],
 )
 def test_whoever_speaks_in_another_name_is_not_believed(changed: dict[str, Any], why: str) -> None:
-    with http_peer(_Scripted(_ok(**changed))) as url, pytest.raises(ModelUnavailable, match=why):
-        _asked(_network(url), CANVASES[:2])
+    with http_peer(Scripted(well(**changed))) as url, pytest.raises(ModelUnavailable, match=why):
+        asked(network_at(url), CANVASES[:2])
 
 
 def test_a_server_without_addresses_of_versions() -> None:
     """It is asked without one, and has to say which version answered."""
-    script = _Scripted(_status(404), _ok(), _ok(), _ok(model_version="2"), metadata=(200, {"name": "chest.network"}))
+    script = Scripted(with_status(404), well(), well(), well(model_version="2"), metadata=(200, {"name": "chest.network"}))
     with http_peer(script) as url:
-        network = _network(url)
+        network = network_at(url)
         assert network(CANVASES[:2])["heatmap"].tolist() == [[1, 2], [3, 4]]
         assert network(CANVASES[:2])["heatmap"].tolist() == [[1, 2], [3, 4]]
         with pytest.raises(ModelUnavailable, match="now answers as version 2"):
@@ -248,94 +209,32 @@ def test_a_server_without_addresses_of_versions() -> None:
     assert script.paths == [f"{model}/versions/1/infer", model, *[f"{model}/infer"] * 3]
 
 
-def _hang(handler: Handler) -> None:
-    handler.release.wait()
-
-
-def _drip(handler: Handler) -> None:
-    handler.send_response(200)
-    handler.send_header("Content-Length", "1000000")
-    handler.end_headers()
-    while not handler.release.wait(0.05):
-        handler.wfile.write(b" ")
-
-
-@pytest.mark.parametrize("reply", [_hang, _drip])
+@pytest.mark.parametrize("reply", [hang, drip])
 def test_a_server_that_hangs(reply: Callable[[Handler], None]) -> None:
     with http_peer(reply) as url:
         begun = time.monotonic()
         with pytest.raises(ModelUnavailable, match="no complete answer within 0.5 s"):
-            _asked(_network(url, timeout_s=0.5))
+            asked(network_at(url, timeout_s=0.5))
         assert time.monotonic() - begun < TOO_LATE_S
-
-
-# ------------------------------------------------------------------------------------------- whether it would answer
-
-
-def _check_ready(network: V2Network) -> None:
-    try:
-        network.check_ready(0.5)
-    finally:
-        network.close()
-
-
-@pytest.mark.parametrize("told", [{}, {"ready": True}, {"name": "chest.network", "ready": True}])
-def test_it_is_ready_when_its_server_says_so(told: dict[str, Any]) -> None:
-    """[Health]: the status is the answer, some say no more."""
-    script = _Scripted(_ok(), ready=(200, told))
-    with http_peer(script) as url:
-        _check_ready(_network(url))
-    assert script.paths == ["/v2/models/chest.network/versions/1/ready"]
-
-
-@pytest.mark.parametrize("told", [(200, {"ready": False}), (200, []), (400, {}), (401, {}), (404, {}), (500, {}), (503, {})])
-def test_it_is_not_ready_otherwise(told: tuple[int, Any]) -> None:
-    with http_peer(_Scripted(_ok(), ready=told)) as url, pytest.raises(ModelUnavailable, match="the model is not ready there"):
-        _check_ready(_network(url))
-
-
-def test_whether_it_is_ready_without_addresses_of_versions() -> None:
-    script = _Scripted(_status(404), _ok(), metadata=(200, {"name": "chest.network"}), ready=(200, {}))
-    with http_peer(script) as url:
-        network = _network(url)
-        network(CANVASES[:2])
-        _check_ready(network)
-    assert script.paths[-1] == "/v2/models/chest.network/ready"
-
-
-@pytest.mark.parametrize("reply", [_hang, _drip])
-def test_a_server_that_hangs_is_not_ready_in_time(reply: Callable[[Handler], None]) -> None:
-    with http_peer(reply) as url:
-        begun = time.monotonic()
-        with pytest.raises(ModelUnavailable, match="no complete answer within 0.5 s"):
-            _check_ready(_network(url, timeout_s=60))
-        assert time.monotonic() - begun < TOO_LATE_S
-
-
-def test_nobody_is_not_ready() -> None:
-    with http_peer(_hang) as url:
-        pass
-    with pytest.raises(ModelUnavailable, match="no connection"):
-        _check_ready(_network(url))
 
 
 # ------------------------------------------------------------------------------------------- connections
 
 
 def test_nobody_there() -> None:
-    with http_peer(_hang) as url:
+    with http_peer(hang) as url:
         pass
     with pytest.raises(ModelUnavailable, match="no connection"):
-        _asked(_network(url))
+        asked(network_at(url))
 
 
 def test_a_kept_connection_that_is_closed_just_then_costs_nothing() -> None:
     def hang_up(handler: Handler) -> None:
         handler.close_connection = True
 
-    script = _Scripted(_ok(), hang_up, _ok())
+    script = Scripted(well(), hang_up, well())
     with http_peer(script) as url:
-        network = _network(url)
+        network = network_at(url)
         for _ in range(2):
             assert network(CANVASES[:2])["heatmap"].tolist() == [[1, 2], [3, 4]]
         network.close()
@@ -346,8 +245,8 @@ def test_a_server_that_hangs_up_each_time() -> None:
     def hang_up(handler: Handler) -> None:
         handler.close_connection = True
 
-    with http_peer(_Scripted(hang_up)) as url, pytest.raises(ModelUnavailable, match="no connection"):
-        _asked(_network(url))
+    with http_peer(Scripted(hang_up)) as url, pytest.raises(ModelUnavailable, match="no connection"):
+        asked(network_at(url))
 
 
 def test_an_answer_without_end_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -356,10 +255,10 @@ def test_an_answer_without_end_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
         http_peer(lambda handler: handler.answer(200, "application/json", b" " * 2000)) as url,
         pytest.raises(ModelFailed, match="the answer is larger than 1000 bytes"),
     ):
-        _asked(_network(url))
+        asked(network_at(url))
 
 
 def test_no_proxy_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
-    with http_peer(_Scripted(_ok())) as url:
-        assert _asked(_network(url), CANVASES[:2])["heatmap"].tolist() == [[1, 2], [3, 4]]
+    with http_peer(Scripted(well())) as url:
+        assert asked(network_at(url), CANVASES[:2])["heatmap"].tolist() == [[1, 2], [3, 4]]
