@@ -46,7 +46,7 @@ class Films:
 @dataclass(frozen=True)
 class Figure:
     """value: None when these films cannot tell (no positive, no negative). interval: 95 %, by bootstrap over patients; None where
-    it would be of fewer than FEW of them."""
+    it would be of fewer than FEW of them, or all draws say the same: "1.0 to 1.0" of six films is no certainty."""
 
     value: float | None
     interval: Interval | None
@@ -74,7 +74,8 @@ def film_figures(films: Films, threshold: float, seed: int, draws: int = DRAWS) 
             return Figure(None, None)
         if patients < FEW:
             return Figure(value, None)
-        return Figure(value, interval(films.patients, lambda r: statistic(films.probabilities[r], films.labels[r]), seed, draws))
+        between = interval(films.patients, lambda r: statistic(films.probabilities[r], films.labels[r]), seed, draws)
+        return Figure(value, between if between and between[0] < between[1] else None)
 
     return FilmFigures(
         films=len(films.labels),

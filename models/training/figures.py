@@ -14,6 +14,7 @@ from models.evaluation.froc import hits, threshold_at
 from models.evaluation.roc import area_under_curve
 from models.training.films import DISEASED, NORMAL, FilmRecord
 from models.training.located import AIM, SEED, Located, with_interval
+from models.training.pairs import CONTRAST_OF_GROUPS
 from models.training.readings import FilmReading, PairReading, Readings, Rule
 
 #: mm: what is told apart
@@ -25,20 +26,25 @@ def figures(readings: Readings, rule: Rule) -> dict[str, Any]:
         "real": of_real_films(readings.real, rule),
         "real_squeezed": of_real_films(readings.squeezed, rule),
         "inserted": {name: of_inserted(several, rule) for name, several in readings.inserted.items()},
+        "inserted_by": by_group_of_inserted(readings.inserted[CONTRAST_OF_GROUPS], rule),
     }
 
 
-def of_real_films(several: list[FilmReading], rule: Rule) -> dict[str, Any]:
-    """Whether the report names a nodule or a mass: against all other films and against No Finding; by view, sex and age."""
+def films_of(several: list[FilmReading], rule: Rule) -> tuple[Films, NDArray[np.bool_]]:
+    """All, Nodule or Mass being positive; and which of them are that or No Finding."""
     films = Films(
         np.array([rule.probability(r.answer) for r in several]),
         np.array([bool(r.record.labels & DISEASED) for r in several]),
         np.array([r.record.patient for r in several]),
     )
-    normal = np.array([r.record.labels == NORMAL for r in several])
+    return films, films.labels | np.array([r.record.labels == NORMAL for r in several])
+
+
+def of_real_films(several: list[FilmReading], rule: Rule) -> dict[str, Any]:
+    """Whether the report names a nodule or a mass: against all other films and against No Finding; by view, sex and age."""
+    films, clear = films_of(several, rule)
     threshold = rule.point.threshold
     groups = _groups(r.record for r in several)
-    clear = films.labels | normal
 
     def each(rows: Any) -> dict[str, dict[str, Any]]:
         grouped = {what: by_group(films[rows], group[rows], threshold, SEED) for what, group in groups.items()}
@@ -53,11 +59,16 @@ def of_real_films(several: list[FilmReading], rule: Rule) -> dict[str, Any]:
     }
 
 
+def by_group_of_inserted(several: list[PairReading], rule: Rule) -> dict[str, Any]:
+    """Located nodules by view, sex and age."""
+    located, groups = Located.of(several, rule), _groups(r.pair.record for r in several)
+    return {what: {str(n): located[group == n].figures for n in np.unique(group)} for what, group in groups.items()}
+
+
 def of_inserted(several: list[PairReading], rule: Rule) -> dict[str, Any]:
-    """Located nodules against false boxes on the same films without any; by size, view, sex and age."""
+    """Located nodules against false boxes on the same films without any; by size."""
     located = Located.of(several, rule)
     records = [r.pair.record for r in several]
-    groups = _groups(records)
     diameters = np.array([r.pair.diameter_mm for r in several])
     strengths = np.array([(rule.probability(r.without), rule.probability(r.with_nodule)) for r in several])
 
@@ -75,7 +86,6 @@ def of_inserted(several: list[PairReading], rule: Rule) -> dict[str, Any]:
         **located.figures,
         "median_contrast": float(np.median([r.pair.contrast for r in several])),
         "at_half_a_false_box_by_mm": {name: float(np.mean(located.best[of] > limit)) for name, of in sizes.items() if of.any()},
-        "by": {what: {str(n): located[group == n].figures for n in np.unique(group)} for what, group in groups.items()},
         "at_threshold": float(np.mean(hit)),
         "films_with_against_without": with_interval(area(np.arange(len(several))), interval(located.whose, area, SEED)),
         "boxes_a_normal_film": float(boxes_at.mean()),

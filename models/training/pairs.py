@@ -23,6 +23,8 @@ CONTRASTS = {
     "at least 0.16": replace(SMALL, faintest=0.16),
     "by size alone": replace(SMALL, faintest=0.0),
 }
+#: at which views, sexes and ages are told of: neither hardly visible nor plain
+CONTRAST_OF_GROUPS = "at least 0.12"
 
 
 @dataclass(frozen=True)

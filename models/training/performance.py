@@ -4,29 +4,29 @@ from collections.abc import Iterator
 from typing import Any
 
 from models.card import Performance
+from models.training.pairs import CONTRAST_OF_GROUPS
 
 REAL = "{films} films of {patients} patients of the test split, {positives} of them labelled Nodule or Mass (text-mined)"
 INSERTED = (
     "{pairs} inserted nodules of 10 to 30 mm, contrast {contrast}, in {films} normal films of {patients} patients of the test split"
 )
 LOCATED = "sensitivity of localisation at {} false boxes a normal film"
-#: views, sexes and ages are told of at one contrast: neither hardly visible nor plain
-CONTRAST_OF_GROUPS = "at least 0.12"
 
 MEASURES = {
     "area_under_curve": "area under the ROC curve, Nodule or Mass against {}",
     "sensitivity": "sensitivity at the threshold",
     "specificity": "specificity at the threshold, {}",
-    "calibration_error": "expected calibration error, {}",
+    "calibration_error": "expected calibration error (its interval lies high: drawn bins are noisier), {}",
 }
 
 
 def of_figures(result: dict[str, Any]) -> tuple[Performance, ...]:
-    """All that `models.training.evaluate.figures` found and that fits in a line."""
+    """All that `models.training.figures.figures` found and that fits in a line."""
     return (
         *_real(result["real"]),
         *(_squeezed(one) for one in _real(result["real_squeezed"]) if one.group == "all"),
         *(one for name, found in result["inserted"].items() for one in _inserted(name, found)),
+        *_inserted_by(result["inserted_by"]),
     )
 
 
@@ -63,10 +63,6 @@ def _inserted(contrast: str, found: dict[str, Any]) -> Iterator[Performance]:
     yield from _froc(found, data)
     for size, value in found["at_half_a_false_box_by_mm"].items():
         yield _performance(LOCATED.format(0.5), {"value": value}, data, None, f"{size} mm")
-    if contrast == CONTRAST_OF_GROUPS:
-        for what, groups in found["by"].items():
-            for name, of_group in groups.items():
-                yield from _froc(of_group, INSERTED.format(**of_group, contrast=contrast), f"{what}: {name}")
     yield _performance("sensitivity of localisation at the threshold", {"value": found["at_threshold"]}, data, found["pairs"])
     area = "area under the ROC curve, films with against the same without"
     yield _performance(area, found["films_with_against_without"], data, found["pairs"])
@@ -74,6 +70,12 @@ def _inserted(contrast: str, found: dict[str, Any]) -> Iterator[Performance]:
         normal = "{films} normal films of {patients} patients of the test split".format(**found)
         yield _performance("boxes a film at the threshold", {"value": found["boxes_a_normal_film"]}, normal, found["films"])
         yield _performance("share of films without a box", {"value": found["normal_films_without_box"]}, normal, found["films"])
+
+
+def _inserted_by(found: dict[str, Any]) -> Iterator[Performance]:
+    for what, groups in found.items():
+        for name, of_group in groups.items():
+            yield from _froc(of_group, INSERTED.format(**of_group, contrast=CONTRAST_OF_GROUPS), f"{what}: {name}")
 
 
 def _froc(found: dict[str, Any], data: str, group: str = "all") -> Iterator[Performance]:

@@ -70,7 +70,7 @@ def test_the_cards_figures_of_real_films_are_true(reader: Reader, rule: Rule, ca
     """As they were taken, and squeezed to a square as they are published: what `radstream model score` is given."""
     real, squeezed = (of_real_films(reader.films("test", squeezed=way), rule) for way in (False, True))
     known = {(one.measure, one.group, one.data): one.value for one in card}
-    found = of_figures({"real": real, "real_squeezed": squeezed, "inserted": {}})
+    found = of_figures({"real": real, "real_squeezed": squeezed, "inserted": {}, "inserted_by": {}})
     assert len([one for one in found if "squeezed" in one.data]) >= 5
     for figure in found:
         assert known[figure.measure, figure.group, figure.data] == pytest.approx(figure.value, abs=0.02)

@@ -220,3 +220,20 @@ def test_the_figures_of_films_and_of_their_groups() -> None:
     assert groups["PA"].area_under_curve.value == 1
     assert (groups["AP"].area_under_curve.value, groups["AP"].sensitivity.value) == (None, None)
     assert groups["AP"].specificity.value == 0
+
+
+@pytest.mark.parametrize(("positives", "told"), [(4, False), (5, True)])
+def test_an_interval_needs_five_patients_of_each_kind(positives: int, told: bool) -> None:
+    scores = np.concatenate([np.linspace(0.3, 0.9, positives), np.linspace(0.1, 0.8, 9)])
+    labels = np.arange(len(scores)) < positives
+    figures = film_figures(Films(scores, labels, np.arange(len(scores))), 0.5, seed=1)
+    assert (figures.area_under_curve.interval is not None) is told
+    assert (figures.sensitivity.interval is not None) is told
+    assert figures.specificity.interval is not None
+
+
+def test_an_interval_in_which_all_draws_agree_is_none() -> None:
+    labels = np.arange(12) < 6
+    figures = film_figures(Films(np.where(labels, 0.9, 0.1), labels, np.arange(12)), 0.5, seed=1)
+    assert (figures.area_under_curve.value, figures.sensitivity.value) == (1, 1)
+    assert (figures.area_under_curve.interval, figures.sensitivity.interval) == (None, None)
