@@ -126,11 +126,11 @@ class Names:
         """Numbers of the files that it may mean: of several none is meant."""
         asked = PurePath(file)
         named = self._by_name.get(asked.name) or self._by_stem.get(_bare(asked).name, [])
+        if exact := [n for n in named if self._paths[n] == asked]:
+            return exact
         if _bare(asked).name in self._of_several:
             return [n for n in named if _ends(self._paths[n], asked) or _ends(asked, self._paths[n])]
-        if len(named) < 2:
-            return named
-        return [n for n in named if self._paths[n] == asked] or [n for n in named if _ends(self._paths[n], asked)] or named
+        return [n for n in named if _ends(self._paths[n], asked)] or named
 
 
 def _bare(path: PurePath) -> PurePath:

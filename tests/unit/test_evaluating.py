@@ -114,6 +114,14 @@ def test_a_label_of_another_patients_folder_is_of_another_image() -> None:
     assert [score.file for score in rows.scores] == ["export/p1/IM1.dcm", "export/p3/IM1.dcm"]
 
 
+def test_a_path_means_the_very_file_of_that_path() -> None:
+    """A file beside the folders that hold others of its name."""
+    paths = ["1.png", "p1/1.png"]
+    rows = joined([labelled(path, path == "1.png") for path in paths], [scored(path, 0.5) for path in paths])
+    assert [label.file for label in rows.labels] == [score.file for score in rows.scores] == paths
+    assert rows.left_out == {}
+
+
 @pytest.mark.parametrize(
     ("said", "years"), [("58", 58), ("058Y", 58), ("011M", 0), ("730D", 2), ("36.0", 36), ("", None), ("x", None)]
 )
