@@ -76,7 +76,7 @@ class V2Network:
 
     def check_ready(self, within_s: float) -> None:
         """Whether the server would answer now: raises ModelUnavailable unless it says so, of exactly this model, within that
-        time; ModelFailed when its answer has no end."""
+        time; AccessRefused (401, 403); ModelFailed when its answer has no end."""
         with Deadline(within_s) as deadline:
             if not self._says_ready(deadline):
                 self._unavailable("the model is not ready there (yet)")
@@ -138,13 +138,12 @@ class V2Network:
 
     def _knows_no_versions(self, deadline: Deadline) -> bool:
         """Whether a model is there whose versions cannot be asked for by name ([Model Metadata]: `versions` is optional)."""
-        told = self._told(deadline, self._model)
+        told = self._metadata(deadline)
         return told is not None and not told.get("versions")
 
     def _refused(self, answer: Answer, deadline: Deadline) -> NoReturn:
         status = f"HTTP {answer.status}"
-        if answer.status in (401, 403):
-            raise AccessRefused(_STEP, self._reference, f"{status}: see token_file of this server in models.remotes")
+        self._check_access(answer)
         if 300 <= answer.status < 400:
             self._unavailable(f"{status}: it leads elsewhere, to a log-in perhaps: see its url and token_file in models.remotes")
         if answer.status in (400, 404, 500):  # MLServer says 400, Triton 400 or 503, of what is not loaded (yet)
@@ -157,29 +156,29 @@ class V2Network:
         raise ModelFailed(_STEP, self._reference, f"{status}, though the server says that the model is ready: {why}")
 
     def _check_ready(self, deadline: Deadline, status: str) -> None:
-        """Raises ModelUnavailable unless the server says that exactly this model is ready."""
-        versions = (self._told(deadline, self._model) or {}).get("versions")
+        """Raises ModelUnavailable unless the server says that exactly this model is ready; AccessRefused."""
+        versions = (self._metadata(deadline) or {}).get("versions")
         if isinstance(versions, list) and versions and self._version not in versions:
             self._unavailable(f"{status}: the server now has version {', '.join(map(_said, versions))}: promote a package for it")
         if not self._says_ready(deadline):
             self._unavailable(f"{status}: the model is not ready there (yet)")
 
     def _says_ready(self, deadline: Deadline) -> bool:
-        """[Health]"""
+        """[Health]. Raises AccessRefused: to wait would not help."""
         place = self._versioned if self._path.startswith(self._versioned) else self._model
-        told = self._told(deadline, f"{place}/ready")
+        answer = self._ask(deadline, "GET", f"{place}/ready", {"Accept": _JSON})
+        self._check_access(answer)
+        told = _told(answer)
         return told is not None and told.get("ready") is not False
 
-    def _told(self, deadline: Deadline, path: str) -> dict[str, Any] | None:
-        """What the server says of itself; None unless it does."""
-        answer = self._ask(deadline, "GET", path, {"Accept": _JSON})
-        if answer.status != 200:
-            return None
-        try:
-            told = json.loads(answer.content or b"{}")  # [Health]: the status is the answer, some say no more
-        except (ValueError, RecursionError):
-            return None
-        return told if isinstance(told, dict) else None
+    def _metadata(self, deadline: Deadline) -> dict[str, Any] | None:
+        """[Model Metadata]; None where the server gives none: it may be closed to callers who may ask the model."""
+        return _told(self._ask(deadline, "GET", self._model, {"Accept": _JSON}))
+
+    def _check_access(self, answer: Answer) -> None:
+        if answer.status in (401, 403):
+            why = f"HTTP {answer.status}: see token_file of this server in models.remotes"
+            raise AccessRefused(_STEP, self._reference, why)
 
     def _ask(self, deadline: Deadline, method: str, path: str, headers: Mapping[str, str], body: bytes | None = None) -> Answer:
         question = Question(method, path, _STEP, self._reference, headers, _MEDIA_TYPES, body=body)
@@ -204,6 +203,17 @@ def _our_settings() -> Iterator[None]:
         yield
     except SettingsInvalid as error:
         raise SettingsInvalid("models.remotes", error.reference, error.reason) from None
+
+
+def _told(answer: Answer) -> dict[str, Any] | None:
+    """What the server says of itself; None unless it does."""
+    if answer.status != 200:
+        return None
+    try:
+        told = json.loads(answer.content or b"{}")  # [Health]: the status is the answer, some say no more
+    except (ValueError, RecursionError):
+        return None
+    return told if isinstance(told, dict) else None
 
 
 def _said(value: object) -> str:

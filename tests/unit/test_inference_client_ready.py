@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from connectors.inference import V2Network
-from schemas.errors import ModelUnavailable
+from schemas.errors import AccessRefused, ModelFailed, ModelUnavailable
 from tests.unit.http_peer import Handler, http_peer
 
 # ------------------------------------------------------------------------------------------- with our own server
@@ -17,6 +17,7 @@ from tests.unit.v2_servers import (
     CANVASES,
     TOO_LATE_S,
     Scripted,
+    asked,
     drip,
     hang,
     network_at,
@@ -41,10 +42,34 @@ def test_it_is_ready_when_its_server_says_so(told: dict[str, Any]) -> None:
     assert script.paths == ["/v2/models/chest.network/versions/1/ready"]
 
 
-@pytest.mark.parametrize("told", [(200, {"ready": False}), (200, []), (400, {}), (401, {}), (404, {}), (500, {}), (503, {})])
+@pytest.mark.parametrize("told", [(200, {"ready": False}), (200, []), (400, {}), (404, {}), (500, {}), (503, {})])
 def test_it_is_not_ready_otherwise(told: tuple[int, Any]) -> None:
     with http_peer(Scripted(well(), ready=told)) as url, pytest.raises(ModelUnavailable, match="the model is not ready there"):
         _check_ready(network_at(url))
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_server_that_lets_nobody_ask_is_told_so(status: int) -> None:
+    """To wait would not help."""
+    with (
+        http_peer(Scripted(well(), ready=(status, {}))) as url,
+        pytest.raises(AccessRefused, match=f"HTTP {status}: see token_file"),
+    ):
+        _check_ready(network_at(url))
+
+
+@pytest.mark.parametrize("failed", [400, 404, 500])
+def test_who_may_not_ask_why_an_answer_failed_is_told_so(failed: int) -> None:
+    script = Scripted(with_status(failed), ready=(403, {}), metadata=(200, {"versions": ["1"]}))
+    with http_peer(script) as url, pytest.raises(AccessRefused, match="HTTP 403: see token_file"):
+        asked(network_at(url))
+
+
+def test_that_versions_may_not_be_asked_for_says_nothing_of_the_model() -> None:
+    """Metadata may be closed to callers, and its input is still what fails."""
+    script = Scripted(with_status(500), ready=(200, {}), metadata=(403, {}))
+    with http_peer(script) as url, pytest.raises(ModelFailed, match="it fails on this input"):
+        asked(network_at(url))
 
 
 def test_whether_it_is_ready_without_addresses_of_versions() -> None:
