@@ -64,15 +64,22 @@ def film_logit(card: Card, tensors: Tensors, image: int) -> float:
     return float(tensors[film.tensor][image, film.column]) if film else 0.0
 
 
-def deviation(said: SelfTest, seen: Tensors, heatmap: str | None) -> float:
-    """The greatest difference between what the card says of its self-test and what the network answered to it."""
-    differences = [0.0]
-    if said.heatmap is not None and heatmap is not None:
-        logits = seen[heatmap][0].astype(np.float64)
-        differences += [abs(float(logits.max()) - said.heatmap.highest), abs(float(logits.mean()) - said.heatmap.mean)]
+def deviations(card: Card, seen: Tensors, image: int) -> dict[str, float]:
+    """Of each tensor that is read: the greatest difference between what the card says of its self-test and what the network
+    answered to it. NaN where a number is none."""
+    said, found = card.self_test, dict[str, float]()
+    if said.heatmap is not None and card.heatmap is not None:
+        logits = seen[card.heatmap.tensor][image].astype(np.float64)
+        differences = [logits.max() - said.heatmap.highest, logits.mean() - said.heatmap.mean]
+        found[card.heatmap.tensor] = float(np.abs(differences).max())
     for name, columns in said.columns.items():
-        differences += np.abs(seen[name][0].astype(np.float64) - np.array(columns)).tolist()
-    return float(np.max(differences))  # NaN where one is
+        found[name] = float(np.abs(seen[name][image].astype(np.float64) - np.array(columns)).max())
+    return found
+
+
+def has_logits(card: Card, tensor: str) -> bool:
+    """Whether none of its numbers is read as it is: that may be a probability already, or a size."""
+    return not any(reading.tensor == tensor and reading.activation == "none" for reading in card.outputs)
 
 
 def stated(seen: Tensors, heatmap: str | None, columns: tuple[str, ...], tolerance: float) -> SelfTest:

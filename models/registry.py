@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from models.card import Card, Input, Program, Remote, SelfTest, Weights, read_card_with_digest
 from models.chest_nodule_lite import ChestNoduleLite
 from models.inference import PackageModel, canvas_of
-from models.readings import check_shapes, deviation, stated
+from models.readings import check_shapes, deviations, has_logits, stated
 from models.torch_network import TorchNetwork, device_named
 from schemas.errors import ModelFailed, SettingsInvalid
 from schemas.findings import ModelIdentity
@@ -37,6 +38,9 @@ def _fpn() -> nn.Module:
 FAST_TOLERANCE = 0.25
 ARCHITECTURES: dict[str, Callable[[], nn.Module]] = {"chest-nodule-fpn": _fpn, "chest-nodule-lite": ChestNoduleLite}
 
+_ELSEWHERE = "do not use the model on this machine; compare torch's version with the lock"
+_SLOWER = "set models.fast to false"
+
 RemoteNetwork = Callable[[Remote, Sequence[str]], Network]
 """A network on a server of the site, that is asked for the tensors of these names. Raises SettingsInvalid (no such server in the
 settings)."""
@@ -44,7 +48,8 @@ settings)."""
 
 @dataclass(frozen=True)
 class Verified:
-    """A package that may speak, and how far its answer to the self-test was from the card's."""
+    """A package that may speak, and how far its answer to the self-test was from the card's, in the tensor that came nearest to
+    what is tolerated there."""
 
     identity: ModelIdentity
     deviation: float
@@ -63,6 +68,28 @@ def load(
     """`folder`: NAME/VERSION. `threads`: torch's, of the whole process; `device`: auto, cpu or cuda; `tests`: test fixtures may be
     loaded; `fast`: see `TorchNetwork.hasten`. Raises SettingsInvalid (no package there, or a card that cannot be used here),
     ModelFailed (damaged, or not what the card promises), ModelUnavailable (its server is away)."""
+    return _tested(folder, threads=threads, device=device, remote=remote, tests=tests, fast=fast)[0]
+
+
+def verify(folder: Path, *, remote: RemoteNetwork | None = None, device: str = "cpu", fast: bool = False) -> Verified:
+    """What `load` does, and no more. Raises as `load`."""
+    model, deviation = _tested(folder, threads=1, device=device, remote=remote, tests=False, fast=fast)
+    model.close()
+    return Verified(model.identity, deviation.found, deviation.tolerance)
+
+
+class _Deviation(NamedTuple):
+    found: float
+    tolerance: float
+
+    @property
+    def part(self) -> float:
+        return self.found / self.tolerance
+
+
+def _tested(
+    folder: Path, *, threads: int, device: str, remote: RemoteNetwork | None, tests: bool, fast: bool
+) -> tuple[PackageModel, _Deviation]:
     card, digest = read_card_with_digest(Card, folder)
     reference = f"{card.name}/{card.version}"
     if folder.absolute().parts[-2:] != (card.name, card.version):
@@ -72,24 +99,15 @@ def load(
     torch.set_num_threads(threads)
     network = _network(folder, card, device_named(device), remote)
     try:
-        _self_tested(card, network, card.self_test.tolerance)
-        if fast and isinstance(network, TorchNetwork):
-            network.hasten()
-            _self_tested(card, network, max(FAST_TOLERANCE, card.self_test.tolerance))
+        deviation = _self_tested(card, network)
+        if fast and isinstance(network, TorchNetwork) and network.hasten():
+            # torch compiles once for one image and once for more, each when it first comes: here, and not in a pass' short time
+            hastened = [_self_tested(card, network, images, fast=True) for images in (1, 2)]
+            deviation = max(hastened, key=lambda one: one.part)
     except BaseException:
         network.close()
         raise
-    return PackageModel(card, card.identity(digest), network)
-
-
-def verify(folder: Path, *, remote: RemoteNetwork | None = None, device: str = "cpu") -> Verified:
-    """What `load` does, and no more. Raises as `load`."""
-    model = load(folder, device=device, remote=remote)
-    tolerance = model.card.self_test.tolerance
-    try:
-        return Verified(model.identity, _self_tested(model.card, model.network, tolerance), tolerance)
-    finally:
-        model.close()
+    return PackageModel(card, card.identity(digest), network), deviation
 
 
 def self_test_of(network: Network, given: Input, *, heatmap: str | None, columns: Sequence[str], tolerance: float) -> SelfTest:
@@ -180,21 +198,28 @@ def _self_test_canvas(given: Input) -> NDArray[np.float32]:
     return canvas_of(given, self_test_image())[0].numpy()
 
 
-def _self_tested(card: Card, network: Network, tolerance: float) -> float:
-    """The deviation. Raises ModelFailed when the network does not fit the card, or this machine does not get the card's answer."""
+def _self_tested(card: Card, network: Network, images: int = 1, *, fast: bool = False) -> _Deviation:
+    """In the tensor that came nearest to what is tolerated. `images`: in the pass; `fast`: it was hastened. Raises ModelFailed when
+    the network does not fit the card, or this machine does not get the card's answer."""
     reference = f"{card.name}/{card.version}"
     try:
-        seen = network(_self_test_canvas(card.input))
-        check_shapes(card, seen, 1)
+        seen = network(np.repeat(_self_test_canvas(card.input), images, axis=0))
+        check_shapes(card, seen, images)
     except ModelFailed as error:
         raise ModelFailed("self-test", reference, error.reason) from error
     except MemoryError as error:
-        raise ModelFailed("self-test", reference, "needs more memory than there is for one image") from error
-    differs = deviation(card.self_test, seen, card.heatmap.tensor if card.heatmap else None)
-    # written so that NaN fails
-    if not differs <= tolerance:
-        said = f"its answer differs from the card's by {differs:.4f}, more than {tolerance}"
-        raise ModelFailed(
-            "self-test", reference, f"{said}: do not use the model on this machine; compare torch's version with the lock"
-        )
-    return differs
+        many = "one image" if images == 1 else f"{images} images at once"
+        raise ModelFailed("self-test", reference, f"needs more memory than there is for {many}") from error
+    least = card.self_test.tolerance
+    differences = [
+        _Deviation(found, max(FAST_TOLERANCE, least) if fast and has_logits(card, tensor) else least)
+        for image in range(images)
+        for tensor, found in deviations(card, seen, image).items()
+    ]
+    for one in differences:
+        # written so that NaN fails
+        if not one.found <= one.tolerance:
+            said = f"its answer differs from the card's by {one.found:.4f}, more than {one.tolerance}"
+            way = _SLOWER if fast else _ELSEWHERE
+            raise ModelFailed("self-test", reference, f"{said}: {way}")
+    return max(differences, key=lambda one: one.part)

@@ -34,10 +34,13 @@ class TorchNetwork:
         self._most = most
         self._bf16 = False
 
-    def hasten(self) -> None:
-        """On CUDA: compiled, and in bfloat16 where torch's autocast does that; answers then differ in the third digit."""
-        if self.device.type == "cuda":
-            self._bf16, self._module = True, torch.compile(self._module)
+    def hasten(self) -> bool:
+        """On CUDA: compiled, and in bfloat16 where torch's autocast does that; answers then differ in the third digit. Whether it
+        changed anything."""
+        if self.device.type != "cuda":
+            return False
+        self._bf16, self._module = True, torch.compile(self._module)
+        return True
 
     @torch.inference_mode()
     def __call__(self, canvases: NDArray[np.float32]) -> Mapping[str, NDArray[np.float32]]:

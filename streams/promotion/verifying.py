@@ -41,7 +41,7 @@ async def run_verify(settings: Settings, named: str, say: Callable[[str], None])
 
 
 def verified(folder: Path, settings: Settings) -> Well:
-    """Loads the package and ends it again. Raises SettingsInvalid, ModelFailed, ModelUnavailable."""
+    """Loads the package as a worker would and ends it again. Raises SettingsInvalid, ModelFailed, ModelUnavailable."""
     from models import registry  # seconds
     from models.chest_gate import GateCard, load_gate
     from streams.remotes import remote_network
@@ -53,7 +53,7 @@ def verified(folder: Path, settings: Settings) -> Well:
         identity = ModelIdentity(name=gate.name, version=gate.version, weights_sha256=gate.weights.sha256)
         return Well(identity, None, digest, f"its self-test answers within {gate.self_test.tolerance:g} of its card")
     remote = partial(remote_network, remotes=settings.models.remotes)
-    found = registry.verify(folder, remote=remote, device=settings.models.device)
+    found = registry.verify(folder, remote=remote, device=settings.models.device, fast=settings.models.fast)
     said = f"its self-test answers within {found.deviation:.2g} of its card ({found.tolerance:g} are allowed)"
     return Well(found.identity, read_card(folder), digest, said)
 

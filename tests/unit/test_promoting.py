@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from models.torch_network import TorchNetwork
 from schemas.errors import ModelFailed, SettingsInvalid
 from schemas.findings import CHEST_RADIOGRAPH_FINDINGS, ModelIdentity
 from streams import topics
@@ -208,6 +209,18 @@ async def test_verify(packages: Path) -> None:
         verified(packages / "chest-nodule" / "damaged", settings(packages))
     with pytest.raises(SettingsInvalid, match="neither"):
         await run_verify(settings(packages), "Chest Nodule", said.append)
+
+
+def test_what_is_promoted_is_what_a_worker_would_load(packages: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def hasten(network: TorchNetwork) -> bool:
+        raise ModelFailed("load", "network", "it cannot be compiled")
+
+    monkeypatch.setattr(TorchNetwork, "hasten", hasten)
+    terms = settings(packages)
+    verified(packages / "chest-nodule" / "1", terms)
+    fast = terms.model_copy(update={"models": terms.models.model_copy(update={"fast": True})})
+    with pytest.raises(ModelFailed, match="it cannot be compiled"):
+        verified(packages / "chest-nodule" / "1", fast)
 
 
 def test_the_commands_say_what_they_need() -> None:
