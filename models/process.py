@@ -52,17 +52,28 @@ class ModelProcess(Around):
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="model-process")  # see Child
         self._batching = Batching(self._run, batch=batch, wait_ms=wait_ms)
         self._child: Child | None = None
-        self._closed = False
+        self._ending: asyncio.Task[None] | None = None
 
     async def predict(self, radiograph: Radiograph) -> Prediction:
         """See `FindingModel.predict`."""
         return await self._batching.predict(radiograph)
 
     async def close(self) -> None:
-        """TERM, then KILL, and waits; whoever waits for an answer is told ModelUnavailable. Once or more often."""
-        if self._closed:
-            return
-        self._closed = True
+        """TERM, then KILL, and waits for the end, also when it is cancelled meanwhile; whoever waits for an answer is told
+        ModelUnavailable. Once or more often."""
+        if self._ending is None:
+            self._ending = asyncio.create_task(self._to_the_end())
+        cancelled: asyncio.CancelledError | None = None
+        while not self._ending.done():
+            try:
+                await asyncio.wait((self._ending,))  # unlike `await`, this does not pass a cancellation on
+            except asyncio.CancelledError as error:
+                cancelled = error
+        if cancelled is not None:
+            raise cancelled
+        self._ending.result()
+
+    async def _to_the_end(self) -> None:
         if self._child is not None:
             self._child.terminate()
             if not await asyncio.to_thread(self._child.gone, _KILL_AFTER_S):
@@ -85,14 +96,14 @@ class ModelProcess(Around):
 
     def _born(self) -> tuple[Child, Loaded]:
         self._child = child = Child(self._load, self._threads)
-        if self._closed:  # in the meantime: `close` may have seen none
+        if self._ending is not None:  # in the meantime: `close` may have seen no child
             child.kill()
         return child, child.loaded()
 
     def _born_again(self) -> Child:
         self._end()
         model = f"{self.identity.name}/{self.identity.version}"
-        if self._closed:
+        if self._ending is not None:
             raise ModelUnavailable("analyse", model, "is being closed")
         log.warning("the process of the model has ended and is started again", model=model)
         try:

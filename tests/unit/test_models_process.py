@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -162,6 +163,30 @@ async def test_closing_ends_it_also_with_an_image_in_it(
         await asyncio.to_thread(wait)
         with pytest.raises(ModelUnavailable, match="closed"):
             await model.predict(radiograph())
+
+
+async def test_closing_goes_on_to_its_end_when_whoever_closes_is_cancelled(
+    fifos: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its process must not be left behind, and who closes it too waits for the same end."""
+    monkeypatch.setattr("models.process._KILL_AFTER_S", 0.2)
+    out, back = fifos
+    async with started() as model:
+        asked = asyncio.create_task(model.predict(radiograph(1, f"deaf {out} {back}")))
+        pid = int(await asyncio.to_thread(out.read_text))
+        closings = [asyncio.create_task(model.close()) for _ in range(3)]
+        await asyncio.sleep(0)
+        for _ in range(2):  # a stop, and another one
+            closings[0].cancel()
+            for _ in range(8):
+                await asyncio.sleep(0)
+        for closing in asyncio.as_completed(closings):
+            with suppress(asyncio.CancelledError):
+                await closing
+            assert not Path(f"/proc/{pid}").exists()
+        assert [closing.cancelled() for closing in closings] == [True, False, False]
+        with pytest.raises(ModelUnavailable):
+            await asked
 
 
 async def test_torch_has_as_many_threads_as_it_is_given() -> None:
