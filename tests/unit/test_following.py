@@ -16,6 +16,8 @@ from tests.contract.fake_event_log import FakeEventLog
 from tests.unit.followers import NEW, log, told, until
 from tests.unit.packages import OWN, Packages, Told, follower, model, promote, worker
 
+__all__ = ["log"]
+
 
 async def test_without_a_promotion_the_settings_say(log: FakeEventLog) -> None:
     async with worker(log, Packages.of(OWN, NEW)) as here:
@@ -23,9 +25,6 @@ async def test_without_a_promotion_the_settings_say(log: FakeEventLog) -> None:
         assert here.uses == OWN
         assert (here.health.state, here.health.reason) == ("ready", "")
     assert told(log) == [(OWN, True)]
-
-
-__all__ = ["log"]
 
 
 async def test_a_promotion_is_taken_and_the_old_one_closed(log: FakeEventLog) -> None:
@@ -247,8 +246,10 @@ async def test_what_is_no_act_is_passed_over(log: FakeEventLog) -> None:
 async def test_a_broker_that_comes_back_tells_what_was_missed() -> None:
     class Away(FakeEventLog):
         broken = asyncio.Event()
+        tries = 0
 
         async def read(self, topic: str, *, follow: bool = False, last: int | None = None) -> AsyncIterator[Record]:
+            self.tries += 1
             self._reach("read", topic)
             reading = super().read(topic, follow=follow, last=last)
             while True:
@@ -263,6 +264,10 @@ async def test_a_broker_that_comes_back_tells_what_was_missed() -> None:
                     return
                 yield record
 
+        async def several_tries(self) -> None:
+            before = self.tries
+            await until(lambda: self.tries >= before + 3)
+
     log = Away()
     log.create(topics.MODELS.name, partitions=1)
     log.create(topics.AUDIT.name, partitions=1)
@@ -273,11 +278,11 @@ async def test_a_broker_that_comes_back_tells_what_was_missed() -> None:
         log.away = True
         async with here.models.lease() as in_use:
             assert in_use.reference == OWN, "analysing goes on"
-        await asyncio.sleep(0.05)  # several tries
+        await log.several_tries()
         log.away = False
         await promote(log, NEW)
         log.away = True
-        await asyncio.sleep(0.05)
+        await log.several_tries()
         assert here.uses == OWN
         log.broken.clear()
         log.away = False
