@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 import structlog
@@ -15,13 +14,9 @@ from schemas.findings import ModelIdentity
 from schemas.ports import Clock, EventLog, Record
 from streams import topics
 from streams.promotion.acts import Act, Acts, ended, promoted, taken
-from streams.promotion.models_in_use import InUse, ModelsInUse
+from streams.promotion.models_in_use import InUse, Load, ModelsInUse, approved
 
 _log = structlog.get_logger(__name__)
-
-Load = Callable[[str], Awaitable[InUse]]
-"""From NAME/VERSION to a model that has passed its checksum and self-test. Raises SettingsInvalid (no such package, or not one of
-this version), ModelFailed, and Unavailable or Refused of where packages are."""
 
 
 class _Health(Protocol):
@@ -100,7 +95,7 @@ class Follower:
     async def _of_settings(self) -> ModelsInUse:
         first = await self._load(self._own)
         if first.model.service != self._service:
-            await _put_away(first)
+            await first.close()
             raise ModelFailed("load", self._own, f"it is a package of {first.model.service}, not of {self._service}")
         return ModelsInUse(first)
 
@@ -184,17 +179,13 @@ class Follower:
         _log.info("another model speaks", service=self._service, model=act.reference, approved_by=act.event.approved_by)
 
     async def _approved(self, act: Act) -> InUse:
-        """Raises ModelFailed when it is not what was approved, or anything but our own errors comes out of it."""
+        """Raises as `approved`; ModelFailed when anything but our own errors comes out of it."""
         try:
-            new = await self._load(act.reference)
+            return await approved(self._load, act.event, "promote it again")
         except RadstreamError:
             raise
         except Exception as error:  # a strange package must not end the process: it would be tried again at every start
             raise ModelFailed("load", act.reference, f"it cannot be loaded: {type(error).__name__}") from error
-        if new.is_what(act.event):
-            return new
-        await _put_away(new)
-        raise ModelFailed("load", act.reference, "is not what was approved: the package was changed since; promote it again")
 
     async def _say(self, uses: ModelIdentity) -> bool:
         try:
@@ -216,13 +207,3 @@ class Follower:
             _log.error("a promoted model is not used", model=act.reference, instead=instead, error=reason)
         self._reason, self._again, self._alarmed = reason, again, (act, reason)
         self._health.set("ready", f"{act.reference} was promoted and is not used, {instead} goes on: {reason}")
-
-
-async def _put_away(refused: InUse) -> None:
-    """To its end, also when a stop is heard meanwhile: else its process would be left behind."""
-    closing = asyncio.ensure_future(refused.close())
-    try:
-        await asyncio.shield(closing)
-    except asyncio.CancelledError:
-        await closing
-        raise

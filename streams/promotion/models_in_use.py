@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from schemas.errors import ModelUnavailable
+from schemas.errors import ModelFailed, ModelUnavailable
 from schemas.model_events import ModelEvent
 from schemas.ports import FindingModel
 from streams.steps.choosing import IntendedUse
@@ -19,8 +19,8 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class InUse:
-    """A loaded model, what its card says of its use, its end, which is called once, and the SHA-256 of the card (None: it has no
-    package)."""
+    """A loaded model, what its card says of its use, its end, which is called once and goes on when whoever calls it is cancelled,
+    and the SHA-256 of the card (None: it has no package)."""
 
     model: FindingModel
     intended_use: IntendedUse
@@ -40,6 +40,22 @@ class InUse:
             and identity.weights_sha256 == approved.weights_sha256
             and (approved.card_sha256 is None or self.card_sha256 == approved.card_sha256)
         )
+
+
+Load = Callable[[str], Awaitable[InUse]]
+"""From NAME/VERSION to a model that has passed its checksum and self-test. Raises SettingsInvalid (no such package, or not one of
+this version), ModelFailed, and Unavailable or Refused of where packages are."""
+
+
+async def approved(load: Load, act: ModelEvent, advice: str) -> InUse:
+    """What the act is about. `advice`: what a person may do when the package is no longer what was approved. Raises as `load`, and
+    then ModelFailed."""
+    reference = f"{act.name}/{act.version}"
+    in_use = await load(reference)
+    if in_use.is_what(act):
+        return in_use
+    await in_use.close()
+    raise ModelFailed("load", reference, f"is not what was approved: the package was changed since; {advice}")
 
 
 @dataclass(slots=True)

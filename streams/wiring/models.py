@@ -52,7 +52,7 @@ async def services(settings: Settings, store: PackageStore) -> Mapping[str, str]
 
 
 async def load_in_use(reference: str, *, settings: Settings, store: PackageStore) -> InUse:
-    """A package in a process of its own, behind the gate of the settings. Raises as `streams.promotion.following.Load`."""
+    """A package in a process of its own, behind the gate of the settings. Raises as `streams.promotion.models_in_use.Load`."""
     from models.process import ModelProcess
     from streams.model_store import CARD, digest_of
     from streams.promotion.models_in_use import InUse

@@ -25,8 +25,7 @@ if TYPE_CHECKING:
     from schemas.model_events import ModelShadowed
     from schemas.ports import ImageDecoder
     from schemas.study_ports import StudyArchive
-    from streams.promotion.following import Load
-    from streams.promotion.models_in_use import InUse
+    from streams.promotion.models_in_use import Load
     from streams.shadows.sandbox import Sandbox
 
 #: of each shadow: one STAT study, and of the others one that is fetched while the one before is seen
@@ -64,7 +63,7 @@ async def run_shadow(
     """The step `analyse` a second time: another group, another model, and a log that can write to its sandbox alone. Raises as
     `load`; ModelFailed when it is not what was approved; StepStopped, BrokerUnavailable."""
     from streams.guard import Guard
-    from streams.promotion.models_in_use import ModelsInUse
+    from streams.promotion.models_in_use import ModelsInUse, approved
     from streams.runner_window import WindowRunner
     from streams.shadows.sandbox import Sandbox, SandboxLog
     from streams.shadows.shadow import NothingDue, analysis_id, giving_up, step_name
@@ -73,7 +72,7 @@ async def run_shadow(
 
     sandbox, name = Sandbox(act.sandbox), step_name(act)
     await asyncio.to_thread(ensure_sandbox, settings, sandbox)
-    in_use = await unless(stop, _approved(load, act))
+    in_use = await unless(stop, approved(load, act, "put it into the shadow again"))
     if in_use is None:
         return
     models = ModelsInUse(in_use)
@@ -111,14 +110,3 @@ def ensure_sandbox(settings: Settings, sandbox: Sandbox) -> Sequence[str]:
 
     specs = [TopicSpec(topic.name, topic.partitions, topic.config) for topic in sandbox.topics]
     return ensure_topics(settings.kafka.bootstrap, specs)
-
-
-async def _approved(load: Load, act: ModelShadowed) -> InUse:
-    from schemas.errors import ModelFailed
-
-    reference = f"{act.name}/{act.version}"
-    in_use = await load(reference)
-    if in_use.is_what(act):
-        return in_use
-    await in_use.close()
-    raise ModelFailed("load", reference, "is not what was approved: the package was changed since; put it into the shadow again")

@@ -68,9 +68,17 @@ class Packages:
         finally:
             self.under_way -= 1
 
-        async def close() -> None:
+        async def end() -> None:
             await self.closing.wait()
             self.closed.append(reference)
+
+        async def close() -> None:  # to the end, like that of ModelProcess
+            ending = asyncio.create_task(end())
+            try:
+                await asyncio.shield(ending)
+            except asyncio.CancelledError:
+                await ending
+                raise
 
         self.loaded.append(reference)
         return InUse(found, IntendedUse(), close, digest(f"card of {reference}"))

@@ -11,11 +11,12 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.errors import ModelUnavailable
+from schemas.errors import ModelFailed, ModelUnavailable
 from schemas.findings import Findings
+from schemas.model_events import ModelPromoted
 from schemas.ports import Radiograph
 from streams.promotion.acts import promotion
-from streams.promotion.models_in_use import InUse, ModelsInUse
+from streams.promotion.models_in_use import InUse, ModelsInUse, approved
 from streams.steps.analyse import analyse
 from streams.steps.choosing import IntendedUse
 from streams.topics import RESULTS, Topic
@@ -50,6 +51,22 @@ def test_what_was_approved_is_weights_and_card() -> None:
     assert mine.is_what(approved)
     assert not replace(mine, card_sha256="b" * 64).is_what(approved), "another threshold under the same version"
     assert not Version("2").in_use.is_what(approved)
+
+
+async def test_what_is_no_longer_what_was_approved_is_closed_and_says_what_to_do() -> None:
+    mine, changed = Version("1"), Version("2")
+    there = {"1": replace(mine.in_use, card_sha256="a" * 64), "2": replace(changed.in_use, card_sha256="b" * 64)}
+
+    async def load(reference: str) -> InUse:
+        return there[reference.rpartition("/")[2]]
+
+    def act(version: Version) -> ModelPromoted:
+        return promotion(version.identity, version.service, card_sha256="a" * 64, approved_by="Dr A", reason="why", at=NOW)
+
+    assert await approved(load, act(mine), "promote it again") is there["1"]
+    with pytest.raises(ModelFailed, match=f"{changed.identity.name}/2: is not what was approved: .*; promote it again"):
+        await approved(load, act(changed), "promote it again")
+    assert (mine.closed, changed.closed) == (0, 1)
 
 
 #: an analysis begins; the nth that is under way ends; another model is promoted
