@@ -7,9 +7,7 @@ import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, closing
-from functools import partial
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
@@ -21,16 +19,14 @@ from schemas.errors import SettingsInvalid
 from schemas.findings import DEMONSTRATION
 from streams.model_settings import ModelSettings
 from streams.observability import configure_logging
-from streams.remotes import remote_network
 from streams.serving.films import Films
 from streams.serving.readiness import Readiness
 from streams.serving.served import findings_of, network_of
 from streams.settings import Settings
 from streams.wiring.clients import archive_for, film_files_for, object_store_for
-from streams.wiring.models import intended_use, package_store_for
+from streams.wiring.models import intended_use, loaded, package_store_for
 
 if TYPE_CHECKING:
-    from models.chest_gate import ChestGate
     from models.inference import PackageModel
 
 
@@ -46,7 +42,7 @@ async def run_serve(settings: Settings, references: Sequence[str], say: Callable
         films = _films(settings, stack)
         models: list[Served] = []
         for reference in _references(settings, references):
-            models += await _package(settings, reference, films, stack)
+            models += await served_package(settings, reference, films, stack)
         server = InferenceServer(
             models,
             version=version("radstream"),
@@ -87,14 +83,14 @@ def _films(settings: Settings, stack: AsyncExitStack) -> Films:
     )
 
 
-async def _package(settings: Settings, reference: str, films: Films, stack: AsyncExitStack) -> list[Served]:
-    """Both of its models: behind the gate of the settings, and bare."""
+async def served_package(settings: Settings, reference: str, films: Films, stack: AsyncExitStack) -> list[Served]:
+    """Both of its models: behind the gate of the settings, and bare. What they hold ends with the stack. Raises as `run_serve`."""
     from models.gated import Gated
     from models.in_process import InProcess
 
     store, terms = package_store_for(settings), settings.models
     gate_folder = None if terms.gate is None else await store.folder(terms.gate)
-    model, gate = await asyncio.to_thread(_loaded, terms, await store.folder(reference), gate_folder)
+    model, gate = await asyncio.to_thread(loaded, await store.folder(reference), gate_folder, terms)
     card = model.card
     finding = InProcess(model if gate is None else Gated(model, gate), batch=terms.batch, wait_ms=terms.batch_wait_ms)
     stack.push_async_callback(finding.close)
@@ -112,12 +108,3 @@ def _ready(reference: str, model: PackageModel, stack: AsyncExitStack) -> Ready:
     if not isinstance(model.network, V2Network):
         return always_ready
     return Readiness(reference, model.network, stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="ready")))
-
-
-def _loaded(terms: ModelSettings, folder: Path, gate: Path | None) -> tuple[PackageModel, ChestGate | None]:
-    from models.chest_gate import load_gate
-    from models.registry import load
-
-    remote = partial(remote_network, remotes=terms.remotes)
-    model = load(folder, threads=terms.threads, device=terms.device, remote=remote, fast=terms.fast)
-    return model, None if gate is None else load_gate(gate)

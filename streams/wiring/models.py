@@ -17,7 +17,9 @@ from streams.wiring.running import instance_of
 
 if TYPE_CHECKING:
     from models.card import Card
+    from models.chest_gate import ChestGate
     from models.image_model import ImageModel
+    from models.inference import PackageModel
     from schemas.ports import EventLog
     from streams.health import Part
     from streams.model_settings import ModelSettings
@@ -94,14 +96,21 @@ def intended_use(card: Card, settings: Settings) -> IntendedUse:
 
 def image_model(folder: Path, gate: Path | None, terms: ModelSettings) -> ImageModel:
     """In this process: that of the model, or of a benchmark. Raises as `models.registry.load`."""
-    from models.chest_gate import load_gate
     from models.gated import Gated
+
+    model, guard = loaded(folder, gate, terms)
+    return model if guard is None else Gated(model, guard)
+
+
+def loaded(folder: Path, gate: Path | None, terms: ModelSettings) -> tuple[PackageModel, ChestGate | None]:
+    """The package and the gate beside it. Raises as `models.registry.load`."""
+    from models.chest_gate import load_gate
     from models.registry import load
     from streams.remotes import remote_network
 
     remote = partial(remote_network, remotes=terms.remotes)
     model = load(folder, threads=terms.threads, device=terms.device, remote=remote, fast=terms.fast)
-    return model if gate is None else Gated(model, load_gate(gate))
+    return model, None if gate is None else load_gate(gate)
 
 
 def follower_for(settings: Settings, service: str, own: str, store: PackageStore, log: EventLog, health: Part) -> Follower:
