@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from connectors.inference_served import Parameter, Ready, Served, TensorMetadata, always_ready
+from connectors.inference_served import Parameter, Ready, Served, TensorMetadata
 from connectors.inference_tensors import Tensor
 from schemas.errors import MalformedMessage, Unsuitable
 from schemas.findings import DEMONSTRATION, NotAnalysed
@@ -27,7 +27,7 @@ _AT_A_TIME = 8
 _SAID = {"note": DEMONSTRATION}
 
 
-def findings_of(model: FindingModel, outputs: Sequence[str], films: Films, use: IntendedUse, ready: Ready = always_ready) -> Served:
+def findings_of(model: FindingModel, outputs: Sequence[str], films: Films, use: IntendedUse, ready: Ready) -> Served:
     """From a radiograph to what the model says of it. `outputs`: names of the card. Raises SettingsInvalid."""
 
     async def infer(inputs: Mapping[str, Tensor], parameters: Mapping[str, Parameter]) -> Sequence[Tensor]:
@@ -49,7 +49,7 @@ async def network_of(
     network: Network,
     canvas: tuple[int, int, int],
     thread: ThreadPoolExecutor,
-    ready: Ready = always_ready,
+    ready: Ready,
 ) -> Served:
     """The bare network, on that thread; `canvas`: channels, rows, columns. It is asked once, to see what it gives. Raises
     ModelFailed, ModelUnavailable."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from connectors.film_files import FilmFiles
+from connectors.inference_served import always_ready
 from connectors.objects import in_memory
 from models.in_process import InProcess
 from models.inference import PackageModel
@@ -37,7 +38,7 @@ async def _network_served(package: Path) -> AsyncIterator[str]:
     with closing(load(package, tests=True)) as model, ThreadPoolExecutor(1) as thread:
         given = model.card.input
         canvas = (given.channels, given.canvas, given.canvas)
-        served = await network_of(model.card.name, model.card.version, model.network, canvas, thread)
+        served = await network_of(model.card.name, model.card.version, model.network, canvas, thread, always_ready)
         async with serving(served, size_limit=LIMIT) as caller:
             yield caller.url
 
@@ -97,7 +98,7 @@ class TestServed(FindingModelContract):
             stack.push_async_callback(finding.close)
             films = Films(files, FakeStudyArchive(), "http://127.0.0.1:1", in_memory(), LIMIT, LIMIT)
             outputs = [reading.name for reading in finding.card.outputs]
-            served = findings_of(finding, outputs, films, IntendedUse())
+            served = findings_of(finding, outputs, films, IntendedUse(), always_ready)
             caller = await stack.enter_async_context(serving(served, size_limit=LIMIT))
             model = ServedModel(caller.url, finding.identity, finding.service, finding.threshold)
             yield model

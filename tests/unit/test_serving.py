@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from connectors.film_files import FilmFiles
 from connectors.inference import V2Network
+from connectors.inference_served import always_ready
 from connectors.inference_tensors import Tensor
 from connectors.objects import in_memory
 from schemas.errors import ModelFailed, SettingsInvalid
@@ -120,7 +121,7 @@ async def test_findings_for_tritons_own_client(films: Films, binary: bool) -> No
         image = _input("image", RAMP, "UINT16", binary=binary)
         return client.infer("chest", [image], outputs=wanted, request_id="42", parameters={"ViewPosition": "PA"})
 
-    async with serving(findings_of(model, [TUBE], films, IntendedUse())) as caller:
+    async with serving(findings_of(model, [TUBE], films, IntendedUse(), always_ready)) as caller:
         answer = await _with_triton(caller, ask)
     response = answer.get_response()
     assert (response["model_name"], response["model_version"], response["id"]) == ("chest", "7", "42")
@@ -144,7 +145,7 @@ async def test_a_file_for_tritons_own_client(films: Films) -> None:
     def ask(client: triton.InferenceServerClient) -> triton.InferResult:
         return client.infer("chest", [_input("dicom", np.array([part10(FILM)], dtype=object), "BYTES", binary=True)])
 
-    async with serving(findings_of(_Two(None), [TUBE], films, IntendedUse())) as caller:
+    async with serving(findings_of(_Two(None), [TUBE], films, IntendedUse(), always_ready)) as caller:
         answer = await _with_triton(caller, ask)
     assert [answer.as_numpy(name).shape for name in ("probability", "threshold", "boxes", "box_kinds")] == [
         (0,),
@@ -158,7 +159,7 @@ async def test_a_file_for_tritons_own_client(films: Films) -> None:
 
 async def test_an_image_that_is_not_for_the_model_is_an_answer(films: Films) -> None:
     file = part10(radiograph(Modality="MR"))
-    async with serving(findings_of(_Two(), [TUBE], films, IntendedUse())) as caller:
+    async with serving(findings_of(_Two(), [TUBE], films, IntendedUse(), always_ready)) as caller:
         answer = await caller.ask("POST", "/v2/models/chest/infer", data=file, headers={"Inference-Header-Content-Length": "0"})
     outputs = {one["name"]: one["data"] for one in answer.json()["outputs"]}
     document = ServedFindings.model_validate_json(outputs.pop("findings")[0])
@@ -177,7 +178,7 @@ def test_names_that_are_taken() -> None:
 async def test_one_radstream_is_the_inference_server_of_another(binary: bool) -> None:
     canvases = np.random.default_rng(1).normal(size=(5, 3, 8, 8)).astype(np.float32)
     with ThreadPoolExecutor(1) as thread:
-        served = await network_of("chest", "7", _Half(), (3, 8, 8), thread)
+        served = await network_of("chest", "7", _Half(), (3, 8, 8), thread, always_ready)
         assert served.metadata(["7"])["outputs"] == [
             {"name": "heatmap", "datatype": "FP32", "shape": [-1, 3, 8, 8]},
             {"name": "mean", "datatype": "FP32", "shape": [-1, 1]},
@@ -211,7 +212,7 @@ async def test_however_many_canvases_come_a_pass_holds_eight() -> None:
 
     canvases = np.arange(20 * 64, dtype=np.float32).reshape(20, 1, 8, 8)
     with ThreadPoolExecutor(1) as thread:
-        served = await network_of("chest", "7", Counted(), (1, 8, 8), thread)
+        served = await network_of("chest", "7", Counted(), (1, 8, 8), thread, always_ready)
         answer = {tensor.name: tensor.values for tensor in await served.infer({"canvas": Tensor("canvas", canvases)}, {})}
     assert passes == [1, 8, 8, 4], "one to see what it gives"
     np.testing.assert_array_equal(answer["heatmap"], canvases / 2)
@@ -223,4 +224,4 @@ async def test_a_network_that_does_not_work_is_not_served() -> None:
 
     broken.close = lambda: None  # type: ignore[attr-defined]
     with ThreadPoolExecutor(1) as thread, pytest.raises(ModelFailed):
-        await network_of("chest", "7", broken, (1, 8, 8), thread)  # type: ignore[arg-type]
+        await network_of("chest", "7", broken, (1, 8, 8), thread, always_ready)  # type: ignore[arg-type]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from structlog.testing import capture_logs
 
 from connectors.inference import V2Network
-from connectors.inference_served import Ready, Served
+from connectors.inference_served import Ready, Served, always_ready
 from schemas.errors import ModelUnavailable
 from streams.serving.readiness import Readiness
 from streams.serving.served import network_of
@@ -65,7 +65,7 @@ async def _statuses(caller: Caller) -> set[int]:
 
 
 async def test_what_is_loaded_here_is_always_ready(thread: ThreadPoolExecutor) -> None:
-    async with serving(await network_of("chest", "7", _Half(), (1, 8, 8), thread)) as caller:
+    async with serving(await network_of("chest", "7", _Half(), (1, 8, 8), thread, always_ready)) as caller:
         assert await _statuses(caller) == {200}
 
 
