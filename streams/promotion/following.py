@@ -54,8 +54,6 @@ class Follower:
         self._tried: Act | None = None
         self._reason = ""
         self._again = False
-        #: what a person was called for last
-        self._alarmed: tuple[Act, str] | None = None
 
     async def start(self) -> ModelsInUse:
         """What was promoted last and works, else the package of the settings. Raises BrokerUnavailable, and as `Load` when nothing
@@ -164,8 +162,10 @@ class Follower:
             self._news.clear()
 
     async def _try(self, models: ModelsInUse) -> None:
-        self._tried = act = self._wanted
+        act = self._wanted
         assert act is not None  # a promotion may be followed by another, and is never taken back
+        if act is not self._tried:
+            self._tried, self._reason = act, ""
         if models.current.is_what(act.event):
             self._well(models)
             return
@@ -196,14 +196,14 @@ class Follower:
         return True
 
     def _well(self, models: ModelsInUse) -> ModelsInUse:
-        self._reason, self._again, self._alarmed = "", False, None
+        self._reason, self._again = "", False
         self._health.set("ready")
         return models
 
     def _alarm(self, act: Act, error: RadstreamError, instead: str) -> None:
         """Once for each promotion and reason, however often it is tried. Who promotes the same again is told again."""
-        again, reason = isinstance(error, (Unavailable, AccessRefused)), str(error)
-        if (act, reason) != self._alarmed:
+        reason = str(error)
+        if reason != self._reason:
             _log.error("a promoted model is not used", model=act.reference, instead=instead, error=reason)
-        self._reason, self._again, self._alarmed = reason, again, (act, reason)
+        self._reason, self._again = reason, isinstance(error, (Unavailable, AccessRefused))
         self._health.set("ready", f"{act.reference} was promoted and is not used, {instead} goes on: {reason}")
