@@ -86,8 +86,6 @@ async def _approvable(settings: Settings, reference: str) -> Approvable:
     well = await asyncio.to_thread(verified, folder, settings)
     if well.card is None:
         raise SettingsInvalid("shadow", reference, "is a gate, and says nothing of its own: see RADSTREAM_MODELS__GATE")
-    if well.card.test_fixture:
-        raise SettingsInvalid("shadow", reference, "is a fixture of tests, with no meaning: take a package made for patients")
     return Approvable(well.identity, well.card.service, well.card_sha256)
 
 
