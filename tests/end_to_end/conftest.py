@@ -20,7 +20,8 @@ from connectors.dicomweb import DicomWebArchive
 from connectors.fhir import FhirServer
 from connectors.kafka import KafkaLog
 from connectors.mllp.client import MllpClient, MllpReceiverUnavailable
-from schemas.ports import Record
+from schemas.errors import BrokerUnavailable
+from schemas.ports import Place, Record
 from streams import topics
 from streams.demo.orders import order_for
 from streams.local_engine import LocalEngine, local_engine, settings_for
@@ -130,11 +131,18 @@ class Hospital:
                 await asyncio.sleep(0.05)  # the proxy counts in threads of its own: there is no event to await
 
     async def _follow(self, topic: str) -> None:
-        async for record in self.log.read(topic, follow=True):
-            async with self.news:
-                self.records.append(record)
-                self._on[topic].append(record)
-                self.news.notify_all()
+        """Where the broker took too long to answer, it is read again from the beginning, and what was heard is left out."""
+        heard: set[Place] = set()
+        while True:
+            with contextlib.suppress(BrokerUnavailable):
+                async for record in self.log.read(topic, follow=True):
+                    if record.place in heard:
+                        continue
+                    heard.add(record.place)
+                    async with self.news:
+                        self.records.append(record)
+                        self._on[topic].append(record)
+                        self.news.notify_all()
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
