@@ -6,8 +6,8 @@ import asyncio
 import json
 import shutil
 import time
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, closing
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -18,7 +18,7 @@ from connectors.kafka import KafkaLog
 from connectors.mllp.client import MllpClient
 from schemas.errors import BrokerUnavailable
 from schemas.findings import Findings
-from schemas.ports import Record
+from schemas.ports import EventLog, Record
 from schemas.study_events import AnalysisRequested
 from streams import topics
 from streams.demo.orders import order_for
@@ -27,6 +27,7 @@ from streams.demo.radiographs import CHEST, EXTREMITY, copy_of, study_uid_of
 from streams.local_engine import LocalEngine, local_engine, settings_for
 from streams.services import LocalServices, ServicePorts
 from streams.settings import Settings
+from streams.unbroken import unbroken
 from streams.wiring.clients import archive_for, decoder_for, fhir_server_for
 
 Tell = Callable[[str], None]
@@ -34,11 +35,10 @@ Tell = Callable[[str], None]
 #: accession number, film, what the order asks for
 _CASES: tuple[tuple[str, str, str], ...] = (("DEMO-CHEST-1", CHEST, "Chest PA"), ("DEMO-LEG-1", EXTREMITY, "Lower leg AP"))
 _PATIENT = "DEMO-0001"
+#: of a study, until it is delivered
+STUDY_PATH = (topics.STUDIES, topics.REQUESTS, topics.RESULTS, topics.FINDINGS)
 #: what is shown of the walk, in its order
-_SHOWN = (
-    topics.HL7_RAW, topics.ORDERS, topics.STUDIES, topics.REQUESTS, topics.RESULTS, topics.FINDINGS,
-    topics.DELIVERIES, topics.DEAD_LETTERS,
-)  # fmt: skip
+_SHOWN = (topics.HL7_RAW, topics.ORDERS, *STUDY_PATH, topics.DELIVERIES, topics.DEAD_LETTERS)
 
 
 async def run_demo(folder: Path, tell: Tell = print) -> None:
@@ -70,9 +70,8 @@ async def run_demo(folder: Path, tell: Tell = print) -> None:
 async def _main_job(engine: LocalEngine, folder: Path, tell: Tell) -> None:
     settings = engine.settings
     async with KafkaLog(settings.kafka.bootstrap) as log:
-        walk = _Walk(tell)
-        followers = [asyncio.create_task(walk.follow(log, topic.name)) for topic in _SHOWN]
-        try:
+        walk = Walk(tell)
+        async with walk.following(log):
             tell("3. Sending two orders over MLLP, and their radiographs by STOW-RS")
             for number, (accession, film, service) in enumerate(_CASES, start=1):
                 await _send_order(settings, number, accession, service)
@@ -80,10 +79,6 @@ async def _main_job(engine: LocalEngine, folder: Path, tell: Tell) -> None:
                 tell(f"   {accession}: order acknowledged (AA), {film} stored in the archive")
             tell("4. What the engine does with them (seconds since the first order was sent)")
             await walk.delivered({study_uid_of(accession) for accession, _, _ in _CASES}, timeout_s=120)
-        finally:
-            for follower in followers:
-                follower.cancel()
-            await asyncio.gather(*followers, return_exceptions=True)
     tell("5. Reading the reports back from the FHIR server: DiagnosticReport?identifier=<accession number>")
     read_back = {accession: await _read_back(fhir_server_for(settings), accession, tell) for accession, _, _ in _CASES}
     (folder / "fhir.json").write_text(json.dumps(read_back, indent=2))
@@ -124,7 +119,7 @@ async def _send_order(settings: Settings, number: int, accession: str, service: 
         raise BrokerUnavailable("demo", accession, f"the listener answered {answer.code}: is Kafka up?")
 
 
-async def _draw(settings: Settings, walk: _Walk, folder: Path) -> None:
+async def _draw(settings: Settings, walk: Walk, folder: Path) -> None:
     study = study_uid_of(_CASES[0][0])
     findings = Findings.model_validate_json(walk.last(topics.RESULTS.name, study).value)
     request = AnalysisRequested.model_validate_json(walk.last(topics.REQUESTS.name, study).value)
@@ -134,7 +129,7 @@ async def _draw(settings: Settings, walk: _Walk, folder: Path) -> None:
     await asyncio.to_thread(draw, radiograph, findings, folder / "finding.png")
 
 
-class _Walk:
+class Walk:
     """Collects the records of the walk and tells each as it comes."""
 
     def __init__(self, tell: Tell) -> None:
@@ -143,8 +138,21 @@ class _Walk:
         self._records: list[Record] = []
         self._news = asyncio.Condition()
 
-    async def follow(self, log: KafkaLog, topic: str) -> None:
-        async for record in log.read(topic, follow=True):
+    @asynccontextmanager
+    async def following(self, log: EventLog) -> AsyncIterator[None]:
+        """Hears all that is shown, to the end of the block."""
+        followers = [asyncio.create_task(self._follow(log, topic.name)) for topic in _SHOWN]
+        try:
+            yield
+        finally:
+            for follower in followers:
+                follower.cancel()
+            for ended in await asyncio.gather(*followers, return_exceptions=True):
+                if isinstance(ended, Exception):
+                    raise ended
+
+    async def _follow(self, log: EventLog, topic: str) -> None:
+        async for record in unbroken(log, topic):
             async with self._news:
                 self._records.append(record)
                 self._news.notify_all()
@@ -152,10 +160,13 @@ class _Walk:
             self._tell(f"   {since:7.3f} s  {topic:22} {_words(record)}")
 
     async def delivered(self, studies: set[str], timeout_s: float) -> None:
-        """Returns when each study is delivered. Raises TimeoutError naming those that are not."""
+        """Returns when each study is delivered, and was heard at every station before: topics are read side by side. Raises
+        TimeoutError naming those that are not."""
 
         def missing() -> set[str]:
             there = {json.loads(r.value)["study_instance_uid"] for r in self._of(topics.DELIVERIES.name)}
+            for topic in STUDY_PATH:
+                there &= {(record.key or b"").decode() for record in self._of(topic.name)}
             return studies - there
 
         try:
@@ -173,7 +184,7 @@ class _Walk:
 
     def shares(self, study: str) -> Sequence[str]:
         """One line per step: its time and its share of the study path."""
-        stations = [(topic, self.last(topic.name, study).timestamp) for topic in _SHOWN[2:6]]
+        stations = [(topic, self.last(topic.name, study).timestamp) for topic in STUDY_PATH]
         delivered = [r for r in self._of(topics.DELIVERIES.name) if json.loads(r.value)["study_instance_uid"] == study]
         stations.append((topics.DELIVERIES, delivered[-1].timestamp))
         whole = (stations[-1][1] - stations[0][1]).total_seconds()

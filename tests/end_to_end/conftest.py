@@ -20,13 +20,13 @@ from connectors.dicomweb import DicomWebArchive
 from connectors.fhir import FhirServer
 from connectors.kafka import KafkaLog
 from connectors.mllp.client import MllpClient, MllpReceiverUnavailable
-from schemas.errors import BrokerUnavailable
-from schemas.ports import Place, Record
+from schemas.ports import Record
 from streams import topics
 from streams.demo.orders import order_for
 from streams.local_engine import LocalEngine, local_engine, settings_for
 from streams.services import LocalServices
 from streams.services.probes import free_ports
+from streams.unbroken import unbroken
 from streams.wiring.clients import archive_for, fhir_server_for
 from tests.service.fault_proxy import Fault, FaultProxy, fault_proxy
 
@@ -131,18 +131,11 @@ class Hospital:
                 await asyncio.sleep(0.05)  # the proxy counts in threads of its own: there is no event to await
 
     async def _follow(self, topic: str) -> None:
-        """Where the broker took too long to answer, it is read again from the beginning, and what was heard is left out."""
-        heard: set[Place] = set()
-        while True:
-            with contextlib.suppress(BrokerUnavailable):
-                async for record in self.log.read(topic, follow=True):
-                    if record.place in heard:
-                        continue
-                    heard.add(record.place)
-                    async with self.news:
-                        self.records.append(record)
-                        self._on[topic].append(record)
-                        self.news.notify_all()
+        async for record in unbroken(self.log, topic):
+            async with self.news:
+                self.records.append(record)
+                self._on[topic].append(record)
+                self.news.notify_all()
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -176,4 +169,6 @@ async def hospital(
         yield hospital
         for follower in followers:
             follower.cancel()
-        await asyncio.gather(*followers, return_exceptions=True)
+        for ended in await asyncio.gather(*followers, return_exceptions=True):
+            if isinstance(ended, Exception):  # else tests would have waited in vain, and nobody would know for what
+                raise ended

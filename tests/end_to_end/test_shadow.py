@@ -20,6 +20,7 @@ from streams.demo.radiographs import CHEST, EXTREMITY, copy_of, study_uid_of
 from streams.runner import group_of
 from streams.shadows.sandbox import Sandbox
 from streams.shadows.shadow import step_name
+from streams.unbroken import unbroken
 from tests.end_to_end.conftest import Hospital
 from tests.end_to_end.test_commands import as_json, radstream
 from tests.service.analyse_process import decoding_processes
@@ -57,7 +58,7 @@ async def said_in_the_shadow(hospital: Hospital, studies: set[StudyInstanceUID])
     """The result of each, once all are there."""
     found: dict[str, Record] = {}
     async with asyncio.timeout(180):
-        async for record in hospital.log.read(SANDBOX.results.name, follow=True):
+        async for record in unbroken(hospital.log, SANDBOX.results.name):
             found[(record.key or b"").decode()] = record
             if studies <= found.keys():
                 break
