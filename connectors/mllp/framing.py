@@ -133,9 +133,12 @@ class FrameDecoder:
         if end >= 0:
             found += self._end(self._pieces(found, end), mark=2)
             return True
-        # the last three bytes may be the beginning of an end, or a start block whose letters are not all here
+        # the last three bytes may be the beginning of an end, or a start block whose letters are not all here; and the two before
+        # that an end without carriage return, which only the letters make one
         more = stop < len(self._buffer)
-        self._searched = self._pieces(found, max(0, stop - 3))
+        known = max(0, stop - 5)
+        handed_out = known - self._pieces(found, known)
+        self._searched = max(0, stop - 3) - handed_out
         return more
 
     def _next_beginning(self, before: int) -> int:
