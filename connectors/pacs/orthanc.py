@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,6 +19,8 @@ from schemas.notices import StudyNoticed
 from schemas.study_ports import NoticeBatch, RefusedChange
 
 _PAGE = 100
+#: Orthanc calls a study stable in its resource a moment before it writes so on its feed (seen: 2 s on a busy machine)
+_FORGOTTEN_AFTER_S = 10.0
 _log = structlog.get_logger()
 
 
@@ -42,14 +45,23 @@ class OrthancChanges:
 
     Orthanc forgets at a restart which studies were not yet stable, and never says so of them (seen: 1.10.1, TERM and
     KILL). So studies with new instances are kept in the position until they are called stable, in the feed or, when the
-    feed has been read, by their own resource."""
+    feed has been read and says nothing for `forgotten_after_s`, by their own resource."""
 
     name = "orthanc:changes"
 
     def __init__(
-        self, url: str, *, timeout_s: float, size_limit: int = 16 * 1024 * 1024, access: ArchiveAccess = ArchiveAccess()
+        self,
+        url: str,
+        *,
+        timeout_s: float,
+        size_limit: int = 16 * 1024 * 1024,
+        access: ArchiveAccess = ArchiveAccess(),
+        forgotten_after_s: float = _FORGOTTEN_AFTER_S,
     ) -> None:
         """Raises SettingsInvalid when a file of `access` cannot be used."""
+        self._forgotten_after_s = forgotten_after_s
+        #: studies that are stable by their own resource alone, and since when that is seen (monotonic)
+        self._stable_since: dict[str, float] = {}
         self._orthanc = OrthancRest(url, "watch", timeout_s=timeout_s, size_limit=size_limit, access=access)
 
     async def noticed_since(self, position: str | None) -> NoticeBatch:
@@ -77,15 +89,21 @@ class OrthancChanges:
                 stable.append(change)
         if page["Done"]:
             waiting = await self._studies_of(sorted(unstable))
-            unstable = {study["ID"] for study in waiting if not study["IsStable"]}
-            # the changes that Orthanc has forgotten to write
+            forgotten = self._forgotten(waiting)
+            unstable = {study["ID"] for study in waiting} - forgotten
             stable += [
                 {"ChangeType": "StableStudy", "Date": study["LastUpdate"], "ID": study["ID"], "Seq": page["Last"]}
                 for study in waiting
-                if study["IsStable"]
+                if study["ID"] in forgotten
             ]
         notices, refused = await self._notices(stable)
         return NoticeBatch(notices, str(_Position(page["Last"], frozenset(unstable))), refused)
+
+    def _forgotten(self, waiting: Sequence[dict[str, Any]]) -> set[str]:
+        """Those whose change Orthanc has forgotten to write. Who begins anew waits anew."""
+        now = time.monotonic()
+        self._stable_since = {study["ID"]: self._stable_since.get(study["ID"], now) for study in waiting if study["IsStable"]}
+        return {name for name, since in self._stable_since.items() if now - since >= self._forgotten_after_s}
 
     async def _notices(self, changes: Sequence[dict[str, Any]]) -> tuple[list[StudyNoticed], list[RefusedChange]]:
         """A study that is gone by now has none: who took it away is asked elsewhere."""

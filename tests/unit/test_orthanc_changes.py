@@ -65,9 +65,9 @@ def _json(handler: Handler, value: object) -> None:
 
 
 @asynccontextmanager
-async def _changes(orthanc: Orthanc) -> AsyncIterator[OrthancChanges]:
+async def _changes(orthanc: Orthanc, *, forgotten_after_s: float = 0) -> AsyncIterator[OrthancChanges]:
     with http_peer(orthanc.reply) as url:
-        changes = OrthancChanges(url, timeout_s=5)
+        changes = OrthancChanges(url, timeout_s=5, forgotten_after_s=forgotten_after_s)
         yield changes
         changes.close()
 
@@ -135,6 +135,16 @@ async def test_a_study_that_orthanc_forgot_is_found_when_it_is_stable() -> None:
         assert await _read(changes, "4 2") == ([], "4 2")
         orthanc.unstable = {"2": True}
         assert await _read(changes, "4 2") == (["2"], "4")
+
+
+async def test_a_change_that_orthanc_is_about_to_write_is_not_taken_for_forgotten() -> None:
+    """Its resource says stable a moment before the feed does: one study, one notice."""
+    orthanc = Orthanc("1")
+    orthanc.unstable = {"1": True}
+    async with _changes(orthanc, forgotten_after_s=60) as changes:
+        assert await _read(changes, None) == ([], "2 1")
+        orthanc.unstable = {}  # now it is written
+        assert await _read(changes, "1 1") == (["1"], "2")
 
 
 async def test_a_forgotten_study_that_is_deleted_is_waited_for_no_longer() -> None:
