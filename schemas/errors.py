@@ -3,7 +3,7 @@
     RadstreamError
       Rejected        dead letter          MalformedMessage, UnsupportedMessage, MissingIdentifier, InvalidResource
       Unavailable     pause, then go on    BrokerUnavailable, ArchiveUnavailable, FhirServerUnavailable, StoreUnavailable,
-                                           ObjectStoreUnavailable, ModelUnavailable
+                                           ObjectStoreUnavailable, ModelUnavailable, ReceiverUnavailable
       NotYet          park this item       StudyIncomplete, OrderAwaited, Conflict, ItemNotServed
       Refused         a person must act    AccessRefused, ResourceRefused (keeps the OperationOutcome)
       Unsuitable      a result, no fault   published as NotAnalysed
@@ -67,6 +67,10 @@ class ArchiveUnavailable(Unavailable):
 
 class FhirServerUnavailable(Unavailable):
     """The FHIR server does not answer, or answers 429 or 5xx (500 to everything)."""
+
+
+class ReceiverUnavailable(Unavailable):
+    """A receiver of findings (HL7, web server) does not answer, or refuses everything."""
 
 
 class StoreUnavailable(Unavailable):

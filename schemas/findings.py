@@ -49,6 +49,18 @@ class NotAnalysedReason(StrEnum):
     ORDER_CANCELLED = "order-cancelled"
     IDENTITY_MISMATCH = "identity-mismatch"
     LATE = "late"
+    MODEL_RECALLED = "model-recalled"
+
+
+#: What was said of the study before does not hold, and must not stand anywhere.
+WITHDRAWING = frozenset(
+    {
+        NotAnalysedReason.IDENTITY_MISMATCH,
+        NotAnalysedReason.NO_IMAGE,
+        NotAnalysedReason.ORDER_CANCELLED,
+        NotAnalysedReason.MODEL_RECALLED,
+    }
+)
 
 
 class FindingKind(StrEnum):
@@ -160,10 +172,14 @@ class Findings(_Frozen):
     #: the model's operating point on `AnalysedImage.probability`
     threshold: Probability | None = None
     not_analysed: NotAnalysed | None = None
+    #: when a radiologist had verified the report of the study, before this answer came (its OBR-22): "after verification"
+    verified_at: AwareDatetime | None = None
 
     @model_validator(mode="after")
     def _either_or(self) -> Findings:
         if self.not_analysed is not None:
+            if self.verified_at is not None:
+                raise ValueError("not analysed: nothing to be marked as after verification")
             if self.findings or self.images:
                 raise ValueError("not analysed: neither findings nor analysed images")
         elif self.model is None or not self.images:

@@ -1,6 +1,7 @@
 """Acts of people about models, and what became of them: events on the compacted topic `radstream.models`.
 
-Keys: the model's name of what was promoted, `sandbox.<name>` of what runs in its shadow, `worker.<name>` of what is used where."""
+Keys: the model's name of what was promoted, `sandbox.<name>` of what runs in its shadow, `recalled.<name>.<version>`,
+`worker.<name>` of what is used where."""
 
 from __future__ import annotations
 
@@ -42,6 +43,17 @@ class ModelShadowed(ModelEvent):
     TYPE: ClassVar[str] = "org.radstream.model.shadowed.v1"
     sandbox: SandboxName
     ended: bool = False
+
+
+class ModelRecalled(Event):
+    """What this version of a model said holds no longer, and it speaks no more. `approved_by` and `reason` as of ModelEvent. Key:
+    `recalled.<name>.<version>`."""
+
+    TYPE: ClassVar[str] = "org.radstream.model.recalled.v1"
+    name: ModelName
+    version: ModelVersion
+    approved_by: Annotated[str, Field(min_length=1, max_length=200)]
+    reason: Annotated[str, Field(min_length=1, max_length=1000)]
 
 
 class ModelTaken(Event):

@@ -56,6 +56,8 @@ REQUESTS_BULK = Topic("ai.requests.bulk")
 RESULTS = Topic("ai.results", retention_ms=-1)
 FINDINGS = Topic("ai.findings", retention_ms=-1)
 VERDICTS = Topic("ai.verdicts", retention_ms=-1)
+#: answers of the AI that came after a radiologist had verified, and what became of them
+DISCREPANCIES = Topic("ai.discrepancies", retention_ms=-1)
 MODELS = Topic("radstream.models", partitions=1, compacted=True)
 DELIVERIES = Topic("radstream.deliveries", retention_ms=-1)
 AUDIT = Topic("radstream.audit", partitions=1, retention_ms=-1)
@@ -76,6 +78,7 @@ ALL: tuple[Topic, ...] = (
     RESULTS,
     FINDINGS,
     VERDICTS,
+    DISCREPANCIES,
     MODELS,
     DELIVERIES,
     AUDIT,

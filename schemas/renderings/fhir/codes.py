@@ -84,6 +84,7 @@ NOT_ANALYSED: dict[NotAnalysedReason, Code] = {
         NotAnalysedReason.ORDER_CANCELLED: "the order was cancelled",
         NotAnalysedReason.IDENTITY_MISMATCH: "order and images name different patients",
         NotAnalysedReason.LATE: "no answer came within the time limit",
+        NotAnalysedReason.MODEL_RECALLED: "the AI model that had analysed the study was recalled",
     }.items()
 }
 
