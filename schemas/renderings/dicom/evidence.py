@@ -1,0 +1,71 @@
+"""What an archive must tell of a study before a document of ours can be stored in it, and which document that is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import sha256
+
+from pydicom import Dataset
+from pydicom.uid import Comprehensive3DSRStorage
+
+from schemas.findings import AnalysedImage, Findings
+from schemas.identifiers import SOPInstanceUID, StudyInstanceUID, identity
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceImage:
+    """An image as a document must reference it (PS3.3 table C.17-3, Hierarchical SOP Instance Reference Macro)."""
+
+    sop_instance_uid: SOPInstanceUID
+    sop_class_uid: str
+    series_instance_uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """The study as the archive holds it. `header`: the attributes of its Patient and General Study Modules (PS3.3 C.7.1.1, C.7.2.1:
+    Patient ID and its issuer, name, birth date, sex; Study Date, Time and ID, Accession Number, Referring Physician's Name), those
+    it lacks are left out or empty. `images`: those of `Findings.images` at least."""
+
+    header: Dataset
+    images: tuple[EvidenceImage, ...]
+
+    def of(self, image: AnalysedImage) -> EvidenceImage:
+        """Raises ValueError when the archive does not hold the image any more."""
+        for held in self.images:
+            if held.sop_instance_uid == image.sop_instance_uid:
+                return held
+        raise ValueError(f"the archive told nothing of the analysed image {image.sop_instance_uid}")
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One of ours, as others must reference it; its study is that of the findings."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    series_instance_uid: str
+
+
+def document_of(findings: Findings) -> Document:
+    """The structured report of what was analysed. A DICOM object is immutable (rule 10): whatever is different in the findings,
+    their sequence too, makes another SOP Instance UID, and only the same findings have the same one. One series per study and
+    service. Raises ValueError when not analysed."""
+    if findings.not_analysed is not None:
+        raise ValueError("not analysed: there is no structured report of it")
+    subject = findings.subject
+    # defaults left out: a field that is added later must not rename what was stored before
+    content = sha256(findings.model_dump_json(exclude_defaults=True).encode()).hexdigest()
+    names = (subject.study_instance_uid, findings.service, str(findings.analysis_id), str(subject.sequence), content)
+    series = series_of("sr", subject.study_instance_uid, findings.service)
+    return Document(Comprehensive3DSRStorage, uid("sr", *names), series)
+
+
+def series_of(kind: str, study: StudyInstanceUID, service: str) -> str:
+    """Documents of two kinds (Modality SR, KO) cannot share a series."""
+    return uid("series", kind, study, service)
+
+
+def uid(kind: str, *names: str) -> str:
+    """A UID of our own, always the same of the same names (PS3.5 B.2: UUID derived)."""
+    return f"2.25.{identity(f'dicom-{kind}', *names).int}"
