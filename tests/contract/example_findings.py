@@ -40,6 +40,8 @@ MODEL = ModelIdentity(name="chest-nodule", version="1", weights_sha256="a" * 64)
 DEVICES = "chest-radiograph-devices"
 IMAGE_2 = SOPInstanceUID("1.2.826.0.1.3680043.10.511.3.1.1.2")
 ACCESSION = AccessionNumber(value="A 7001|x", assigner="RIS")
+#: when a radiologist had verified the report of the study, before the AI answered
+VERIFIED_AT = datetime(2026, 11, 24, 8, 15, 30, tzinfo=UTC)
 
 
 def order(number: int, accession: AccessionNumber = ACCESSION) -> OrderReference:
@@ -68,12 +70,12 @@ def subject(
     )
 
 
-def finding(ordinal: int, kind: FindingKind = FindingKind.NODULE) -> Finding:
+def finding(ordinal: int, kind: FindingKind = FindingKind.NODULE, *, uid: SOPInstanceUID = IMAGE, frame: int = 1) -> Finding:
     return Finding(
         ordinal=ordinal,
         kind=kind,
         probability=0.7250000001 + ordinal / 100,
-        region=Region(sop_instance_uid=IMAGE, left=0.0, top=120.25, width=88.1, height=1e-7),
+        region=Region(sop_instance_uid=uid, frame=frame, left=0.0, top=120.25, width=88.1, height=1e-7),
         long_axis=Measurement(value=31.5, plane="detector") if kind is FindingKind.MASS else None,
     )
 
@@ -85,7 +87,7 @@ def findings(about: Subject | None = None, *found: Finding, **changed: Any) -> F
         "analysis_id": identity("test-analysis", about.study_instance_uid, str(about.sequence)),
         "subject": about,
         "model": MODEL,
-        "images": (AnalysedImage(sop_instance_uid=IMAGE, pixel_sha256="b" * 64, rows=2048, columns=2500, probability=0.75),),
+        "images": (image(probability=0.75 if found else 0.25),),
         "findings": found,
         "threshold": 0.5,
     }
@@ -143,11 +145,38 @@ def not_analysed(
     return findings(about, model=model, images=(), threshold=None, not_analysed=said, **changed)
 
 
+def indeterminate(about: Subject | None = None) -> Findings:
+    """The score of the study reaches the model's operating point, but no place does."""
+    return findings(about, images=(image(probability=0.75),))
+
+
+def after_verification(of: Findings) -> Findings:
+    """The same, said after a radiologist had verified the report."""
+    return Findings(**(dict(of) | {"verified_at": VERIFIED_AT}))
+
+
+def two_images(about: Subject | None = None) -> Findings:
+    """Findings on both, the second one on a frame that is not the first."""
+    seen = (
+        image(*devices(0.02, 0.93, 0.4, 0.1), probability=0.75),
+        image(*devices(0.3, 0.9, 0.1, 0.88), uid=IMAGE_2, probability=0.6),
+    )
+    return findings(about, finding(1), finding(2, FindingKind.MASS, uid=IMAGE_2, frame=2), images=seen)
+
+
 def every_state() -> dict[str, Findings]:
     """By name: each state, and each shape of order and subject."""
     return {
         "present": two_findings(),
         "absent": findings(),
+        "indeterminate": indeterminate(),
+        "mass-alone": findings(None, finding(1, FindingKind.MASS)),
+        "two-images": two_images(),
+        "many-findings": findings(None, *(finding(n, kind) for n, kind in enumerate([*FindingKind] * 6, start=1))),
+        "after-verification": after_verification(two_findings()),
+        "absent-after-verification": after_verification(findings()),
+        "indeterminate-after-verification": after_verification(indeterminate()),
+        "devices-after-verification": after_verification(devices_alone()),
         "no-order": two_findings(subject(orders=())),
         "no-accession-number": findings(subject(accession=None, orders=())),
         "no-patient": findings(subject().model_copy(update={"patient": None})),
