@@ -62,6 +62,12 @@ class ArchiveHttp:
         self._refuses_all = False
         self._lock = threading.Lock()
 
+    @property
+    def refuses_everything(self) -> bool:
+        """Whether it lately answered 401, 403 or a redirect even to `probe`, and nothing well since."""
+        with self._lock:
+            return self._refuses_all
+
     async def exchange(
         self,
         method: str,
