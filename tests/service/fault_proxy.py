@@ -18,15 +18,17 @@ _HOP_BY_HOP = {"connection", "transfer-encoding", "content-encoding", "content-l
 class Fault:
     """`answer`: `status` and `body`, the server never sees the request. `hang`: accepted, never answered. `drip`: an answer that
     comes byte by byte and never ends. `cut`: the connection is closed unanswered. `lose-answer`: the server does what was asked,
-    then the connection is closed."""
+    then the connection is closed. Only requests of `method` are hit, and those that have `about` in their path or body."""
 
     kind: Literal["answer", "hang", "drip", "cut", "lose-answer"]
     status: int = 0
     body: bytes = b"{}"
     method: str | None = None
+    about: str | None = None
 
-    def hits(self, method: str) -> bool:
-        return self.method in (None, method)
+    def hits(self, method: str, path: str, body: bytes) -> bool:
+        about = self.about is None or self.about in path or self.about.encode() in body
+        return about and self.method in (None, method)
 
 
 class FaultProxy:
@@ -68,7 +70,7 @@ class FaultProxy:
         method, fault = request.command, self.fault
         self.seen[method] = self.seen.get(method, 0) + 1
         body = request.rfile.read(int(request.headers.get("Content-Length", 0)))
-        if fault is None or not fault.hits(method):
+        if fault is None or not fault.hits(method, request.path, body):
             self._pass_on(request, body)
             return
         if fault.kind == "answer":
