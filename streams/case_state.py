@@ -18,6 +18,7 @@ from schemas.study_events import AnalysisRequested, StudyCompleted
 from streams.linking import LinkedOrder
 from streams.news import Lane
 from streams.persons import Persons
+from streams.sequences import next_after
 from streams.study_settings import NewsSettings
 from streams.topics import REQUESTS, REQUESTS_BULK, REQUESTS_STAT, RESULTS, Topic
 
@@ -116,11 +117,10 @@ def answer(study: StudyCompleted, orders: Sequence[LinkedOrder], persons: Person
 def tell(
     study: StudyCompleted, said: Answer, last: Told | None, triggered_at: datetime, policy: Policy, because: UUID | None
 ) -> Told:
-    """The bytes that say it: those of last time when they still hold, else the next in sequence. A request leaves room before
-    it, for the word that its answer is late."""
+    """The bytes that say it: those of last time when they still hold, else the next in sequence."""
     if last is not None and last.identity == said.digest:
         return last
-    sequence = (0 if last is None else last.sequence) + (2 if said.reason is None else 1)
+    sequence = next_after(0 if last is None else last.sequence)
     uid = study.study_instance_uid
     analysis_id = identity("analysis", policy.service, uid, said.digest, str(sequence))
     subject = Subject(

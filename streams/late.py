@@ -1,5 +1,5 @@
 """The deadline of a request: past it receivers are told "not analysed (late)", because silence is read as negative. The answer
-may still follow: it has the higher sequence, so it wins in whatever order the two arrive."""
+may still follow: it has the higher sequence (streams/sequences.py), so it wins in whatever order the two arrive."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from schemas.ports import Outgoing
 from schemas.study_events import AnalysisRequested
 from streams.case_state import value_of
 from streams.emission import emit_value
+from streams.sequences import LATE
 from streams.topics import RESULTS
 
 #: the timer of a request that waits for its answer
@@ -42,7 +43,7 @@ def late(due: Due, state: StudyState | None) -> Outgoing | None:
     service = next((service for service in services if deadline_id(value.id, service) == due.id), None)
     if service is None:
         return None
-    subject = value.subject.model_copy(update={"sequence": value.subject.sequence - 1})
+    subject = value.subject.model_copy(update={"sequence": value.subject.sequence + LATE})
     said = Findings(
         analysis_id=identity("late", *_parts(value.id, service)),
         subject=subject,

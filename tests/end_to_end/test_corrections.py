@@ -14,6 +14,7 @@ from schemas.identifiers import StudyInstanceUID
 from schemas.study_events import StudyCompleted
 from streams import topics
 from streams.demo.radiographs import CHEST, copy_of, study_uid_of
+from streams.sequences import next_after
 from tests.contract.example_images import part10, structured_report
 from tests.contract.example_key_objects import OF_INTEREST, REJECTED_FOR_SAFETY, key_object
 from tests.end_to_end.conftest import Hospital
@@ -44,7 +45,7 @@ async def told_after(hospital: Hospital, before: Findings) -> Findings:
 
 async def analysed_after(hospital: Hospital, before: Findings) -> Findings:
     """The next answer: a corrected study may have been told as late meanwhile."""
-    return await told(hospital, before.subject.study_instance_uid, before.subject.sequence + 2)
+    return await told(hospital, before.subject.study_instance_uid, next_after(before.subject.sequence))
 
 
 async def told(hospital: Hospital, study: StudyInstanceUID, sequence: int = 1) -> Findings:

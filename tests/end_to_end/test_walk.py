@@ -18,6 +18,7 @@ from schemas.ports import Outgoing, Record
 from streams import topics
 from streams.demo.orders import order_for
 from streams.demo.radiographs import CHEST, EXTREMITY, copy_of, study_uid_of
+from streams.sequences import next_after
 from tests.end_to_end.conftest import Hospital
 from tests.unit.cases import reason
 
@@ -220,14 +221,14 @@ async def test_a_merge_gives_the_findings_to_the_patient_who_stays_and_an_unlink
     assert refused.subject.patient is None
 
     await hospital.send(patient_message("A40", "P-NEW", "P-OLD", "MERGE"))
-    await hospital.delivered(study, sequence=3)
+    await hospital.delivered(study, next_after(refused.subject.sequence))
     found = last_result(hospital, study)
     assert found.findings
     assert str(found.subject.patient and found.subject.patient.value) == "P-NEW"
     assert (await hospital.report("E2E-MERGED"))["status"] == "partial"
 
     await hospital.send(patient_message("A37", "P-NEW", "P-OLD", "UNLINK"))
-    await hospital.delivered(study, sequence=4)
+    await hospital.delivered(study, next_after(found.subject.sequence))
     assert reason(last_result(hospital, study)) is NotAnalysedReason.IDENTITY_MISMATCH
     assert (await hospital.report("E2E-MERGED"))["status"] == "cancelled"
 
@@ -235,8 +236,9 @@ async def test_a_merge_gives_the_findings_to_the_patient_who_stays_and_an_unlink
 async def test_an_order_cancelled_after_the_analysis_withdraws_the_findings(hospital: Hospital) -> None:
     study = await examined(hospital, "E2E-LATE-CANCEL")
     assert (await hospital.report("E2E-LATE-CANCEL"))["status"] == "partial"
+    found = last_result(hospital, study)
     await hospital.order("E2E-LATE-CANCEL", order_control="CA")
-    await hospital.delivered(study, sequence=3)
+    await hospital.delivered(study, next_after(found.subject.sequence))
     assert reason(last_result(hospital, study)) is NotAnalysedReason.ORDER_CANCELLED
     assert (await hospital.report("E2E-LATE-CANCEL"))["status"] == "cancelled"
 

@@ -37,6 +37,7 @@ from schemas.study_events import AnalysisRequested, ImageReference, StudyComplet
 from streams.case_state import Policy
 from streams.emission import emit
 from streams.late import DEADLINE
+from streams.sequences import next_after
 from streams.steps.correlate import correlate, deadline_passed, order_wait_over
 from streams.topics import ORDERS, PATIENTS, STUDIES
 
@@ -187,9 +188,8 @@ def numbers(value: AnalysisRequested | Findings) -> list[str]:
 
 
 def follows(value: AnalysisRequested | Findings, before: AnalysisRequested | Findings | None) -> bool:
-    """Whether it is the state told next: a request leaves room for the word that its answer is late."""
-    room = 1 if isinstance(value, AnalysisRequested) else 0
-    return value.subject.sequence == (before.subject.sequence if before else 0) + 1 + room
+    """Whether it is the state told next."""
+    return value.subject.sequence == next_after(before.subject.sequence if before else 0)
 
 
 def reason(value: AnalysisRequested | Findings) -> NotAnalysedReason | None:

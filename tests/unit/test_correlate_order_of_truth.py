@@ -17,6 +17,7 @@ from schemas.events import OrderStatus
 from schemas.findings import Findings, NotAnalysedReason, OrderReference
 from schemas.identifiers import PlacerOrderNumber
 from schemas.study_events import AnalysisRequested
+from streams.sequences import LATE
 from tests.unit.cases import CaseEvent, Hospital, follows, merge, numbers, order, person, reason, said, study, unlink, update
 
 A, B, C, N = PEOPLE = (person("A"), person("B"), person("C"), person("N", "NATION"))
@@ -100,7 +101,7 @@ async def final(events: Sequence[CaseEvent], wait_over_after: int) -> dict[str, 
                 before = last.get(value.subject.study_instance_uid)
                 assert by_id.setdefault(dict(out.headers)["ce_id"], out.value) == out.value
                 if reason(value) is NotAnalysedReason.LATE:  # of what was corrected: before its answer, which is the state
-                    assert before is not None and value.subject.sequence == before.subject.sequence - 1
+                    assert before is not None and value.subject.sequence == before.subject.sequence + LATE
                     continue
                 # a repeat says the current state, to the byte, or what comes next
                 assert value == before or follows(value, before)

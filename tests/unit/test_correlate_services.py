@@ -11,6 +11,7 @@ from schemas.events import OrderStatus
 from schemas.findings import CHEST_RADIOGRAPH_FINDINGS, Findings, NotAnalysedReason
 from schemas.ports import Outgoing
 from streams.case_state import Policy
+from streams.sequences import LATE
 from streams.study_settings import NewsSettings
 from tests.contract.example_findings import DEVICES
 from tests.unit.answers import ORDER, answer_to, record, requested, result
@@ -159,7 +160,7 @@ async def test_each_service_has_a_deadline_of_its_own(hospital: Hospital) -> Non
     await hears(hospital, answer_to(request))
     (late,) = await hospital.time_passes(99)
     assert (services([late]), reason(said(late))) == ([DEVICES], NotAnalysedReason.LATE)
-    assert said(late).subject.sequence == said(request).subject.sequence - 1
+    assert said(late).subject.sequence == said(request).subject.sequence + LATE
 
 
 async def test_a_timer_that_fires_again_says_the_same(hospital: Hospital) -> None:

@@ -6,7 +6,7 @@ from schemas.findings import NotAnalysedReason
 from schemas.study_events import AnalysisRequested
 from streams.case_state import Policy
 from streams.steps.correlate import order_wait_over
-from tests.unit.cases import JANE, Hospital, minutes, numbers, order, reason, said, study
+from tests.unit.cases import JANE, Hospital, follows, minutes, numbers, order, reason, said, study
 
 
 async def test_the_order_never_comes(hospital: Hospital) -> None:
@@ -28,7 +28,7 @@ async def test_an_order_after_the_wait_issues_the_study_again(hospital: Hospital
     (out,) = await hospital.time_passes(1)
     late = await hospital.answer(order(placer="P1", accession="A1", at=5))
     assert numbers(late) == ["P1 - A1"]
-    assert late.subject.sequence == 4
+    assert follows(late, said(out))
     assert isinstance(late, AnalysisRequested)
     assert str(late.id).encode() != dict(out.headers)["ce_id"]
 
@@ -41,7 +41,7 @@ async def test_no_accession_number_waits_and_goes_on_as_dicom_says(hospital: Hos
     corrected = await hospital.happens(study(accession="A1", at=3))
     assert corrected == []  # now it can have an order: waits for it
     request = await hospital.answer(order(placer="P1", accession="A1", at=3.5))
-    assert request.subject.sequence == 4
+    assert follows(request, said(out))
 
 
 async def test_without_order_refused(hospital: Hospital) -> None:
@@ -77,7 +77,7 @@ async def test_a_timer_of_an_older_event_does_not_end_the_wait_of_a_newer(hospit
     request = said(out)
     assert isinstance(request, AnalysisRequested)
     assert len(request.images) == 2
-    assert request.subject.sequence == 2
+    assert follows(request, None)
 
 
 async def test_the_order_ends_the_wait_of_every_event_of_its_study(hospital: Hospital) -> None:

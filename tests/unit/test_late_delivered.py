@@ -72,7 +72,8 @@ def test_receivers_end_with_the_latest_word_they_were_sent(arrivals: list[int]) 
             (second,) = await hospital.happens(study(at=20, images=2))
             words += [await late_of(hospital), result(answer_to(second))]
             words += await hospital.happens(CANCELLED)
-            assert [said(word).subject.sequence for word in words] == [1, 2, 3, 4, 5]
+            sequences = [said(word).subject.sequence for word in words]
+            assert sequences == sorted(set(sequences))
             receiver = Receiver(hospital)
             await receiver.hears(*(words[which] for which in arrivals))
             answered = max(arrivals) in (1, 3)

@@ -18,13 +18,14 @@ from schemas.renderings.fhir.bundle import bundle_of
 from schemas.renderings.fhir.references import report_id
 from streams.case_state import Policy
 from streams.emission import emit
+from streams.sequences import next_after
 from streams.steps.deliver import deliver
 from streams.steps.project import TOPICS, project
 from streams.study_settings import NewsSettings
 from streams.topics import DELIVERIES, REPORTS
 from tests.contract.example_findings import DEVICES, SITE, STUDY, devices_alone, every_state, two_findings
 from tests.contract.fake_report_store import FakeReportStore
-from tests.unit.cases import Hospital, minutes, order, record_of, study
+from tests.unit.cases import Hospital, minutes, order, record_of, said, study
 
 
 @pytest.fixture
@@ -84,12 +85,13 @@ async def test_the_walk_of_a_case(store: SqlCaseStore) -> None:
     for record in [*records, *records]:
         assert await project(record, cases=store) == ()
     entries = await store.timeline("A1")
+    asked = said(request).subject.sequence
     assert [(entry.place, entry.what) for entry in entries] == [
         (records[0].place, "order placed, STAT"),
         (records[1].place, f"study complete, 1 image, revision {done.revision[:8]}, said orthanc:changes"),
-        (records[2].place, "analysis requested, state 2, 1 order, STAT"),
+        (records[2].place, f"analysis requested, state {asked}, 1 order, STAT"),
         (records[3].place, "dead letter of ai.requests.stat/3/7: X in analyse"),
-        (records[4].place, "result, state 3, not analysed: order-cancelled (The order was cancelled)"),
+        (records[4].place, f"result, state {next_after(asked)}, not analysed: order-cancelled (The order was cancelled)"),
         (records[5].place, "report rendered as FHIR"),
         (records[6].place, "stored at fhir, state 3, DiagnosticReport/x/_history/1"),
         (records[7].place, "radiologist's report signed"),
@@ -107,10 +109,11 @@ async def test_what_is_told_to_nobody_says_so(store: SqlCaseStore) -> None:
     (refused,) = await hospital.happens(order(placer="P1", accession="A1", at=4, status=OrderStatus.CANCELLED))
     for record in (record_of(prior, 1), written(request, 1, 2), written(refused, 1, 4)):
         await project(record, cases=store)
+    asked = said(request).subject.sequence
     assert [entry.what for entry in await store.timeline("A1")] == [
         f"study complete, 1 image, revision {prior.revision[:8]}, said orthanc:changes, sent by PRIORS, 400 days old",
-        "analysis requested, state 2, 1 order, for ourselves only",
-        "result, state 3, not analysed: order-cancelled (The order was cancelled), for ourselves only",
+        f"analysis requested, state {asked}, 1 order, for ourselves only",
+        f"result, state {next_after(asked)}, not analysed: order-cancelled (The order was cancelled), for ourselves only",
     ]
 
 
@@ -128,7 +131,7 @@ async def test_what_a_merge_or_unlink_led_to_says_so(store: SqlCaseStore) -> Non
     caused = tuple((name, b"imaging.patients/1/3" if name == "cause" else value) for name, value in request.headers)
     await project(Record(Place(request.topic, 0, 1), request.key, request.value, caused, minutes(2)), cases=store)
     (entry,) = await store.timeline("A1")
-    assert entry.what == "analysis requested, state 2, 1 order, after imaging.patients/1/3"
+    assert entry.what == f"analysis requested, state {said(request).subject.sequence}, 1 order, after imaging.patients/1/3"
 
 
 async def test_reports_without_their_text(store: SqlCaseStore) -> None:
