@@ -1,5 +1,6 @@
-"""Acts about models, as the compacted topic `radstream.models` tells them: what was promoted last, what runs in the shadow, and
-which worker uses what. In order of the log, never by their own times: clocks differ, and the topic has one partition."""
+"""Acts about models, as the compacted topic `radstream.models` tells them: what was promoted last, what runs in the shadow, what
+was recalled, and which worker uses what. In order of the log, never by their own times: clocks differ, and the topic has one
+partition."""
 
 from __future__ import annotations
 
@@ -11,14 +12,15 @@ from pydantic import ValidationError
 from schemas.errors import MalformedMessage
 from schemas.findings import ModelIdentity
 from schemas.identifiers import identity
-from schemas.model_events import ModelEvent, ModelPromoted, ModelShadowed, ModelTaken
-from schemas.ports import Outgoing, Place, Record
+from schemas.model_events import ModelEvent, ModelPromoted, ModelRecalled, ModelShadowed, ModelTaken
+from schemas.ports import EventLog, Outgoing, Place, Record
 from streams import topics
 from streams.emission import JSON, emit, headers
 
-_KINDS: dict[str, type[ModelPromoted | ModelShadowed | ModelTaken]] = {
-    kind.TYPE: kind for kind in (ModelPromoted, ModelShadowed, ModelTaken)
-}
+_Act = ModelPromoted | ModelShadowed | ModelRecalled | ModelTaken
+_KINDS: dict[str, type[_Act]] = {kind.TYPE: kind for kind in (ModelPromoted, ModelShadowed, ModelRecalled, ModelTaken)}
+#: of a package that was not loaded: nobody looked at its weights
+NOT_LOADED = "0" * 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +52,12 @@ class Taken:
 
 @dataclass(slots=True)
 class Acts:
-    """The topic, folded: the last word of each service, sandbox and worker (by its key)."""
+    """The topic, folded: the last word of each service, sandbox and worker (by its key), and the recalls (by NAME/VERSION), which
+    are never taken back."""
 
     promoted: dict[str, Act] = field(default_factory=dict)
     shadows: dict[str, ModelShadowed] = field(default_factory=dict)
+    recalled: dict[str, ModelRecalled] = field(default_factory=dict)
     workers: dict[str, Taken] = field(default_factory=dict)
     _seen: int = -1
 
@@ -74,12 +78,14 @@ class Acts:
                 self.shadows.pop(event.sandbox, None)
             case ModelShadowed():
                 self.shadows[event.sandbox] = event
+            case ModelRecalled():
+                self.recalled.setdefault(f"{event.name}/{event.version}", event)
             case ModelTaken():
                 self.workers[key] = Taken(event, record.place, record.header("cause"))
         return True
 
 
-def _event_of(record: Record) -> ModelPromoted | ModelShadowed | ModelTaken:
+def _event_of(record: Record) -> _Act:
     kind = _KINDS.get(record.header("ce_type") or "")
     try:
         if kind is not None:
@@ -116,7 +122,36 @@ def promoted(record: Record) -> Act | None:
         return None
 
 
-def told(event: ModelEvent, key: str) -> list[Outgoing]:
+def recall(name: str, version: str, *, approved_by: str, reason: str, at: datetime) -> ModelRecalled:
+    """An act of a person, at this moment. Raises ValidationError."""
+    return ModelRecalled(
+        id=identity("recall", name, version, at.isoformat()),
+        time=at,
+        name=name,
+        version=version,
+        approved_by=approved_by,
+        reason=reason,
+    )
+
+
+def recall_key(event: ModelRecalled) -> str:
+    """One for each version: compaction keeps every recall."""
+    return f"recalled.{event.name}.{event.version}"
+
+
+async def promoted_before(log: EventLog, service: str) -> list[Act]:
+    """Every package that a person promoted for the service, once each, the newest first. The audit knows it: on the compacted topic
+    a later one of the same name has taken its place. Raises BrokerUnavailable."""
+    found: dict[str, Act] = {}
+    async for record in log.read(topics.AUDIT.name):
+        act = promoted(record)
+        if act is not None and act.event.service == service:
+            found.pop(act.reference, None)
+            found[act.reference] = act
+    return list(reversed(found.values()))
+
+
+def told(event: ModelEvent | ModelRecalled, key: str) -> list[Outgoing]:
     """For those who act on it, and for the audit."""
     return [emit(topics.MODELS, key, event, None), emit(topics.AUDIT, key, event, None)]
 
@@ -128,7 +163,7 @@ def worker_key(worker: str, service: str) -> str:
 
 def taken(worker: str, service: str, uses: ModelIdentity, act: Act | None, at: datetime, reason: str = "") -> Outgoing:
     """What the worker uses now, because of that act (None: nothing was promoted, it began at that time). `reason`: why it is not
-    what the act says."""
+    what the act says, or that it uses nothing (`uses` then is what it may not use)."""
     about = str(act.event.id) if act else at.isoformat()
     event = ModelTaken(
         id=identity("model-taken", worker, service, about, uses.name, uses.version, reason),

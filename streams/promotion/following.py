@@ -1,10 +1,12 @@
-"""What one worker speaks with for one service: the package promoted last, for as long as it is what was approved and works;
-else the one before, and a person is told."""
+"""What one worker speaks with for one service: the package promoted last, for as long as it is what was approved, works and was not
+recalled; else the one before, and a person is told; else nothing: silence raises an alarm, a recalled model's word does harm."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Protocol
 
 import structlog
@@ -13,7 +15,7 @@ from schemas.errors import AccessRefused, BrokerUnavailable, MalformedMessage, M
 from schemas.findings import ModelIdentity
 from schemas.ports import Clock, EventLog, Record
 from streams import topics
-from streams.promotion.acts import Act, Acts, ended, promoted, taken
+from streams.promotion.acts import NOT_LOADED, Act, Acts, ended, promoted_before, taken
 from streams.promotion.models_in_use import InUse, Load, ModelsInUse, approved
 
 _log = structlog.get_logger(__name__)
@@ -54,52 +56,68 @@ class Follower:
         self._tried: Act | None = None
         self._reason = ""
         self._again = False
+        #: what speaks must be looked at: another was promoted, or it was recalled
+        self._unsettled = False
 
     async def start(self) -> ModelsInUse:
-        """What was promoted last and works, else the package of the settings. Raises BrokerUnavailable, and as `Load` when nothing
-        may speak: also when the package of the settings is the promoted one, and no longer what was approved."""
+        """What was promoted last and works, else the package of the settings; what was recalled never. Nothing speaks where only
+        recalled ones are left. Raises BrokerUnavailable, and as `Load` when nothing may speak for another reason: also when the
+        package of the settings is the promoted one, and no longer what was approved."""
         async for record in self._log.read(topics.MODELS.name):
-            self._see(record)
+            self._see(record, None)
         self._news.clear()
-        self._tried = self._wanted
-        if self._tried is not None:
-            try:
-                return self._well(ModelsInUse(await self._approved(self._tried)))
-            except RadstreamError as error:
-                if self._tried.reference == self._own:
-                    raise
-                models = await self._instead(self._tried)
-                self._alarm(self._tried, error, models.current.reference)
-                return models
-        return self._well(await self._of_settings())
+        self._unsettled = False
+        self._tried = act = self._wanted
+        try:
+            return self._well(ModelsInUse(await (self._of_settings() if act is None else self._approved(act))))
+        except RadstreamError as error:
+            if self._first_choice == self._own and self._own not in self._acts.recalled:
+                raise
+            models = ModelsInUse(None, self._service)
+            await self._instead(models, error, starting=True)
+            return models
 
-    async def _instead(self, broken: Act) -> ModelsInUse:
-        """What a person had promoted before, newest first, if it still is that and works; else the package of the settings. The
-        audit knows it: on the compacted topic the broken one may have taken its place."""
-        before: dict[str, Act] = {}
-        async for record in self._log.read(topics.AUDIT.name):
-            act = promoted(record)
-            if act is not None and act.event.service == self._service:
-                before.pop(act.reference, None)
-                before[act.reference] = act
-        before.pop(broken.reference, None)
-        for act in reversed(before.values()):
+    @property
+    def _first_choice(self) -> str:
+        return self._own if self._wanted is None else self._wanted.reference
+
+    async def _instead(self, models: ModelsInUse, trouble: RadstreamError, *, starting: bool = False) -> None:
+        """In the place of the first choice: what a person had promoted before, newest first, if it still is that and works; else
+        the package of the settings; else nothing, and a person is told. `starting`: raises instead, unless the package of the
+        settings was recalled."""
+        try:
+            models.change(await self._before() or await self._of_settings())
+        except RadstreamError as error:
+            if starting and self._own not in self._acts.recalled:
+                raise
+            trouble = error
+        self._alarm(trouble, models)
+
+    async def _before(self) -> InUse | None:
+        """Raises the Unavailable of one of them, when it is all that stands in the way."""
+        away: Unavailable | None = None
+        for act in await promoted_before(self._log, self._service):
+            if act.reference == self._first_choice:
+                continue
             try:
-                return ModelsInUse(await self._approved(act))
+                return await self._approved(act)
             except RadstreamError as error:
+                away = error if isinstance(error, Unavailable) else away
                 _log.warning("nor is one promoted before used", model=act.reference, error=str(error))
-        return await self._of_settings()
+        if away is not None and self._own in self._acts.recalled:
+            raise away
+        return None
 
-    async def _of_settings(self) -> ModelsInUse:
-        first = await self._load(self._own)
+    async def _of_settings(self) -> InUse:
+        first = await self._loaded(self._own, partial(self._load, self._own))
         if first.model.service != self._service:
             await first.close()
             raise ModelFailed("load", self._own, f"it is a package of {first.model.service}, not of {self._service}")
-        return ModelsInUse(first)
+        return first
 
     async def follow(self, models: ModelsInUse, stop: asyncio.Event) -> None:
         """Until `stop`. No error of a package, of its store or of the log ends it, or disturbs what is in use."""
-        tasks = [asyncio.create_task(task) for task in (self._read(), self._take(models), stop.wait())]
+        tasks = [asyncio.create_task(task) for task in (self._read(models), self._take(models), stop.wait())]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -118,26 +136,31 @@ class Follower:
     def _wanted(self) -> Act | None:
         return self._acts.promoted.get(self._service)
 
-    async def _read(self) -> None:
+    async def _read(self, models: ModelsInUse) -> None:
         """Again from the beginning after each break: what was seen is seen as such."""
         pause, longest = self._pauses
         while True:
             try:
                 async for record in self._log.read(topics.MODELS.name, follow=True):
                     pause, _ = self._pauses
-                    self._see(record)
+                    self._see(record, models)
             except BrokerUnavailable as error:
                 _log.warning("promotions cannot be followed now", error=str(error), pause_s=pause)
             await asyncio.sleep(pause)  # a broker that comes back gives no event
             pause = min(pause * 2, longest)
 
-    def _see(self, record: Record) -> None:
+    def _see(self, record: Record, models: ModelsInUse | None) -> None:
         before = self._wanted
         try:
             self._acts.see(record)
         except MalformedMessage as error:
             _log.error("an act about a model cannot be read", error=str(error))
         if self._wanted is not before:
+            self._unsettled = True
+        if models is not None and models.speaks and models.current.reference in self._acts.recalled:
+            models.stop(self._recalled(models.current.reference))  # at once: to load another takes its time
+            self._unsettled = True
+        if self._unsettled:
             self._news.set()
 
     async def _take(self, models: ModelsInUse) -> None:
@@ -145,13 +168,16 @@ class Follower:
         pause, longest = self._pauses
         said: object = None
         while True:
-            if self._wanted is not self._tried or self._again:
+            if self._unsettled or self._again:
+                self._unsettled = False
                 await self._try(models)
-            now = self._tried, models.current, self._reason
+            now = self._tried, models.current if models.speaks else None, self._reason
             unsaid = now != said
             if unsaid:
-                said = now if await self._say(models.current.model.identity) else None
+                said = now if await self._say(models) else None
                 unsaid = said is None
+            if self._unsettled:
+                continue
             if unsaid or self._again:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._news.wait(), pause)
@@ -163,31 +189,51 @@ class Follower:
 
     async def _try(self, models: ModelsInUse) -> None:
         act = self._wanted
-        assert act is not None  # a promotion may be followed by another, and is never taken back
         if act is not self._tried:
             self._tried, self._reason = act, ""
-        if models.current.is_what(act.event):
+        if act is not None and models.speaks and models.current.is_what(act.event):
             self._well(models)
             return
         try:
-            new = await self._approved(act)
+            new = await (self._of_settings() if act is None else self._approved(act))
         except RadstreamError as error:
-            self._alarm(act, error, models.current.reference)
+            if models.speaks:
+                self._alarm(error, models)
+                return
+            await self._instead(models, error)
             return
         models.change(new)
         self._well(models)
-        _log.info("another model speaks", service=self._service, model=act.reference, approved_by=act.event.approved_by)
+        if act is not None:
+            _log.info("another model speaks", service=self._service, model=act.reference, approved_by=act.event.approved_by)
 
     async def _approved(self, act: Act) -> InUse:
-        """Raises as `approved`; ModelFailed when anything but our own errors comes out of it."""
+        return await self._loaded(act.reference, partial(approved, self._load, act.event, "promote it again"))
+
+    async def _loaded(self, reference: str, load: Callable[[], Awaitable[InUse]]) -> InUse:
+        """Raises as `load`; ModelFailed when it was recalled, also meanwhile, and when anything but our own errors comes out."""
+        self._refuse_recalled(reference)
         try:
-            return await approved(self._load, act.event, "promote it again")
+            found = await load()
         except RadstreamError:
             raise
         except Exception as error:  # a strange package must not end the process: it would be tried again at every start
-            raise ModelFailed("load", act.reference, f"it cannot be loaded: {type(error).__name__}") from error
+            raise ModelFailed("load", reference, f"it cannot be loaded: {type(error).__name__}") from error
+        if reference in self._acts.recalled:
+            await found.close()
+        self._refuse_recalled(reference)
+        return found
 
-    async def _say(self, uses: ModelIdentity) -> bool:
+    def _refuse_recalled(self, reference: str) -> None:
+        if reference in self._acts.recalled:
+            raise ModelFailed("load", reference, self._recalled(reference))
+
+    def _recalled(self, reference: str) -> str:
+        """Without the person's reason, which is free text: `radstream model list` shows it."""
+        return f"was recalled by {self._acts.recalled[reference].approved_by}: promote another version"
+
+    async def _say(self, models: ModelsInUse) -> bool:
+        uses = models.current.model.identity if models.speaks else self._may_not_use()
         try:
             await self._log.append([taken(self._worker, self._service, uses, self._tried, self._clock.now(), self._reason)])
         except BrokerUnavailable as error:
@@ -195,15 +241,25 @@ class Follower:
             return False
         return True
 
+    def _may_not_use(self) -> ModelIdentity:
+        name, _, version = self._first_choice.partition("/")
+        weights = NOT_LOADED if self._wanted is None else self._wanted.digest
+        return ModelIdentity(name=name, version=version, weights_sha256=weights)
+
     def _well(self, models: ModelsInUse) -> ModelsInUse:
         self._reason, self._again = "", False
         self._health.set("ready")
         return models
 
-    def _alarm(self, act: Act, error: RadstreamError, instead: str) -> None:
+    def _alarm(self, error: RadstreamError, models: ModelsInUse) -> None:
         """Once for each promotion and reason, however often it is tried. Who promotes the same again is told again."""
-        reason = str(error)
+        wanted, instead = self._first_choice, models.current.reference if models.speaks else "nothing"
+        reason = str(error) if models.speaks else f"nothing speaks for {self._service} now: {error}"
         if reason != self._reason:
-            _log.error("a promoted model is not used", model=act.reference, instead=instead, error=reason)
+            _log.error("a promoted model is not used", model=wanted, instead=instead, error=reason)
         self._reason, self._again = reason, isinstance(error, (Unavailable, AccessRefused))
-        self._health.set("ready", f"{act.reference} was promoted and is not used, {instead} goes on: {reason}")
+        if models.speaks:
+            self._health.set("ready", f"{wanted} was promoted and is not used, {instead} goes on: {reason}")
+        else:
+            models.stop(reason)
+            self._health.set("paused", reason)

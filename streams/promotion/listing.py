@@ -1,4 +1,5 @@
-"""`radstream model list`: which packages there are, which speak since when, by whose word and why, and which worker uses what."""
+"""`radstream model list`: which packages there are, which speak since when, by whose word and why, which were recalled, and which
+worker uses what."""
 
 from __future__ import annotations
 
@@ -49,8 +50,10 @@ async def run_list(settings: Settings, console: Console, as_json: bool) -> None:
     speaking = _speaking(packages, acts, settings)
     workers = [taken.event.model_dump(mode="json") for _, taken in sorted(acts.workers.items())]
     shadows = [act.model_dump(mode="json") for _, act in sorted(acts.shadows.items())]
+    recalled = [act.model_dump(mode="json") for _, act in sorted(acts.recalled.items())]
     if as_json:
         told = {"packages": [asdict(one) for one in packages], "in_use": speaking, "shadows": shadows, "workers": workers}
+        told["recalled"] = recalled
         sys.stdout.write(json.dumps(told, indent=2) + "\n")
         return
     table = Table("package", "service", "kind", "SHA-256", "well")
@@ -60,14 +63,19 @@ async def run_list(settings: Settings, console: Console, as_json: bool) -> None:
     table = Table("service", "in use", "since", "approved by", "why")
     for row in speaking:
         table.add_row(
-            row["service"], f"{row['name']}/{row['version']}", row["since"] or "", row["approved_by"] or "", row["reason"]
+            row["service"],
+            f"{row['name']}/{row['version']}{' (recalled: see the workers)' if row['recalled'] else ''}",
+            row["since"] or "",
+            row["approved_by"] or "",
+            row["reason"],
         )
     console.print(table)
-    if shadows:
-        table = Table("shadow", "package", "since", "approved by", "why")
-        for row in shadows:
-            table.add_row(row["sandbox"], f"{row['name']}/{row['version']}", row["time"], row["approved_by"], row["reason"])
-        console.print(table)
+    for title, rows in (("shadow", shadows), ("recalled", recalled)):
+        table = Table(title, "package", "since", "by", "why")
+        for row in rows:
+            table.add_row(row.get("sandbox", ""), f"{row['name']}/{row['version']}", row["time"], row["approved_by"], row["reason"])
+        if rows:
+            console.print(table)
     table = Table("worker", "service", "uses", "well")
     for row in workers:
         well = "yes" if row["well"] else f"no: {row['reason']}"
@@ -90,6 +98,8 @@ def _speaking(packages: list[Package], acts: Acts, settings: Settings) -> list[d
     for service, act in acts.promoted.items():
         told = act.event.model_dump(mode="json", include={"service", "name", "version", "approved_by", "reason"})
         found[service] = {**told, "since": act.event.time.isoformat(timespec="seconds")}
+    for row in found.values():
+        row["recalled"] = f"{row['name']}/{row['version']}" in acts.recalled
     return [found[service] for service in sorted(found)]
 
 

@@ -68,19 +68,28 @@ class _Held:
 class ModelsInUse:
     """Of one service, in one event loop. What is given to it is closed by it."""
 
-    def __init__(self, first: InUse) -> None:
-        self.service = first.model.service
-        self._now: _Held | None = _Held(first)
+    def __init__(self, first: InUse | None, service: str = "") -> None:
+        """`service` where nothing speaks yet (`first` None): whoever says so tells why (`stop`)."""
+        self.service = service if first is None else first.model.service
+        self._now: _Held | None = None if first is None else _Held(first)
+        self._why_none = "nothing speaks yet"
+        self._ended = False
         self._retired: set[asyncio.Task[None]] = set()
 
     @property
+    def speaks(self) -> bool:
+        """Whether there is a model that the next lease gives."""
+        return self._now is not None
+
+    @property
     def current(self) -> InUse:
-        """What the next lease gives. Raises ModelUnavailable after the end."""
+        """What the next lease gives. Raises ModelUnavailable when nothing speaks, and after the end."""
         return self._held().in_use
 
     @asynccontextmanager
     async def lease(self) -> AsyncIterator[InUse]:
-        """The same model for the length of the block, whatever is promoted meanwhile. Raises ModelUnavailable after the end."""
+        """The same model for the length of the block, whatever is promoted or recalled meanwhile. Raises ModelUnavailable when
+        nothing speaks, and after the end."""
         held = self._held()
         held.leases += 1
         try:
@@ -91,19 +100,29 @@ class ModelsInUse:
                 held.free.set()
 
     def change(self, new: InUse) -> None:
-        """From now on leases give `new`; what they gave before is closed when the last of its own has ended."""
-        self._retire(self._held())
+        """From now on leases give `new`; what they gave before is closed when the last of its own has ended. Raises
+        ModelUnavailable after the end."""
+        if self._ended:
+            raise ModelUnavailable("analyse", self.service, self._why_none)
+        if self._now is not None:
+            self._retire(self._now)
         self._now = _Held(new)
+
+    def stop(self, reason: str) -> None:
+        """From now on nothing speaks, for this reason, until there is a change."""
+        self._why_none = reason
+        if self._now is not None:
+            self._retire(self._now)
 
     async def close(self) -> None:
         """No further leases; returns when every lease has ended and every model is closed."""
-        if self._now is not None:
-            self._retire(self._now)
+        self._ended = True
+        self.stop("the process is ending")
         await asyncio.gather(*self._retired, return_exceptions=True)  # each was told when it happened
 
     def _held(self) -> _Held:
         if self._now is None:
-            raise ModelUnavailable("analyse", self.service, "the process is ending")
+            raise ModelUnavailable("analyse", self.service, self._why_none)
         return self._now
 
     def _retire(self, held: _Held) -> None:

@@ -27,7 +27,7 @@ async def run_promote(
     settings: Settings, name: str, version: str, *, approved_by: str, reason: str, wait_s: float | None, say: Say
 ) -> bool:
     """Whether every worker that lives took it within `wait_s` (None: nobody waits). Raises SettingsInvalid (no such package, none
-    for this engine), ModelFailed, BrokerUnavailable, ObjectStoreUnavailable, ModelUnavailable."""
+    for this engine, one that was recalled), ModelFailed, BrokerUnavailable, ObjectStoreUnavailable, ModelUnavailable."""
     if not (0 < len(approved_by.strip()) <= 200 and 0 < len(reason.strip()) <= 1000):
         raise SettingsInvalid("promote", f"{name}/{version}", "--approved-by has 1 to 200 characters, --reason 1 to 1000")
     well, service = await _approvable(settings, f"{name}/{version}")
@@ -35,6 +35,7 @@ async def run_promote(
     async with log_for(settings) as log:
         before = await read_acts(log)
         keeps_its_service(before, f"{name}/{version}", service)
+        was_not_recalled(before, f"{name}/{version}")
         event = promotion(
             well.identity,
             service,
@@ -74,6 +75,13 @@ def keeps_its_service(acts: Acts, reference: str, service: str) -> None:
     name = reference.partition("/")[0]
     if other := next((one for one, act in acts.promoted.items() if act.event.name == name and one != service), None):
         said = f"{name} was promoted for {other}: a model of another service needs another name"
+        raise SettingsInvalid("promote", reference, said)
+
+
+def was_not_recalled(acts: Acts, reference: str) -> None:
+    """A recall is never taken back: what is mended has another version. Raises SettingsInvalid."""
+    if recalled := acts.recalled.get(reference):
+        said = f"was recalled by {recalled.approved_by} because {recalled.reason}: a mended package needs another version"
         raise SettingsInvalid("promote", reference, said)
 
 

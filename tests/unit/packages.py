@@ -13,7 +13,8 @@ from schemas.findings import ModelIdentity
 from schemas.model_events import ModelPromoted, ModelTaken
 from schemas.ports import EventLog, Place, Record
 from streams import topics
-from streams.promotion.acts import promotion, told
+from streams.promotion.acts import promotion, recall_key, told
+from streams.promotion.acts import recall as recall_of
 from streams.promotion.following import Follower
 from streams.promotion.models_in_use import InUse, ModelsInUse
 from streams.steps.choosing import IntendedUse
@@ -117,6 +118,13 @@ async def promote(
     event = promotion(of, service, approved_by="Dr A", reason="better", at=CLOCK.now())
     await log.append(told(event, name))
     return event
+
+
+async def recall(log: EventLog, reference: str) -> None:
+    """Written on the log."""
+    name, _, version = reference.partition("/")
+    event = recall_of(name, version, approved_by="Dr B", reason="it misses", at=CLOCK.now())
+    await log.append(told(event, recall_key(event)))
 
 
 @dataclass

@@ -18,8 +18,8 @@ from schemas.findings import CHEST_RADIOGRAPH_FINDINGS, ModelIdentity
 from streams import topics
 from streams.cli import app
 from streams.health import RoleHealth
-from streams.promotion.acts import Acts, promotion, taken, told
-from streams.promotion.promoting import keeps_its_service, read_acts, run_promote, taken_by_all
+from streams.promotion.acts import Acts, promotion, recall, recall_key, taken, told
+from streams.promotion.promoting import keeps_its_service, read_acts, run_promote, taken_by_all, was_not_recalled
 from streams.promotion.verifying import run_verify, verified
 from streams.settings import Settings
 from streams.wiring.running import instance_of
@@ -228,3 +228,12 @@ def test_the_commands_say_what_they_need() -> None:
         result = CliRunner().invoke(app, ["model", command, "--help"])
         assert result.exit_code == 0
     assert CliRunner().invoke(app, ["model", "promote", "chest-nodule", "1"]).exit_code == 2, "nobody answers for it"
+
+
+async def test_what_was_recalled_is_not_promoted_again(log: FakeEventLog) -> None:
+    event = recall("nodules", "2", approved_by="Dr B", reason="it misses what lies behind the heart", at=NOW)
+    await log.append(told(event, recall_key(event)))
+    acts = await read_acts(log)
+    was_not_recalled(acts, "nodules/3")
+    with pytest.raises(SettingsInvalid, match="was recalled by Dr B because it misses .*: a mended package needs another version"):
+        was_not_recalled(acts, "nodules/2")
