@@ -49,7 +49,7 @@ def answer(present: Presence, language: Language) -> str:
 def output(output: Output, language: Language) -> str:
     """Of an output that has no label the words of its terminology, else its name."""
     labels = LABELS["output"].get(output.name)
-    return labels[language] if labels else output.coding.display.strip() or output.name
+    return labels[language] if labels else " ".join(output.coding.display.split()) or output.name
 
 
 def nodule_found(language: Language) -> str:
