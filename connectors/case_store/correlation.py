@@ -11,6 +11,7 @@ from sqlalchemy import Column, Connection, Table, func, select
 
 from connectors.case_store import due_items, events
 from connectors.case_store.database import Transaction
+from connectors.case_store.hearings import SqlHearings
 from connectors.case_store.tables import (
     microseconds,
     order_changes,
@@ -44,7 +45,7 @@ _COLUMNS = (
 )
 
 
-class SqlCorrelation:
+class SqlCorrelation(SqlHearings):
     """Orders, patients and studies as the set of their events, each once: its identity is the digest of its bytes."""
 
     def __init__(self, transaction: Transaction) -> None:

@@ -13,7 +13,7 @@ from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData
 metadata = MetaData()
 
 #: SQLite counts only an INTEGER PRIMARY KEY by itself
-_Counter = BigInteger().with_variant(Integer(), "sqlite")
+COUNTER = BigInteger().with_variant(Integer(), "sqlite")
 
 #: the rows that are locked (rule 3)
 cases = Table("cases", metadata, Column("case", String, primary_key=True))
@@ -22,7 +22,7 @@ cases = Table("cases", metadata, Column("case", String, primary_key=True))
 orders = Table(
     "orders",
     metadata,
-    Column("arrival", _Counter, primary_key=True, autoincrement=True),
+    Column("arrival", COUNTER, primary_key=True, autoincrement=True),
     Column("digest", String(64), nullable=False, unique=True),
     Column("placer_order_number", String, index=True),
     Column("filler_order_number", String, index=True),
@@ -54,7 +54,7 @@ order_patients = Table(
 patients = Table(
     "patients",
     metadata,
-    Column("arrival", _Counter, primary_key=True, autoincrement=True),
+    Column("arrival", COUNTER, primary_key=True, autoincrement=True),
     Column("digest", String(64), nullable=False, unique=True),
     Column("type", String, nullable=False),
     Column("says", String(64), nullable=False),
@@ -75,7 +75,7 @@ patient_words = Table(
 studies = Table(
     "studies",
     metadata,
-    Column("arrival", _Counter, primary_key=True, autoincrement=True),
+    Column("arrival", COUNTER, primary_key=True, autoincrement=True),
     Column("digest", String(64), nullable=False, unique=True),
     Column("study_instance_uid", String(64), nullable=False, index=True),
     Column("accession_number", String, index=True),
@@ -173,7 +173,7 @@ positions = Table(
 timeline = Table(
     "timeline",
     metadata,
-    Column("sequence", _Counter, primary_key=True, autoincrement=True),
+    Column("sequence", COUNTER, primary_key=True, autoincrement=True),
     Column("topic", String, nullable=False),
     Column("partition", Integer, nullable=False),
     Column("offset", BigInteger, nullable=False),

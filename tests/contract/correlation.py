@@ -18,6 +18,7 @@ from schemas.identifiers import (
     PlacerOrderNumber,
     StudyInstanceUID,
 )
+from tests.contract.hearings import HearingsContract
 from tests.unit.cases import JANE, merge, minutes, order, person, study, update
 
 ACCESSION = AccessionNumber(value="A1", assigner="RIS")
@@ -46,7 +47,7 @@ async def told(rows: Correlation, study: StudyInstanceUID) -> Told | None:
     return state.told
 
 
-class CorrelationContract:
+class CorrelationContract(HearingsContract):
     """For a class that gives `url` and `store` (tests/contract/case_store.py)."""
 
     async def test_orders_are_found_by_any_of_their_numbers_in_order_of_arrival(self, store: CaseStore) -> None:

@@ -19,6 +19,7 @@ from schemas.events import (
     PatientUnlinked,
     PatientUpdated,
     Priority,
+    ReportEvent,
     Sender,
 )
 from schemas.findings import Findings, NotAnalysedReason, OrderReference
@@ -32,6 +33,7 @@ from schemas.identifiers import (
     SOPInstanceUID,
     StudyInstanceUID,
 )
+from schemas.model_events import ModelRecalled
 from schemas.ports import Outgoing, Place, Record
 from schemas.study_events import AnalysisRequested, ImageReference, StudyCompleted, revision_of
 from streams.case_state import Policy
@@ -109,6 +111,42 @@ def unlink(
     told = f"A37 {[each.value for each in one]} {[each.value for each in other]} {at} {sender}"
     return PatientUnlinked(
         id=uuid5(NAMESPACE, told), time=minutes(at), sender=_sender(sender, told, at), patients=tuple(one), prior=tuple(other)
+    )
+
+
+def report(
+    kind: type[ReportEvent],
+    *,
+    placer: str | None = None,
+    filler: str | None = None,
+    accession: str | None = None,
+    at: float = 0,
+    occurred: float | None = None,
+    sender: str = "RIS",
+    service: str | None = None,
+) -> ReportEvent:
+    """A radiologist's report; `at`: minutes after noon when it was received, `occurred`: OBR-22 (None: then too)."""
+    told = f"{kind.TYPE} {placer} {filler} {accession} {at} {occurred} {sender} {service}"
+    return kind(
+        id=uuid5(NAMESPACE, told),
+        time=minutes(at),
+        sender=_sender(sender, told, at if occurred is None else occurred),
+        placer_order_number=PlacerOrderNumber(value=placer, assigner="HIS") if placer else None,
+        filler_order_number=FillerOrderNumber(value=filler, assigner="RIS") if filler else None,
+        accession_number=AccessionNumber(value=accession, assigner="RIS") if accession else None,
+        patients=(JANE,),
+        service_code=service,
+    )
+
+
+def recall(name: str, version: str, *, at: float = 0) -> ModelRecalled:
+    return ModelRecalled(
+        id=uuid5(NAMESPACE, f"recall {name} {version} {at}"),
+        time=minutes(at),
+        name=name,
+        version=version,
+        approved_by="Dr B",
+        reason="it misses what lies behind the heart",
     )
 
 

@@ -1,0 +1,168 @@
+"""Answers heard, reports, recalled models and discrepancies, inside one transaction (port `Hearings`)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Row, Table, and_, select, update
+
+from connectors.case_store import events
+from connectors.case_store.database import Transaction
+from connectors.case_store.hearing_tables import acknowledged_discrepancies, discrepancies, heard, recalled_models, reports
+from connectors.case_store.tables import microseconds, moment
+from schemas.events import ReportAmended, ReportDrafted, ReportEvent, ReportSigned
+from schemas.hearings import Discrepancy, Heard
+from schemas.identifiers import AccessionNumber, FillerOrderNumber, PlacerOrderNumber, StudyInstanceUID
+from schemas.model_events import ModelRecalled
+
+_REPORTS: dict[str, type[ReportEvent]] = {kind.TYPE: kind for kind in (ReportDrafted, ReportSigned, ReportAmended)}
+_NUMBERS = (
+    (PlacerOrderNumber, reports.c.placer_order_number),
+    (FillerOrderNumber, reports.c.filler_order_number),
+    (AccessionNumber, reports.c.accession_number),
+)
+
+
+class SqlHearings:
+    """See Hearings."""
+
+    _transaction: Transaction
+
+    async def put_report(self, report: ReportEvent) -> None:
+        value = events.value_of(report)
+        row = {
+            "digest": events.digest_of(report.TYPE.encode("ascii") + value),
+            "type": report.TYPE,
+            "placer_order_number": events.text_of(report.placer_order_number),
+            "filler_order_number": events.text_of(report.filler_order_number),
+            "accession_number": events.text_of(report.accession_number),
+            "event": value,
+        }
+        await self._keep_first(reports, row)
+
+    async def reports_sharing(
+        self, numbers: Collection[PlacerOrderNumber | FillerOrderNumber | AccessionNumber]
+    ) -> Sequence[ReportEvent]:
+        def read(connection: Connection) -> Sequence[ReportEvent]:
+            found: dict[int, ReportEvent] = {}
+            for kind, column in _NUMBERS:
+                for some in events.in_turns(sorted(number.text for number in numbers if isinstance(number, kind))):
+                    query = select(reports.c.arrival, reports.c.type, reports.c.event).where(column.in_(some))
+                    for arrival, type, event in connection.execute(query):
+                        found[arrival] = _REPORTS[type].model_validate_json(event)
+            return [found[arrival] for arrival in sorted(found)]
+
+        return await self._transaction.run(read)
+
+    async def put_heard(self, said: Heard) -> Heard:
+        name, version = said.model or (None, None)
+        row = {
+            "study_instance_uid": said.study_instance_uid,
+            "service": said.service,
+            "sequence": said.sequence,
+            "analysis_id": str(said.analysis_id),
+            "value": said.value,
+            "came_at": microseconds(said.came_at),
+            "model_name": name,
+            "model_version": version,
+            "verified_at": None if said.verified_at is None else microseconds(said.verified_at),
+            "because": None if said.because is None else str(said.because),
+        }
+        await self._keep_first(heard, row)
+        query = select(heard).where(_this(said))
+        return _heard(await self._transaction.run(lambda connection: connection.execute(query).one()))
+
+    async def mark_heard(self, said: Heard) -> None:
+        assert said.verified_at is not None
+        values = {"verified_at": microseconds(said.verified_at), "because": None if said.because is None else str(said.because)}
+        statement = update(heard).where(_this(said), heard.c.verified_at.is_(None)).values(values)
+        await self._transaction.run(lambda connection: connection.execute(statement))
+
+    async def heard_of(self, study: StudyInstanceUID) -> Sequence[Heard]:
+        query = select(heard).where(heard.c.study_instance_uid == study)
+        query = query.order_by(heard.c.service, heard.c.sequence, heard.c.analysis_id)
+        return [_heard(row) for row in await self._transaction.run(lambda connection: connection.execute(query).all())]
+
+    async def put_recalled(self, event: ModelRecalled) -> ModelRecalled:
+        await self._keep_first(recalled_models, {"name": event.name, "version": event.version, "event": events.value_of(event)})
+        return await self.recalled(event.name, event.version) or event
+
+    async def recalled(self, name: str, version: str) -> ModelRecalled | None:
+        here = and_(recalled_models.c.name == name, recalled_models.c.version == version)
+        query = select(recalled_models.c.event).where(here)
+        event = await self._transaction.run(lambda connection: connection.scalar(query))
+        return None if event is None else ModelRecalled.model_validate_json(event)
+
+    async def studies_heard_from(self, name: str, version: str, after: str, limit: int) -> Sequence[StudyInstanceUID]:
+        study = heard.c.study_instance_uid
+        query = select(study).where(heard.c.model_name == name, heard.c.model_version == version, study > after)
+        query = query.distinct().order_by(study).limit(limit)
+        uids = await self._transaction.run(lambda connection: connection.scalars(query).all())
+        return [StudyInstanceUID(uid) for uid in uids]
+
+    async def put_discrepancy(self, found: Discrepancy) -> None:
+        values = {
+            "study_instance_uid": found.study_instance_uid,
+            "service": found.service,
+            "analysis_id": str(found.analysis_id),
+            "sequence": found.sequence,
+            "event": found.event,
+            "withdrawn_by": None if found.withdrawn_by is None else str(found.withdrawn_by),
+            "withdrawn_at": found.withdrawn_at,
+        }
+        insert = self._transaction.database.insert(discrepancies).values(discrepancy_id=str(found.discrepancy_id), **values)
+        insert = insert.on_conflict_do_update(index_elements=["discrepancy_id"], set_=values)
+        await self._transaction.run(lambda connection: connection.execute(insert))
+
+    async def discrepancies_of(self, study: StudyInstanceUID) -> Sequence[Discrepancy]:
+        acknowledged = acknowledged_discrepancies.c.discrepancy_id
+        joined = discrepancies.outerjoin(acknowledged_discrepancies, discrepancies.c.discrepancy_id == acknowledged)
+        query = select(discrepancies, acknowledged.label("acknowledged")).select_from(joined)
+        query = query.where(discrepancies.c.study_instance_uid == study).order_by(discrepancies.c.discrepancy_id)
+        return [_discrepancy(row) for row in await self._transaction.run(lambda connection: connection.execute(query).all())]
+
+    async def put_acknowledged(self, discrepancy_id: UUID) -> None:
+        await self._keep_first(acknowledged_discrepancies, {"discrepancy_id": str(discrepancy_id)})
+
+    async def _keep_first(self, table: Table, row: dict[str, Any]) -> None:
+        insert = self._transaction.database.insert(table).values(row).on_conflict_do_nothing()
+        await self._transaction.run(lambda connection: connection.execute(insert))
+
+
+def _this(said: Heard) -> Any:
+    return and_(
+        heard.c.study_instance_uid == said.study_instance_uid,
+        heard.c.service == said.service,
+        heard.c.sequence == said.sequence,
+        heard.c.analysis_id == str(said.analysis_id),
+    )
+
+
+def _heard(row: Row[Any]) -> Heard:
+    return Heard(
+        study_instance_uid=StudyInstanceUID(row.study_instance_uid),
+        service=row.service,
+        sequence=row.sequence,
+        analysis_id=UUID(row.analysis_id),
+        value=bytes(row.value),
+        came_at=moment(row.came_at),
+        model=None if row.model_name is None else (row.model_name, row.model_version),
+        verified_at=None if row.verified_at is None else moment(row.verified_at),
+        because=None if row.because is None else UUID(row.because),
+    )
+
+
+def _discrepancy(row: Row[Any]) -> Discrepancy:
+    return Discrepancy(
+        discrepancy_id=UUID(row.discrepancy_id),
+        study_instance_uid=StudyInstanceUID(row.study_instance_uid),
+        service=row.service,
+        analysis_id=UUID(row.analysis_id),
+        sequence=row.sequence,
+        event=bytes(row.event),
+        withdrawn_by=None if row.withdrawn_by is None else UUID(row.withdrawn_by),
+        withdrawn_at=row.withdrawn_at,
+        acknowledged=row.acknowledged is not None,
+    )

@@ -1,0 +1,137 @@
+"""What every case store must keep of answers, reports, recalled models and discrepancies."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from uuid import uuid5
+
+import pytest
+
+from schemas.case_store import CaseStore
+from schemas.events import ReportAmended, ReportDrafted, ReportSigned
+from schemas.hearings import Discrepancy, Heard
+from schemas.identifiers import NAMESPACE, AccessionNumber, FillerOrderNumber, PlacerOrderNumber, StudyInstanceUID
+from tests.unit.cases import minutes, recall, report
+
+STUDY = StudyInstanceUID("1.2.3")
+OTHER = StudyInstanceUID("1.2.4")
+VERSION_1 = ("chest-nodule", "1.0")
+
+
+def said(
+    study: StudyInstanceUID = STUDY,
+    sequence: int = 4,
+    *,
+    service: str = "usual",
+    analysis: str = "a",
+    value: bytes = b"\x00first",
+    model: tuple[str, str] | None = VERSION_1,
+) -> Heard:
+    return Heard(study, service, sequence, uuid5(NAMESPACE, analysis), value, minutes(1), model)
+
+
+def opened(name: str, study: StudyInstanceUID = STUDY, sequence: int = 5) -> Discrepancy:
+    return Discrepancy(uuid5(NAMESPACE, name), study, "usual", uuid5(NAMESPACE, "a"), sequence, name.encode())
+
+
+class HearingsContract:
+    """For a class that gives `store`."""
+
+    async def test_reports_come_back_as_they_were_put_by_any_of_their_numbers(self, store: CaseStore) -> None:
+        drafted = report(ReportDrafted, placer="P1", accession="A1", at=1)
+        signed = report(ReportSigned, filler="F1", at=2)
+        # the same bytes, but not the same word
+        amended = ReportAmended(**dict(signed))
+        for event in (drafted, signed, amended, signed, report(ReportSigned, placer="P2", accession="A2")):
+            async with store.correlation("a") as rows:
+                await rows.put_report(event)
+        placer = PlacerOrderNumber(value="P1", assigner="HIS")
+        filler = FillerOrderNumber(value="F1", assigner="RIS")
+        accession = AccessionNumber(value="A1", assigner="RIS")
+        async with store.correlation("a") as rows:
+            assert await rows.reports_sharing({placer}) == [drafted]
+            assert await rows.reports_sharing({accession}) == [drafted]
+            found = await rows.reports_sharing({filler, accession, placer})
+            assert found == [drafted, signed, amended]
+            assert [type(one) for one in found] == [ReportDrafted, ReportSigned, ReportAmended]
+            assert await rows.reports_sharing({filler.model_copy(update={"assigner": "OTHER"})}) == []
+            assert await rows.reports_sharing(()) == []
+
+    async def test_what_was_heard_first_is_kept(self, store: CaseStore, other: CaseStore) -> None:
+        first = said()
+        async with store.correlation("a") as rows:
+            assert await rows.put_heard(first) == first
+        again = replace(first, value=b"other bytes", came_at=minutes(99), verified_at=minutes(98))
+        async with other.correlation("a") as rows:
+            assert await rows.put_heard(again) == first
+            assert await rows.heard_of(STUDY) == [first]
+            assert await rows.heard_of(OTHER) == []
+
+    async def test_all_that_was_heard_of_a_study_by_service_and_sequence(self, store: CaseStore) -> None:
+        usual = [said(sequence=4), said(sequence=8, model=None), said(sequence=12), said(sequence=12, analysis="b")]
+        devices = said(sequence=4, service="devices", analysis="c")
+        async with store.correlation("a") as rows:
+            for one in (usual[2], usual[0], devices, usual[1], usual[3], said(OTHER)):
+                await rows.put_heard(one)
+            devices_first, *rest = await rows.heard_of(STUDY)
+        assert devices_first == devices
+        assert [one.sequence for one in rest] == [4, 8, 12, 12]
+        assert sorted(rest, key=usual.index) == usual
+
+    async def test_a_mark_stays_as_it_was_set_first(self, store: CaseStore) -> None:
+        one, because = said(), uuid5(NAMESPACE, "report")
+        marked = replace(one, verified_at=minutes(0.5) + timedelta(microseconds=1), because=because)
+        async with store.correlation("a") as rows:
+            await rows.put_heard(one)
+            await rows.put_heard(said(sequence=8))
+            await rows.mark_heard(marked)
+        async with store.correlation("a") as rows:
+            await rows.mark_heard(replace(one, verified_at=minutes(77)))
+            assert await rows.put_heard(one) == marked
+            assert [each.verified_at for each in await rows.heard_of(STUDY)] == [marked.verified_at, None]
+
+    async def test_a_version_of_a_model_is_recalled_once(self, store: CaseStore) -> None:
+        first = recall("chest-nodule", "1.0", at=1)
+        async with store.correlation("a") as rows:
+            assert await rows.recalled("chest-nodule", "1.0") is None
+            assert await rows.put_recalled(first) == first
+        async with store.correlation("a") as rows:
+            assert await rows.put_recalled(recall("chest-nodule", "1.0", at=2)) == first
+            assert await rows.recalled("chest-nodule", "1.0") == first
+            assert await rows.recalled("chest-nodule", "1.1") is None
+            assert await rows.recalled("chest", "1.0") is None
+
+    async def test_the_studies_of_which_a_model_spoke_page_by_page(self, store: CaseStore) -> None:
+        uids = [StudyInstanceUID(f"1.2.{number}") for number in range(25)]
+        async with store.correlation("a") as rows:
+            for uid in uids:
+                await rows.put_heard(said(uid))
+                await rows.put_heard(said(uid, 8, analysis="later"))
+                await rows.put_heard(said(uid, 12, model=("chest-nodule", "2.0")))
+            await rows.put_heard(said(StudyInstanceUID("1.3"), model=None))
+            found: list[StudyInstanceUID] = []
+            while page := await rows.studies_heard_from("chest-nodule", "1.0", found[-1] if found else "", 10):
+                assert len(page) <= 10
+                found += page
+        assert sorted(found) == sorted(uids)
+        assert len(found) == len(uids)
+
+    @pytest.mark.parametrize("known_before", [True, False])
+    async def test_discrepancies(self, store: CaseStore, known_before: bool) -> None:
+        one, two, elsewhere = opened("one"), opened("two"), opened("elsewhere", OTHER)
+        async with store.correlation("a") as rows:
+            if not known_before:
+                await rows.put_acknowledged(one.discrepancy_id)
+            for each in (one, two, elsewhere):
+                await rows.put_discrepancy(each)
+            if known_before:
+                for _ in range(2):
+                    await rows.put_acknowledged(one.discrepancy_id)
+        withdrawn = replace(two, sequence=9, event=b"again", withdrawn_by=uuid5(NAMESPACE, "w"), withdrawn_at=12)
+        async with store.correlation("a") as rows:
+            await rows.put_discrepancy(withdrawn)
+            await rows.put_discrepancy(one)
+            expected = sorted((replace(one, acknowledged=True), withdrawn), key=lambda each: str(each.discrepancy_id))
+            assert await rows.discrepancies_of(STUDY) == expected
+            assert await rows.discrepancies_of(OTHER) == [elsewhere]
