@@ -147,6 +147,37 @@ def promote(
 
 
 @model_app.command()
+def recall(
+    name: str,
+    version: str,
+    withdraw: Annotated[bool, typer.Option("--withdraw", help="It speaks no more, and all that stands is withdrawn.")] = False,
+    approved_by: Annotated[str | None, typer.Option(metavar="WHO", help="Who answers for it; kept for ever.")] = None,
+    reason: Annotated[str | None, typer.Option(metavar="WHY", help="Kept for ever.")] = None,
+    timeout_s: Annotated[float, typer.Option("--timeout", min=1, help="Seconds to wait for the next withdrawal.")] = 60.0,
+    as_json: Annotated[bool, typer.Option("--json", help="The list, machine-readable.")] = False,
+) -> None:
+    """List all that this version of a model has said and that still stands; with --withdraw, take it all back.
+
+    Every receiver is then told that it holds no longer, in its own idiom, and the version never speaks again: the model promoted
+    before takes its place, else that of RADSTREAM_MODELS__USE, else none (analysis stops, studies are told as late). It cannot be
+    undone: a mended model has another version. The studies are not analysed again. The exit code is 1 when not all was withdrawn.
+
+    [bold]radstream model recall chest-nodule 2[/bold]
+    [bold]radstream model recall chest-nodule 2 --withdraw --approved-by "Dr A. Example" --reason "misses what lies apical"[/bold]
+    """
+    from streams.promotion.recalling import Decision, run_recall
+
+    if withdraw and not (approved_by and reason):
+        raise typer.BadParameter("--withdraw needs --approved-by and --reason: somebody answers for it")
+    if not withdraw and (approved_by or reason):
+        raise typer.BadParameter("without --withdraw it only lists: neither --approved-by nor --reason is needed")
+    decision = Decision(approved_by, reason) if approved_by and reason else None
+    say = _say if not as_json else _say_beside
+    if not asyncio.run(run_recall(read_settings(), name, version, decision, as_json=as_json, wait_s=timeout_s, say=say)):
+        raise typer.Exit(1)
+
+
+@model_app.command()
 def shadow(
     name: str,
     version: str,
@@ -183,3 +214,8 @@ def compare(
 
 def _say(line: str) -> None:
     console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _say_beside(line: str) -> None:
+    """Where standard output is for programs."""
+    Console(stderr=True).print(line, highlight=False, markup=False, soft_wrap=True)
