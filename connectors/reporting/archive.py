@@ -1,0 +1,115 @@
+"""An archive that is told each state of a study as DICOM documents in it: the port ReportingSystem over DICOMweb.
+
+Findings are a structured report; what takes the place of another one names it as its predecessor. What holds no longer is named
+by a rejection note (IHE RAD, Imaging Object Change Management). What the archive holds is asked, not remembered: whatever was
+lost on the way, the next telling ends in the same documents.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, tzinfo
+
+from connectors.archive_access import ArchiveAccess
+from connectors.dicom_json import first, items
+from connectors.dicomweb_services import DicomWebServices
+from connectors.reporting.archive_holdings import Holdings, Report, evidence, evidence_of, holdings
+from schemas.errors import AccessRefused, ArchiveUnavailable, InvalidResource, ResourceRefused
+from schemas.findings import Findings
+from schemas.ports import Acknowledgement
+from schemas.renderings.dicom.evidence import Document, document_of
+from schemas.renderings.dicom.rejection_note import note_of, rejection_note
+from schemas.renderings.dicom.structured_report import structured_report
+
+_STEP = "archive"
+#: PS3.6 tags, as PS3.18 F.2 writes them
+_FAILED_SOP_SEQUENCE = "00081198"
+_FAILURE_REASON = "00081197"
+#: A7xx, "Refused: Out of Resources" (PS3.18 table I.2-2): a full disk is nobody's fault who stores
+_OUT_OF_RESOURCES = range(0xA700, 0xA800)
+
+
+class ArchiveReceiver:
+    """`url` ends before "/studies". `timeout_s` limits each exchange with the archive, `size_limit` each answer in bytes; `zone` is
+    that of the times in our documents, where the archive states none of the study."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout_s: float,
+        size_limit: int,
+        pool_size: int = 2,
+        access: ArchiveAccess = ArchiveAccess(),
+        zone: tzinfo = UTC,
+    ) -> None:
+        """Raises SettingsInvalid when a file of `access` cannot be used."""
+        self._services = DicomWebServices(url, timeout_s=timeout_s, size_limit=size_limit, pool_size=pool_size, access=access)
+        self._rendering = ThreadPoolExecutor(1, thread_name_prefix="archive-rendering")
+        self._zone = zone
+
+    async def tell(self, findings: Findings, held: Findings | None) -> Acknowledgement:
+        """See ReportingSystem.tell. StudyIncomplete: the archive does not hold an image that was analysed."""
+        study, sequence = findings.subject.study_instance_uid, findings.subject.sequence
+        told = None if held is None or held.not_analysed is not None else Report(document_of(held), held.subject.sequence)
+        there = await holdings(self._services, study, findings.service, told)
+        if findings.not_analysed is not None:
+            none = Acknowledgement(f"studies/{study}: no report of {findings.service} stands there")
+            return replace(none, superseded=True) if sequence < there.last else await self._withdraw(findings, there, none)
+        document = document_of(findings)
+        path = f"studies/{study}/series/{document.series_instance_uid}/instances/{document.sop_instance_uid}"
+        if sequence < there.last:
+            return Acknowledgement(path, superseded=True)
+        if not there.holds(document):
+            about, before = await evidence(self._services, there, findings), there.standing[-1:]
+            await self._store(document, lambda: structured_report(findings, about, predecessors=before, zone=self._zone))
+        return Acknowledgement(path)
+
+    async def probe(self) -> None:
+        """See ReportingSystem.probe. Whether it lets us store, only storing would tell."""
+        try:
+            await self._services.answers()
+        except ArchiveUnavailable as error:
+            if self._services.refuses_everything:
+                raise AccessRefused(error.step, error.reference, error.reason) from None
+            raise
+
+    async def close(self) -> None:
+        """Waits for no thread: each ends by its own time limit."""
+        self._services.close()
+        self._rendering.shutdown(wait=False, cancel_futures=True)
+
+    async def _withdraw(self, findings: Findings, there: Holdings, none: Acknowledgement) -> Acknowledgement:
+        """All that is not rejected yet, what was replaced too: it is no less wrong. Of nothing nothing is stored."""
+        standing = there.standing
+        if standing:
+            about = await evidence_of(self._services, there, standing[-1])
+            note = note_of(findings, standing)
+            await self._store(note, lambda: rejection_note(findings, about, standing, zone=self._zone))
+        return none
+
+    async def _store(self, about: Document, render: Callable[[], bytes]) -> None:
+        reference = f"document {about.sop_instance_uid}"
+        try:
+            instance = await asyncio.get_running_loop().run_in_executor(self._rendering, render)
+        except ValueError:  # of a library, it may quote a header
+            raise InvalidResource(_STEP, reference, "no document can be made of it") from None
+        try:
+            await self._services.store([instance], reference)
+        except ResourceRefused as error:
+            if _is_full(error.operation_outcome):
+                raise ArchiveUnavailable(error.step, error.reference, f"{error.reason}: out of resources") from None
+            raise
+
+
+def _is_full(answer: bytes) -> bool:
+    """Whether all that it did not store failed for want of room."""
+    try:
+        failed = items(json.loads(answer), _FAILED_SOP_SEQUENCE)
+    except (ValueError, RecursionError, AttributeError):
+        return False
+    return bool(failed) and all(first(item, _FAILURE_REASON) in _OUT_OF_RESOURCES for item in failed)
