@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from pydantic import ValidationError
@@ -11,9 +12,15 @@ from schemas.events import BUNDLE_TYPE
 from schemas.findings import Findings
 from schemas.ports import Outgoing, Record
 from schemas.renderings.fhir.bundle import bundle_of
+from schemas.renderings.fhir.provenance import Origin
 from schemas.renderings.fhir.references import Site, bundle_id, issued
 from streams.emission import FHIR_JSON, emit_value
 from streams.topics import FINDINGS
+
+#: W3C Trace Context 3.2.2: version, trace-id, parent-id, flags
+_TRACE_ID = re.compile(r"00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}\Z")
+#: topic/partition/offset
+_PLACE = re.compile(r"[A-Za-z0-9._-]+/[0-9]+/[0-9]+\Z")
 
 
 async def report(record: Record, *, site: Site) -> Sequence[Outgoing]:
@@ -28,7 +35,7 @@ async def report(record: Record, *, site: Site) -> Sequence[Outgoing]:
         emit_value(
             FINDINGS,
             findings.subject.study_instance_uid,
-            bundle_of(findings, site),
+            bundle_of(findings, site, _origin(record)),
             id=bundle_id(findings),
             type=BUNDLE_TYPE,
             time=issued(findings.subject),
@@ -36,3 +43,10 @@ async def report(record: Record, *, site: Site) -> Sequence[Outgoing]:
             content_type=FHIR_JSON,
         )
     ]
+
+
+def _origin(record: Record) -> Origin:
+    """The record that was answered, and not this one: the same answer written again must not become another Provenance."""
+    trace = _TRACE_ID.match(record.header("traceparent") or "")
+    cause = _PLACE.match(record.header("cause") or "")
+    return Origin(trace_id=trace[1] if trace else None, records=(cause[0],) if cause else ())

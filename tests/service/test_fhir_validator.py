@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from schemas.renderings.fhir.bundle import bundle_of
+from schemas.renderings.fhir.provenance import Origin
 from streams.services.build import ensure_built
 from tests.conftest import absent
 from tests.contract.example_findings import SITE, every_state
@@ -28,12 +29,13 @@ def validator() -> Path:
 
 @pytest.mark.service
 def test_every_state_is_valid_r4(validator: Path, tmp_path: Path) -> None:
-    states = {name: bundle_of(findings, SITE) for name, findings in every_state().items()}
+    origin = Origin("0af7651916cd43dd8448eb211c80319c", ("hl7.v2.raw/3/17", "ai.requests/0/4"))
+    states = {name: bundle_of(findings, SITE, origin) for name, findings in every_state().items()}
     resources = {
         f"{name}-{number}-{entry['resource']['resourceType']}": json.dumps(entry["resource"]).encode()
         for name, bundle in states.items()
         for number, entry in enumerate(json.loads(bundle)["entry"])
-        if name in ("present", "not-analysed-late", "devices-and-nodule", "devices-alone", "measure-alone")
+        if name in ("present", "not-analysed-late", "devices-and-nodule", "devices-alone", "measure-alone", "two-images")
     }
     # that it can find an error at all: a status outside its required value set, and a missing required element
     broken = states["present"].replace(b'"status":"partial"', b'"status":"partly"')

@@ -7,24 +7,32 @@ from datetime import timedelta, timezone
 from typing import Any
 
 import pytest
+from fhir.resources.R4B.diagnosticreport import DiagnosticReport
+from fhir.resources.R4B.provenance import Provenance
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.findings import DEMONSTRATION, Finding, FindingKind, Findings, NotAnalysedReason, Region
+from schemas.findings import DEMONSTRATION, WITHDRAWING, Finding, FindingKind, Findings, NotAnalysedReason, Region
 from schemas.identifiers import AccessionNumber, StudyInstanceUID
 from schemas.renderings.fhir import codes
 from schemas.renderings.fhir.bundle import bundle_of
 from schemas.renderings.fhir.envelope import open_bundle, sequence_of
+from schemas.renderings.fhir.provenance import Origin
 from schemas.renderings.fhir.references import Site, observation_id, report_id
+from schemas.renderings.fhir.resource import resource_of
 from tests.contract.example_findings import (
     ACCESSION,
     IMAGE,
     MODEL,
     SITE,
     STUDY,
+    after_verification,
+    devices_alone,
     every_state,
     finding,
     findings,
+    image,
+    indeterminate,
     not_analysed,
     order,
     subject,
@@ -32,8 +40,8 @@ from tests.contract.example_findings import (
 )
 
 
-def resources(of: Findings, type: str, site: Site = SITE) -> list[dict[str, Any]]:
-    entries = json.loads(bundle_of(of, site))["entry"]
+def resources(of: Findings, type: str, site: Site = SITE, *, origin: Origin | None = None) -> list[dict[str, Any]]:
+    entries = json.loads(bundle_of(of, site, origin))["entry"]
     return [entry["resource"] for entry in entries if entry["resource"]["resourceType"] == type]
 
 
@@ -143,6 +151,83 @@ def test_absent_is_said_in_as_many_words() -> None:
     assert "found no nodule or mass" in report(of)["conclusion"]
 
 
+def test_indeterminate_is_neither_present_nor_absent() -> None:
+    """The score of the study reaches the operating point, and nothing was located."""
+    of = indeterminate()
+    (root,) = resources(of, "Observation")
+    assert root["valueCodeableConcept"]["coding"][0]["code"] == "82334004"
+    assert components(root) == {"study-probability": 0.75, "threshold": 0.5}
+    assert "hasMember" not in root
+    said = report(of)["conclusion"]
+    assert "AI cannot tell" in said
+    assert "found no" not in said
+    assert "suspects" not in said
+
+
+@pytest.mark.parametrize(("probability", "answer"), [(0.5, "82334004"), (0.49, "2667000")])
+def test_the_operating_point_itself_is_reached(probability: float, answer: str) -> None:
+    (root,) = resources(findings(images=(image(probability=probability),)), "Observation")
+    assert root["valueCodeableConcept"]["coding"][0]["code"] == answer
+
+
+def test_a_finding_below_the_score_of_the_study_is_present_all_the_same() -> None:
+    root, *_ = resources(findings(None, finding(1), images=(image(probability=0.1),)), "Observation")
+    assert root["valueCodeableConcept"]["coding"][0]["code"] == "52101004"
+
+
+@pytest.mark.parametrize("of", [two_findings(), findings(), indeterminate(), devices_alone()])
+def test_after_verification_is_said_in_report_and_observations(of: Findings) -> None:
+    marked = after_verification(of)
+    words = "After verification: AI answered when the radiologist's report had been verified (2026-11-24 08:15 UTC)."
+    assert report(marked)["conclusion"] == f"{words} {report(of)['conclusion']}"
+    assert {"url": "urn:radstream:extension:verified-at", "valueDateTime": "2026-11-24T08:15:30Z"} in report(marked)["extension"]
+    for observation in resources(marked, "Observation"):
+        assert observation["note"] == [{"text": words}]
+    assert not any("note" in observation for observation in resources(of, "Observation"))
+    assert [one["id"] for one in resources(marked, "Observation")] == [one["id"] for one in resources(of, "Observation")]
+
+
+def test_a_nodule_is_said_in_three_terminologies_and_a_mass_in_two() -> None:
+    _, nodule, mass = resources(two_findings(), "Observation")
+    assert [(coding["system"], coding["code"]) for coding in nodule["code"]["coding"]] == [
+        ("http://snomed.info/sct", "786838002"),
+        ("http://radlex.org", "RID50149"),
+        ("https://radelement.org", "RDES195"),
+    ]
+    assert [coding["code"] for coding in mass["code"]["coding"]] == ["309529002", "RID39056"]
+    assert components(nodule)["RDE1717"]["coding"][0]["code"] == "RDE1717.1"
+    assert "RDE1717" not in components(mass)
+
+
+def test_a_probability_says_what_it_means_and_a_size_where_it_is_true() -> None:
+    root, _, mass = resources(two_findings(), "Observation")
+    found = {
+        component["code"]["coding"][0]["code"]: [coding["code"] for coding in component["code"]["coding"][1:]]
+        for observation in (root, mass)
+        for component in observation["component"]
+    }
+    assert found["probability"] == found["study-probability"] == ["score"]
+    assert found["103339001"] == ["detector"]
+
+
+@pytest.mark.parametrize("status", ["final", "amended", "partly"])
+def test_a_status_that_is_none_or_that_no_machine_may_say_is_refused(status: str) -> None:
+    """fhir.resources takes any."""
+    said = report(two_findings())
+    del said["resourceType"]
+    assert resource_of(DiagnosticReport, said)["status"] == "partial"
+    with pytest.raises(ValueError, match="DiagnosticReport.status"):
+        resource_of(DiagnosticReport, said | {"status": status})
+
+
+def test_a_code_deep_inside_is_checked_too() -> None:
+    (said,) = resources(two_findings(), "Provenance")
+    del said["resourceType"]
+    said["entity"][-1]["role"] = "origin"
+    with pytest.raises(ValueError, match="Provenance.entity.role"):
+        resource_of(Provenance, said)
+
+
 @pytest.mark.parametrize("reason", NotAnalysedReason)
 def test_not_analysed_says_why_and_has_no_value(reason: NotAnalysedReason) -> None:
     of = not_analysed(reason)
@@ -152,6 +237,8 @@ def test_not_analysed_says_why_and_has_no_value(reason: NotAnalysedReason) -> No
     words = codes.NOT_ANALYSED[reason].display
     assert words in root["dataAbsentReason"]["text"]
     assert f"Not analysed by AI: {words}." in report(of)["conclusion"]
+    assert root["note"] == [{"text": "the words of the step"}]
+    assert open_bundle(bundle_of(of, SITE)).withdraws is (reason in WITHDRAWING)
     assert resources(of, "Device") == []
 
 
@@ -166,6 +253,8 @@ def test_no_order_is_said_once() -> None:
 def test_numbers_carry_their_type_and_assigner() -> None:
     of = two_findings(subject(orders=(order(1), order(2))))
     own, *numbers = report(of)["identifier"]
+    assert [number.get("use") for number in numbers] == ["official", None, None, None, None]
+    assert numbers[0]["assigner"] == {"display": "RIS"}
     assert own == {"system": "urn:ietf:rfc3986", "value": f"urn:uuid:{report_id(STUDY, SITE)}"}
     ris, his = "urn:oid:1.2.826.0.1.3680043.10.511.1", "urn:radstream:assigner:HIS"
     assert [(n["type"]["coding"][0]["code"], n["system"], n["value"]) for n in numbers] == [
@@ -207,8 +296,24 @@ def test_provenance_names_model_engine_study_and_images() -> None:
     assert [agent["type"]["coding"][0]["code"] for agent in provenance["agent"]] == ["author", "assembler"]
     sources = [entity["what"]["identifier"]["value"] for entity in provenance["entity"]]
     assert sources == [f"urn:oid:{STUDY}", f"urn:oid:{IMAGE}"]
+    assert "extension" not in provenance
     (engine,) = resources(not_analysed(NotAnalysedReason.LATE), "Provenance")[0]["agent"]
     assert engine["who"]["identifier"]["value"] == "radstream"
+
+
+def test_provenance_names_the_trace_and_the_records_it_came_from() -> None:
+    of = two_findings()
+    origin = Origin("0af7651916cd43dd8448eb211c80319c", ("hl7.v2.raw/3/17", "ai.requests/0/4"))
+    (provenance,) = resources(of, "Provenance", origin=origin)
+    assert provenance["extension"] == [{"url": "urn:radstream:extension:trace-id", "valueString": origin.trace_id}]
+    *_, message, request = provenance["entity"]
+    assert (message["role"], message["what"]["identifier"]) == (
+        "source",
+        {"system": "urn:radstream:record", "value": "hl7.v2.raw/3/17"},
+    )
+    assert (message["what"]["display"], request["what"]["display"]) == ("HL7 v2 message as received", "Kafka record")
+    others = [json.loads(bundle_of(of, SITE, one))["entry"][:-1] for one in (origin, None)]
+    assert others[0] == others[1], "the origin is said in the Provenance alone"
 
 
 def test_device_names_version_and_checksum() -> None:
@@ -234,7 +339,7 @@ def test_numbers_survive_to_the_last_bit(
     region = Region(sop_instance_uid=IMAGE, frame=frame, left=left, top=top, width=width, height=height)
     of = findings(None, Finding(ordinal=1, kind=kind, probability=probability, region=region))
     _, observation = resources(of, "Observation")
-    assert components(observation) == {
+    assert {name: value for name, value in components(observation).items() if name != "RDE1717"} == {
         "probability": probability,
         "sop-instance-uid": IMAGE,
         "frame": frame,

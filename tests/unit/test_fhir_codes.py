@@ -8,7 +8,8 @@ from schemas.findings import FindingKind, NotAnalysedReason
 from schemas.renderings.fhir import codes
 
 ALL = [value for value in vars(codes).values() if isinstance(value, codes.Code)]
-ALL += [*codes.KINDS.values(), *codes.NOT_ANALYSED.values()]
+ALL += [*codes.KINDS.values(), *codes.NOT_ANALYSED.values(), *codes.PLANES.values()]
+ALL += [code for others in codes.OTHER_CODES.values() for code in others]
 
 #: the dihedral group D5 and the permutation, row by row
 _D = [
@@ -35,7 +36,7 @@ def loinc_is_valid(code: str) -> bool:
 
 
 def test_every_kind_and_reason_has_a_code() -> None:
-    assert set(codes.KINDS) == set(FindingKind)
+    assert set(codes.KINDS) == set(codes.OTHER_CODES) == set(FindingKind)
     assert set(codes.NOT_ANALYSED) == set(NotAnalysedReason)
 
 

@@ -8,12 +8,17 @@ from schemas.errors import MalformedMessage
 from schemas.events import BUNDLE_TYPE
 from schemas.ports import Place, Record
 from schemas.renderings.fhir.bundle import bundle_of
+from schemas.renderings.fhir.provenance import Origin
+from schemas.renderings.fhir.reading import findings_of, origin_of
 from streams.steps.report import report
 from tests.contract.example_findings import SITE, STUDY, every_state, subject, two_findings
 
+TRACE = "0af7651916cd43dd8448eb211c80319c"
 
-def result(value: bytes, offset: int = 5) -> Record:
-    return Record(Place("ai.results", 1, offset), STUDY.encode(), value, (), datetime(2026, 11, 24, 9, tzinfo=UTC))
+
+def result(value: bytes, offset: int = 5, **headers: str) -> Record:
+    told = tuple((name, text.encode()) for name, text in headers.items())
+    return Record(Place("ai.results", 1, offset), STUDY.encode(), value, told, datetime(2026, 11, 24, 9, tzinfo=UTC))
 
 
 @pytest.mark.parametrize("name", every_state())
@@ -36,6 +41,23 @@ async def test_the_same_record_gives_the_same_record_and_another_state_another_i
     later = of.model_copy(update={"subject": subject(2)})  # the same analysis, told again
     (other,) = await report(result(later.model_dump_json().encode()), site=SITE)
     assert dict(other.headers)["ce_id"] != dict(first[0].headers)["ce_id"]
+
+
+async def test_the_provenance_names_trace_and_cause_and_an_answer_written_again_is_the_same() -> None:
+    value = two_findings().model_dump_json().encode()
+    told = {"traceparent": f"00-{TRACE}-00f067aa0ba902b7-01", "cause": "ai.requests/0/17"}
+    first, again = [(await report(result(value, offset, **told), site=SITE))[0] for offset in (5, 9)]
+    assert first.value == again.value
+    assert origin_of(first.value) == Origin(TRACE, ("ai.requests/0/17",))
+    assert findings_of(first.value) == two_findings()
+
+
+@pytest.mark.parametrize(
+    "told", [{}, {"traceparent": "00-MRN", "cause": "MRN 4711"}, {"traceparent": f"{TRACE}", "cause": "a/b/1"}]
+)
+async def test_headers_that_are_none_of_ours_are_not_repeated(told: dict[str, str]) -> None:
+    (out,) = await report(result(two_findings().model_dump_json().encode(), **told), site=SITE)
+    assert origin_of(out.value) == Origin()
 
 
 @pytest.mark.parametrize("name", every_state())

@@ -9,6 +9,9 @@ from schemas.findings import FindingKind, NotAnalysedReason
 LOINC = "http://loinc.org"
 SNOMED_CT = "http://snomed.info/sct"
 UCUM = "http://unitsofmeasure.org"
+RADLEX = "http://radlex.org"
+#: as RSNA's and OIDM's own FHIR examples write it
+RADELEMENT = "https://radelement.org"
 _V2 = "http://terminology.hl7.org/CodeSystem/v2-"
 #: Code systems of our own are URNs: we own no domain whose URL could promise a definition.
 _OWN = "urn:radstream:codesystem:"
@@ -63,11 +66,23 @@ ANALYSIS = Code(f"{_OWN}observation", "analysis", "Analysis of the study by AI")
 #: SNOMED CT qualifier values
 PRESENT = Code(SNOMED_CT, "52101004", "Present")
 ABSENT = Code(SNOMED_CT, "2667000", "Absent")
+#: as IHE RAD "Imaging Diagnostic Report" 6.7.3.6.2.6 recommends for the presence of a condition
+INDETERMINATE = Code(SNOMED_CT, "82334004", "Indeterminate")
 #: SNOMED CT findings. Not 427359005: that one is the *solitary* nodule.
 KINDS: dict[FindingKind, Code] = {
     FindingKind.NODULE: Code(SNOMED_CT, "786838002", "Nodule of lung"),
     FindingKind.MASS: Code(SNOMED_CT, "309529002", "Lung mass"),
 }
+#: The same in radiology's own terms: RadLex, and RadElement (common data elements of ACR, RSNA), whose set RDES195 IHE's "Imaging
+#: Diagnostic Report" 6.7.3.6.3.1 prefers as the code of a pulmonary nodule; it has no set for a mass.
+OTHER_CODES: dict[FindingKind, tuple[Code, ...]] = {
+    FindingKind.NODULE: (Code(RADLEX, "RID50149", "pulmonary nodule"), Code(RADELEMENT, "RDES195", "Pulmonary Nodule")),
+    FindingKind.MASS: (Code(RADLEX, "RID39056", "lung mass"),),
+}
+#: Element of RDES195 and its value. Of the others none is written: RDE1302 "Size" is the *average* diameter, and a projection gives
+#: a long axis; composition, location, margin and change no model of ours says.
+ELEMENT_PRESENCE = Code(RADELEMENT, "RDE1717", "Presence")
+ELEMENT_PRESENT = Code(RADELEMENT, "RDE1717.1", "present")
 #: R4 value set data-absent-reason
 NOT_PERFORMED = Code("http://terminology.hl7.org/CodeSystem/data-absent-reason", "not-performed", "Not Performed")
 NOT_ANALYSED: dict[NotAnalysedReason, Code] = {
@@ -93,10 +108,18 @@ NOT_ANALYSED: dict[NotAnalysedReason, Code] = {
 STUDY_PROBABILITY = Code(f"{_OWN}component", "study-probability", "Highest model output of the images, 0 to 1")
 THRESHOLD = Code(f"{_OWN}component", "threshold", "Operating point of the model on the study probability")
 PROBABILITY = Code(f"{_OWN}component", "probability", "Model output for this finding, 0 to 1")
+#: What a number between 0 and 1 means, beside what it is of. "Calibrated" would say that so many in a hundred are so: no card
+#: claims that for another hospital's patients, so it is not written.
+SCORE = Code(f"{_OWN}meaning", "score", "Score: ranks what one version of one model says, and is no frequency")
 OUTPUT_VALUE = Code(f"{_OWN}component", "output-value", "Model output, highest of the images")
 OUTPUT_THRESHOLD = Code(f"{_OWN}component", "output-threshold", "Model output from which it is present")
 #: DICOM CID 7470 "Linear Measurement Type": (103339001, SCT, "Long Axis")
 LONG_AXIS = Code(SNOMED_CT, "103339001", "Long axis")
+#: where a size is true (Measurement.plane): a projection enlarges
+PLANES = {
+    "patient": Code(f"{_OWN}plane", "patient", "In the plane of the patient"),
+    "detector": Code(f"{_OWN}plane", "detector", "In the plane of the detector, enlarged by projection"),
+}
 #: What R5 ImagingSelection holds, in R4: instance.uid, instance.subset, and instance.imageRegion2D, whose coordinates are pixels
 #: from the upper left corner of the upper left pixel. An axis-aligned box needs no polyline.
 SOP_INSTANCE_UID = Code(f"{_OWN}component", "sop-instance-uid", "SOP Instance UID of the image, (0008,0018)")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 from schemas.findings import CHEST_RADIOGRAPH_FINDINGS, DEMONSTRATION, FindingKind, Findings, NotAnalysedReason
 from schemas.outputs import Output
 from schemas.renderings.fhir import codes
+from schemas.renderings.fhir.presence import presence_of
 
 _KINDS = {FindingKind.NODULE: ("nodule", "nodules"), FindingKind.MASS: ("mass", "masses")}
 
@@ -15,10 +17,18 @@ _KINDS = {FindingKind.NODULE: ("nodule", "nodules"), FindingKind.MASS: ("mass", 
 def conclusion_of(findings: Findings) -> str:
     """A few plain sentences, and what every text of this product says of itself."""
     sentences = [*_service(findings), *_said(findings)]
+    if findings.verified_at is not None:
+        sentences.insert(0, after_verification(findings.verified_at))
     said_already = findings.not_analysed is not None and findings.not_analysed.reason is NotAnalysedReason.NO_ORDER
     if not findings.subject.orders and not said_already:
         sentences.append("There is no order for this study.")
     return " ".join([*sentences, DEMONSTRATION])
+
+
+def after_verification(verified_at: datetime) -> str:
+    """That a radiologist had verified the report before the AI answered."""
+    moment = verified_at.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return f"After verification: AI answered when the radiologist's report had been verified ({moment})."
 
 
 def _service(findings: Findings) -> Iterator[str]:
@@ -40,6 +50,11 @@ def _said(findings: Findings) -> Iterator[str]:
 
 def _located(findings: Findings) -> str:
     if not findings.present:
+        if presence_of(findings) is codes.INDETERMINATE:
+            return (
+                f"AI cannot tell whether there is a nodule or mass of the lung: its score of the study "
+                f"({findings.probability:.2f}) reaches its threshold ({findings.threshold:.2f}), but it located none."
+            )
         return "AI found no nodule or mass of the lung."
     kinds = Counter(finding.kind for finding in findings.findings)
     counted = [f"{kinds[kind]} {one if kinds[kind] == 1 else many}" for kind, (one, many) in _KINDS.items() if kinds[kind]]

@@ -12,14 +12,21 @@ from uuid import UUID
 
 from pydantic import TypeAdapter
 
-from schemas.findings import CHEST_RADIOGRAPH_FINDINGS, ServiceName
+from schemas.findings import CHEST_RADIOGRAPH_FINDINGS, WITHDRAWING, NotAnalysedReason, ServiceName
 from schemas.identifiers import StudyInstanceUID
+from schemas.renderings.fhir.codes import NOT_ANALYSED
 
 #: Extension on our DiagnosticReport: `Subject.sequence`. On the server it says which state is there, so that an older one never
 #: replaces a newer one, whoever sends it.
 SEQUENCE = "urn:radstream:extension:sequence"
 #: Extension on our DiagnosticReport: `Findings.service`, where it is another than the one that every study has.
 SERVICE = "urn:radstream:extension:service"
+
+#: Extension on our DiagnosticReport: `Findings.verified_at`, where the answer came after a radiologist had verified the report.
+VERIFIED_AT = "urn:radstream:extension:verified-at"
+#: Extensions on our DiagnosticReport: `Subject.revision`; `Subject.outward`, where it is false.
+REVISION = "urn:radstream:extension:study-revision"
+OUTWARD = "urn:radstream:extension:outward"
 
 _service_name: TypeAdapter[str] = TypeAdapter(ServiceName)
 
@@ -28,14 +35,15 @@ Resource = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """`service`: whose report it is; `time`: that of the record which triggered the state; `resources` as in the Bundle, `report`
-    is one of them."""
+    """`service`: whose report it is; `time`: that of the record which triggered the state; `withdraws`: nothing said before may
+    stand; `resources` as in the Bundle, `report` is one of them."""
 
     service: str
     analysis_id: UUID
     study_instance_uid: StudyInstanceUID
     sequence: int
     time: datetime
+    withdraws: bool
     report: Resource
     resources: tuple[Resource, ...]
 
@@ -52,6 +60,15 @@ def _service_of(report: Mapping[str, Any]) -> str:
     return _service_name.validate_python(values[0]) if values else CHEST_RADIOGRAPH_FINDINGS
 
 
+_REASONS = {(code.system, code.code): reason for reason, code in NOT_ANALYSED.items()}
+
+
+def not_analysed_reason(observation: Mapping[str, Any]) -> NotAnalysedReason | None:
+    """As a root Observation of ours says it; None when it does not."""
+    codings = observation.get("dataAbsentReason", {}).get("coding", ())
+    return next(filter(None, (_REASONS.get((coding.get("system"), coding.get("code"))) for coding in codings)), None)
+
+
 def open_bundle(value: bytes) -> Envelope:
     """Raises ValueError, whose text holds nothing of the content."""
     try:
@@ -66,6 +83,7 @@ def open_bundle(value: bytes) -> Envelope:
             study_instance_uid=StudyInstanceUID(report["imagingStudy"][0]["identifier"]["value"].removeprefix("urn:oid:")),
             sequence=sequence_of(report),
             time=datetime.fromisoformat(bundle["timestamp"]),
+            withdraws=any(not_analysed_reason(resource) in WITHDRAWING for resource in resources),
             report=report,
             resources=resources,
         )

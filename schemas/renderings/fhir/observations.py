@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import Any
 
 from fhir.resources.R4B.observation import Observation
 
-from schemas.findings import CHEST_RADIOGRAPH_FINDINGS, Finding, Findings, NotAnalysed, Region
+from schemas.findings import CHEST_RADIOGRAPH_FINDINGS, Finding, FindingKind, Findings, NotAnalysed, Region
 from schemas.identifiers import SOPInstanceUID
 from schemas.outputs import Output
 from schemas.renderings.fhir import codes
+from schemas.renderings.fhir.conclusion import after_verification
+from schemas.renderings.fhir.envelope import Resource
+from schemas.renderings.fhir.presence import presence_of
 from schemas.renderings.fhir.references import (
     Site,
     device_id,
-    issued,
+    instant,
     observation_id,
     observation_ids,
     reference,
     study_reference,
     subject_reference,
 )
+from schemas.renderings.fhir.resource import resource_of
 
 
-def observations_of(findings: Findings, site: Site) -> list[Observation]:
+def observations_of(findings: Findings, site: Site) -> list[Resource]:
     """Root, findings in the order of their ordinals, outputs: as `observation_ids` counts them."""
     shared = _shared(findings, site)
     said = [
@@ -32,7 +35,7 @@ def observations_of(findings: Findings, site: Site) -> list[Observation]:
         *(_output(output, image) for output, image in findings.outputs_with_image),
     ]
     ids = observation_ids(findings)
-    return [Observation.model_validate(shared | one | {"id": str(id)}) for id, one in zip(ids, said, strict=True)]
+    return [resource_of(Observation, {"id": str(id)} | shared | one) for id, one in zip(ids, said, strict=True)]
 
 
 def _shared(findings: Findings, site: Site) -> dict[str, Any]:
@@ -41,14 +44,16 @@ def _shared(findings: Findings, site: Site) -> dict[str, Any]:
         "meta": {"security": [codes.AI_ASSERTED.coding]},
         "status": "preliminary",  # an AI's Observation that nobody verified (rule 10)
         "category": [codes.IMAGING.concept()],
-        "effectiveDateTime": issued(subject),
-        "issued": issued(subject),
+        "effectiveDateTime": instant(subject.triggered_at),
+        "issued": instant(subject.triggered_at),
         "derivedFrom": [study_reference(subject.study_instance_uid)],
     }
     if subject.patient is not None:
         elements["subject"] = subject_reference(subject.patient, site)
     if findings.model is not None:
         elements["device"] = reference("Device", device_id(findings.model))
+    if findings.verified_at is not None:  # of each: it may be read without its report
+        elements["note"] = [{"text": after_verification(findings.verified_at)}]
     return elements
 
 
@@ -58,13 +63,15 @@ def _root(findings: Findings) -> dict[str, Any]:
         ours = findings.service == CHEST_RADIOGRAPH_FINDINGS
         question = codes.NODULE_OR_MASS if ours else codes.ANALYSIS
         reason = _absent_reason(findings.not_analysed)
-        return {"code": question.concept(), "status": "cancelled", "dataAbsentReason": reason}
+        said = {"code": question.concept(), "status": "cancelled", "dataAbsentReason": reason}
+        words = findings.not_analysed.explanation
+        return said | ({"note": [{"text": words}]} if words.strip() else {})  # FHIR has no empty string
     root: dict[str, Any] = {
         "code": codes.NODULE_OR_MASS.concept(),
-        "valueCodeableConcept": (codes.PRESENT if findings.present else codes.ABSENT).concept(),
+        "valueCodeableConcept": presence_of(findings).concept(),
     }
     if findings.probability is not None and findings.threshold is not None:
-        root["component"] = [_quantity(codes.STUDY_PROBABILITY, findings.probability, codes.UNITY)]
+        root["component"] = [_score(codes.STUDY_PROBABILITY, findings.probability)]
         root["component"].append(_quantity(codes.THRESHOLD, findings.threshold, codes.UNITY))
     if findings.findings:
         root["hasMember"] = [
@@ -79,13 +86,17 @@ def _absent_reason(not_analysed: NotAnalysed) -> dict[str, Any]:
 
 
 def _finding(finding: Finding) -> dict[str, Any]:
-    components = [_quantity(codes.PROBABILITY, finding.probability, codes.UNITY)]
-    if finding.long_axis is not None:
-        long_axis = _quantity(codes.LONG_AXIS, finding.long_axis.value, codes.MILLIMETRE)
-        long_axis["code"] = codes.LONG_AXIS.concept(f"Long axis in the plane of the {finding.long_axis.plane}")
-        components.append(long_axis)
+    components = [_score(codes.PROBABILITY, finding.probability)]
+    if finding.kind is FindingKind.NODULE:
+        present = codes.ELEMENT_PRESENT.concept()
+        components.insert(0, {"code": codes.ELEMENT_PRESENCE.concept(), "valueCodeableConcept": present})
+    if (size := finding.long_axis) is not None:
+        text = f"Long axis in the plane of the {size.plane}"
+        code = {"coding": [codes.LONG_AXIS.coding, codes.PLANES[size.plane].coding], "text": text}
+        components.append({"code": code, "valueQuantity": quantity(size.value, codes.MILLIMETRE)})
+    kind = codes.KINDS[finding.kind]
     return {
-        "code": codes.KINDS[finding.kind].concept(),
+        "code": {"coding": [kind.coding, *(other.coding for other in codes.OTHER_CODES[finding.kind])], "text": kind.display},
         "valueCodeableConcept": codes.PRESENT.concept(),
         "component": components + _region(finding.region),
     }
@@ -97,7 +108,7 @@ def _output(output: Output, image: SOPInstanceUID) -> dict[str, Any]:
     components: list[dict[str, Any]] = [{"code": codes.SOP_INSTANCE_UID.concept(), "valueString": image}]
     said: dict[str, Any] = {"code": {"coding": [output.coding.model_dump()], "text": output.coding.display}}
     if output.threshold is None:
-        return said | {"valueQuantity": _value(output.value, unit), "component": components}
+        return said | {"valueQuantity": quantity(output.value, unit), "component": components}
     components.append(_quantity(codes.OUTPUT_VALUE, output.value, unit))
     components.append(_quantity(codes.OUTPUT_THRESHOLD, output.threshold, unit))
     answer = codes.PRESENT if output.present else codes.ABSENT
@@ -115,11 +126,17 @@ def _region(region: Region) -> list[dict[str, Any]]:
     ]
 
 
+def _score(code: codes.Code, value: float) -> dict[str, Any]:
+    """What the number is of, and what it means."""
+    concept = {"coding": [code.coding, codes.SCORE.coding], "text": code.display}
+    return {"code": concept, "valueQuantity": quantity(value, codes.UNITY)}
+
+
 def _quantity(code: codes.Code, value: float, unit: tuple[str, str]) -> dict[str, Any]:
-    return {"code": code.concept(), "valueQuantity": _value(value, unit)}
+    return {"code": code.concept(), "valueQuantity": quantity(value, unit)}
 
 
-def _value(value: float, unit: tuple[str, str]) -> dict[str, Any]:
+def quantity(value: float, unit: tuple[str, str]) -> dict[str, Any]:
+    """With its UCUM unit (code, name)."""
     ucum, name = unit
-    # repr: the shortest decimal that reads back as the same float
-    return {"value": Decimal(repr(float(value))), "unit": name, "system": codes.UCUM, "code": ucum}
+    return {"value": float(value), "unit": name, "system": codes.UCUM, "code": ucum}

@@ -14,6 +14,8 @@ from schemas.findings import CHEST_RADIOGRAPH_FINDINGS, Findings, ModelIdentity,
 from schemas.identifiers import AccessionNumber, FillerOrderNumber, PatientIdentifier, PlacerOrderNumber, StudyInstanceUID, identity
 from schemas.renderings.fhir.codes import ACCESSION_ID, FILLER_IDENTIFIER, PLACER_IDENTIFIER, Code
 
+Number = AccessionNumber | PlacerOrderNumber | FillerOrderNumber
+
 _URI = re.compile(r"(?:urn:|https?://)\S+\Z")
 _OID = re.compile(r"[0-2](?:\.(?:0|[1-9][0-9]*))+\Z")
 
@@ -81,17 +83,27 @@ def issued(subject: Subject) -> datetime:
     return subject.triggered_at.astimezone(UTC)
 
 
+def instant(time: datetime) -> str:
+    """As FHIR instant, in UTC."""
+    return time.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
 def reference(type: str, id: UUID) -> dict[str, Any]:
     """To a resource of the same Bundle, by its fullUrl (FHIR R4 bundle.html#references): no server is named."""
     return {"reference": id.urn, "type": type}
 
 
-def identifier(code: Code, number: AccessionNumber | PlacerOrderNumber | FillerOrderNumber, site: Site) -> dict[str, Any]:
-    return {"type": code.concept(), "system": site.system(number.assigner), "value": number.value}
+def identifier(code: Code, number: Number, site: Site) -> dict[str, Any]:
+    return {"type": code.concept(), **_assigned(number, site)}
+
+
+def _assigned(number: Number | PatientIdentifier, site: Site) -> dict[str, Any]:
+    """The assigner as system, by which it is found; and by its name, for people and because two may share a system."""
+    return {"system": site.system(number.assigner), "value": number.value, "assigner": {"display": number.assigner}}
 
 
 def subject_reference(patient: PatientIdentifier, site: Site) -> dict[str, Any]:
-    return {"type": "Patient", "identifier": {"system": site.system(patient.assigner), "value": patient.value}}
+    return {"type": "Patient", "identifier": _assigned(patient, site)}
 
 
 def study_reference(study: StudyInstanceUID) -> dict[str, Any]:
@@ -119,8 +131,11 @@ def order_references(subject: Subject, site: Site) -> list[dict[str, Any]]:
 
 
 def order_identifiers(subject: Subject, site: Site) -> list[dict[str, Any]]:
-    """Accession number first, each number once: by them the report is found (HL7 v2-to-FHIR maps OBR-2, OBR-3 the same way)."""
-    found = [identifier(ACCESSION_ID, subject.accession_number, site)] if subject.accession_number else []
+    """Accession number first, each number once: by them the report is found (HL7 v2-to-FHIR maps OBR-2, OBR-3 the same way). The
+    accession number of the study itself, (0008,0050), is the "official" one."""
+    own = [identifier(ACCESSION_ID, subject.accession_number, site)] if subject.accession_number else []
+    found = list(own)
     for order in subject.orders:
         found += [number for number in _numbers_of(order, site) if number not in found]
-    return sorted(found, key=lambda number: bool(number["type"]["coding"][0]["code"] != ACCESSION_ID.code))
+    found.sort(key=lambda number: bool(number["type"]["coding"][0]["code"] != ACCESSION_ID.code))
+    return [{"use": "official"} | number if number in own else number for number in found]

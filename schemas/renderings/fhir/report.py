@@ -9,10 +9,10 @@ from fhir.resources.R4B.diagnosticreport import DiagnosticReport
 from schemas.findings import CHEST_RADIOGRAPH_FINDINGS, Findings
 from schemas.renderings.fhir import codes
 from schemas.renderings.fhir.conclusion import conclusion_of
-from schemas.renderings.fhir.envelope import SEQUENCE, SERVICE
+from schemas.renderings.fhir.envelope import OUTWARD, REVISION, SEQUENCE, SERVICE, VERIFIED_AT, Resource
 from schemas.renderings.fhir.references import (
     Site,
-    issued,
+    instant,
     observation_ids,
     order_identifiers,
     order_references,
@@ -21,25 +21,23 @@ from schemas.renderings.fhir.references import (
     study_reference,
     subject_reference,
 )
+from schemas.renderings.fhir.resource import resource_of
 
 
-def report_of(findings: Findings, site: Site) -> DiagnosticReport:
+def report_of(findings: Findings, site: Site) -> Resource:
     """`partial` (R4: may be unverified) or `cancelled`; `final` is a word only a person may say (rule 10)."""
     subject = findings.subject
     id = report_id(subject.study_instance_uid, site, findings.service)
-    extensions: list[dict[str, Any]] = [{"url": SEQUENCE, "valuePositiveInt": subject.sequence}]
-    if findings.service != CHEST_RADIOGRAPH_FINDINGS:
-        extensions.append({"url": SERVICE, "valueCode": findings.service})
     elements: dict[str, Any] = {
         "id": str(id),
         "meta": {"security": [codes.AI_ASSERTED.coding]},
-        "extension": extensions,
+        "extension": _extensions(findings),
         "identifier": [{"system": "urn:ietf:rfc3986", "value": id.urn}, *order_identifiers(subject, site)],
         "status": "partial" if findings.not_analysed is None else "cancelled",
         "category": [codes.RADIOLOGY.concept()],
         "code": codes.DIAGNOSTIC_IMAGING_STUDY.concept(),
-        "effectiveDateTime": issued(subject),
-        "issued": issued(subject),
+        "effectiveDateTime": instant(subject.triggered_at),
+        "issued": instant(subject.triggered_at),
         # every live Observation, not the root alone: receivers that do not follow hasMember see each finding, and what a later
         # report no longer lists is superseded
         "result": [reference("Observation", observation) for observation in observation_ids(findings)],
@@ -50,4 +48,20 @@ def report_of(findings: Findings, site: Site) -> DiagnosticReport:
         elements["basedOn"] = orders
     if subject.patient is not None:
         elements["subject"] = subject_reference(subject.patient, site)
-    return DiagnosticReport.model_validate(elements)
+    return resource_of(DiagnosticReport, elements)
+
+
+def _extensions(findings: Findings) -> list[dict[str, Any]]:
+    """What R4 has no element for. Those with a usual value are written where it is another one."""
+    subject = findings.subject
+    said: list[dict[str, Any]] = [
+        {"url": SEQUENCE, "valuePositiveInt": subject.sequence},
+        {"url": REVISION, "valueString": subject.revision},
+    ]
+    if findings.service != CHEST_RADIOGRAPH_FINDINGS:
+        said.append({"url": SERVICE, "valueCode": findings.service})
+    if findings.verified_at is not None:
+        said.append({"url": VERIFIED_AT, "valueDateTime": instant(findings.verified_at)})
+    if not subject.outward:
+        said.append({"url": OUTWARD, "valueBoolean": False})
+    return said
