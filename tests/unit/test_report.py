@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from types import MappingProxyType
 
 import pytest
 
@@ -16,7 +18,7 @@ from tests.contract.example_findings import SITE, STUDY, every_state, subject, t
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 
 
-def result(value: bytes, offset: int = 5, **headers: str) -> Record:
+def result(value: bytes, offset: int = 5, headers: Mapping[str, str] = MappingProxyType({})) -> Record:
     told = tuple((name, text.encode()) for name, text in headers.items())
     return Record(Place("ai.results", 1, offset), STUDY.encode(), value, told, datetime(2026, 11, 24, 9, tzinfo=UTC))
 
@@ -46,7 +48,7 @@ async def test_the_same_record_gives_the_same_record_and_another_state_another_i
 async def test_the_provenance_names_trace_and_cause_and_an_answer_written_again_is_the_same() -> None:
     value = two_findings().model_dump_json().encode()
     told = {"traceparent": f"00-{TRACE}-00f067aa0ba902b7-01", "cause": "ai.requests/0/17"}
-    first, again = [(await report(result(value, offset, **told), site=SITE))[0] for offset in (5, 9)]
+    first, again = [(await report(result(value, offset, told), site=SITE))[0] for offset in (5, 9)]
     assert first.value == again.value
     assert origin_of(first.value) == Origin(TRACE, ("ai.requests/0/17",))
     assert findings_of(first.value) == two_findings()
