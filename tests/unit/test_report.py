@@ -58,7 +58,7 @@ async def test_the_provenance_names_trace_and_cause_and_an_answer_written_again_
     "told", [{}, {"traceparent": "00-MRN", "cause": "MRN 4711"}, {"traceparent": f"{TRACE}", "cause": "a/b/1"}]
 )
 async def test_headers_that_are_none_of_ours_are_not_repeated(told: dict[str, str]) -> None:
-    (out,) = await report(result(two_findings().model_dump_json().encode(), **told), site=SITE)
+    (out,) = await report(result(two_findings().model_dump_json().encode(), headers=told), site=SITE)
     assert origin_of(out.value) == Origin()
 
 
