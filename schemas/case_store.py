@@ -10,9 +10,11 @@ from typing import Protocol
 from uuid import UUID
 
 from schemas.events import OrderEvent, PatientEvent
+from schemas.hearings import Hearings
 from schemas.identifiers import AccessionNumber, FillerOrderNumber, PatientIdentifier, PlacerOrderNumber, StudyInstanceUID
 from schemas.ports import Place, Record
 from schemas.study_events import StudyCompleted
+from schemas.tellings import Tellings
 
 OrderNumber = PlacerOrderNumber | FillerOrderNumber | AccessionNumber
 
@@ -75,7 +77,7 @@ class TimelineEntry:
     accession_number: str | None = None
 
 
-class Correlation(Protocol):
+class Correlation(Hearings, Protocol):
     """The correlation tables inside one transaction that holds the locks of the cases it was opened for.
 
     Orders, patients and studies are kept as the set of their events, each once however often it is put: what is known of a case
@@ -142,8 +144,8 @@ class Correlation(Protocol):
     async def remove_due(self, due_id: UUID) -> None: ...
 
 
-class CaseStore(Protocol):
-    """The database: correlation tables, due work, deliveries, source positions, views. Errors: StoreUnavailable."""
+class CaseStore(Tellings, Protocol):
+    """The database: correlation tables, due work, deliveries and tellings, source positions, views. Errors: StoreUnavailable."""
 
     def correlation(self, *cases: str) -> AbstractAsyncContextManager[Correlation]:
         """One serialised transaction: the rows of `cases` are inserted when absent and locked (rule 3), sorted against

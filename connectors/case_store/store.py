@@ -13,12 +13,13 @@ from connectors.case_store import due_items
 from connectors.case_store.correlation import SqlCorrelation
 from connectors.case_store.database import Database
 from connectors.case_store.tables import analyses, deliveries, due, microseconds, moment, positions, timeline
+from connectors.case_store.tellings import SqlTellings
 from schemas.case_store import Correlation, Delivery, Due, TimelineEntry
 from schemas.identifiers import StudyInstanceUID
 from schemas.ports import Place
 
 
-class SqlCaseStore:
+class SqlCaseStore(SqlTellings):
     """`url`: sqlite:///FILE (several processes of one machine may share it) or postgresql://... (several machines).
 
     Raises SettingsInvalid for another URL. Every method raises StoreUnavailable when the database does not answer in time,

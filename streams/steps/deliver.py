@@ -8,28 +8,31 @@ from typing import Literal
 from schemas.case_store import CaseStore, Delivery
 from schemas.errors import Conflict, MalformedMessage
 from schemas.events import DeliveryAcknowledged
-from schemas.findings import CHEST_RADIOGRAPH_FINDINGS
 from schemas.identifiers import identity
 from schemas.ports import Outgoing, Record, ReportStore
-from schemas.renderings.fhir.envelope import Envelope, open_bundle
+from schemas.renderings.fhir.envelope import open_bundle
 from streams.emission import emit
+from streams.steps.inform import place_of
 from streams.topics import DELIVERIES
 
 
 async def deliver(record: Record, *, destination: str, store: ReportStore, cases: CaseStore) -> Sequence[Outgoing]:
-    """The same state is sent again when its record comes again: the store makes nothing of it, and a destination that lost its
-    data gets it back by a replay. Raises MalformedMessage; Conflict when the destination knows more than we do (parked: another
-    process may be about to record it; if none does, a person must see it); and what `store` and `cases` raise. Of a service
-    beside the one that every study has, destinations are recorded and told as DESTINATION#SERVICE."""
+    """A state is not sent when a later one was, or stands on the topic. The same state is sent again when its record
+    comes again: the store makes nothing of it, and a destination that lost its data gets it back by a replay. Raises
+    MalformedMessage; Conflict when the destination knows more than we do (parked: another process may be about to record it; if
+    none does, a person must see it); and what `store` and `cases` raise. Of a service beside the one that every study has,
+    destinations are recorded and told as DESTINATION#SERVICE."""
     try:
         envelope = open_bundle(record.value)
     except ValueError as error:
         raise MalformedMessage("deliver", str(record.place), str(error)) from None
-    study, destination = envelope.study_instance_uid, _place(destination, envelope)
+    study, destination = envelope.study_instance_uid, place_of(destination, envelope.service)
     outcome: Literal["stored", "superseded"]
     held = await cases.delivered(destination, study)
     if held is not None and held.sequence > envelope.sequence:
         outcome, acknowledgement = "superseded", held.acknowledgement
+    elif await cases.latest_state(record.place.topic, study, envelope.service) > envelope.sequence:
+        outcome, acknowledgement = "superseded", ""  # that one is sent in its place
     else:
         answer = await store.put(record.value)
         if answer.superseded:
@@ -55,8 +58,3 @@ async def deliver(record: Record, *, destination: str, store: ReportStore, cases
         acknowledgement=acknowledgement,
     )
     return [emit(DELIVERIES, f"{destination}|{study}", event, record)]
-
-
-def _place(destination: str, envelope: Envelope) -> str:
-    """The report of each service is held for itself: its states are ordered among themselves only."""
-    return destination if envelope.service == CHEST_RADIOGRAPH_FINDINGS else f"{destination}#{envelope.service}"

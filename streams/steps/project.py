@@ -1,4 +1,5 @@
-"""Write the timeline, the view that `radstream case` reads: one line in our own words for each record, no patient data."""
+"""Write the views: the timeline that `radstream case` reads, one line in our own words for each record, no patient data; and the
+latest state of each report, which delivery asks for."""
 
 from __future__ import annotations
 
@@ -41,10 +42,19 @@ from streams.topics import (
 _LATE = timedelta(minutes=1)
 
 
+class _State(NamedTuple):
+    """Of a report that all are told."""
+
+    study: StudyInstanceUID
+    service: str
+    sequence: int
+
+
 class _Line(NamedTuple):
     what: str
     study: str | None = None
     accession: AccessionNumber | str | None = None
+    state: _State | None = None
 
 
 async def project(record: Record, *, cases: CaseStore) -> Sequence[Outgoing]:
@@ -56,6 +66,8 @@ async def project(record: Record, *, cases: CaseStore) -> Sequence[Outgoing]:
         line = words(record)
     except ValueError:
         raise MalformedMessage("project", str(record.place), "not the value that its topic promises") from None
+    if line.state is not None:  # first: whoever is behind need not tell what is no longer so
+        await cases.put_latest_state(record.place.topic, *line.state)
     await cases.put_timeline(
         TimelineEntry(
             at=record.timestamp,
@@ -120,7 +132,8 @@ def _result(record: Record) -> _Line:
     else:
         said = _found(findings)
     what = f"result{_of(findings.service)}, state {subject.sequence}, {said}{_told_to(subject)}"
-    return _Line(what, subject.study_instance_uid, subject.accession_number)
+    state = _State(subject.study_instance_uid, findings.service, subject.sequence) if subject.outward else None
+    return _Line(what, subject.study_instance_uid, subject.accession_number, state)
 
 
 def _found(findings: Findings) -> str:
@@ -146,7 +159,9 @@ def _told_to(subject: Subject) -> str:
 
 
 def _bundle(record: Record) -> _Line:
-    return _Line(f"report{_of(open_bundle(record.value).service)} rendered as FHIR", _study_key(record))
+    envelope = open_bundle(record.value)
+    state = _State(envelope.study_instance_uid, envelope.service, envelope.sequence)
+    return _Line(f"report{_of(envelope.service)} rendered as FHIR", _study_key(record), state=state)
 
 
 def _delivery(record: Record) -> _Line:

@@ -14,6 +14,7 @@ from schemas.identifiers import NAMESPACE
 from schemas.ports import Place
 from tests.contract.correlation import STUDY, CorrelationContract
 from tests.contract.due_items import NOON, DueContract
+from tests.contract.tellings import TellingsContract
 from tests.contract.transactions import TransactionContract
 
 
@@ -21,7 +22,7 @@ def an_entry(offset: int, *, study: str | None = None, accession: str | None = N
     return TimelineEntry(NOON + timedelta(minutes=minutes), Place("t", 0, offset), "type", f"line {offset}", study, accession)
 
 
-class CaseStoreContract(CorrelationContract, TransactionContract, DueContract):
+class CaseStoreContract(CorrelationContract, TransactionContract, DueContract, TellingsContract):
     """Runs on a real database; `store` and `other` are two programs that share it."""
 
     @pytest.fixture

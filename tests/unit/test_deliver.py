@@ -14,6 +14,7 @@ from schemas.ports import Outgoing, Place, Record
 from schemas.renderings.fhir.bundle import bundle_of
 from schemas.renderings.fhir.references import report_id
 from streams.steps.deliver import deliver
+from streams.steps.project import project
 from tests.contract.example_findings import DEVICES, SITE, STUDY, devices_alone, findings, subject, two_findings
 from tests.contract.fake_report_store import FakeReportStore
 
@@ -90,7 +91,7 @@ async def test_each_destination_has_its_own_state(store: FakeReportStore, cases:
 
 async def test_each_service_has_its_own_state(store: FakeReportStore, cases: SqlCaseStore) -> None:
     """Two services answer one request, so their sequences are the same; and each goes on by itself."""
-    outs = []
+    outs: list[Outgoing] = []
     for of in (two_findings(subject(3)), devices_alone(subject(2)), devices_alone(subject(1)), two_findings(subject(3))):
         outs += await deliver(found(of), destination="fhir", store=store, cases=cases)
     assert [said(out).outcome for out in outs] == ["stored", "stored", "superseded", "stored"]
@@ -120,6 +121,23 @@ async def test_any_order_ends_in_the_latest_state(order: tuple[int, ...], store:
     held = await cases.delivered("fhir", STUDY)
     assert held is not None
     assert held.sequence == 3
+
+
+@pytest.mark.parametrize("seen", [0, 2, 5])
+async def test_of_a_backlog_the_last_state_is_sent_wherever_the_view_is(
+    seen: int, store: FakeReportStore, cases: SqlCaseStore
+) -> None:
+    """5 states of one study, of which the view has `seen` the first."""
+    states = [found(findings(subject(number)), offset=number) for number in range(1, 6)]
+    for record in states[:seen]:
+        await project(record, cases=cases)
+    outs = [out for record in states for out in await deliver(record, destination="fhir", store=store, cases=cases)]
+    skipped = max(seen - 1, 0)
+    assert [said(out).outcome for out in outs] == ["superseded"] * skipped + ["stored"] * (5 - skipped)
+    assert store.versions[REPORT] == 5 - skipped
+    held = await cases.delivered("fhir", STUDY)
+    assert held is not None
+    assert held.sequence == 5
 
 
 async def test_what_is_no_bundle_is_malformed(store: FakeReportStore, cases: SqlCaseStore) -> None:

@@ -1,0 +1,44 @@
+"""Whether a destination refuses one item or everything: it is asked a harmless question."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import structlog
+
+from schemas.errors import RadstreamError, ReceiverUnavailable, Refused, Unavailable
+
+_log = structlog.get_logger(__name__)
+T = TypeVar("T")
+
+
+class Probed:
+    """Of one destination. `probe` raises what its errors say when it could be told nothing now."""
+
+    def __init__(self, destination: str, probe: Callable[[], Awaitable[None]]) -> None:
+        self._destination = destination
+        self._probe = probe
+        self._refuses = False
+
+    async def __call__(self, telling: Awaitable[T]) -> T:
+        """What `telling` gives. Raises what it raises, but ReceiverUnavailable in the place of a refusal when the probe is refused
+        too: the step pauses, with one alarm until something is taken again, and the backlog is no heap of dead letters."""
+        try:
+            answer = await telling
+        except Refused as refused:
+            try:
+                await self._probe()
+            except Unavailable:
+                raise
+            except RadstreamError as error:
+                self._alarm(error)
+                raise ReceiverUnavailable("deliver", refused.reference, f"everything is refused: {error.reason}") from None
+            raise
+        self._refuses = False
+        return answer
+
+    def _alarm(self, error: RadstreamError) -> None:
+        if not self._refuses:
+            self._refuses = True
+            _log.error("a destination refuses everything: a person must act", destination=self._destination, error=str(error))
