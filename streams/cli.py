@@ -20,6 +20,7 @@ from schemas.errors import (
     SettingsInvalid,
     StoreUnavailable,
 )
+from streams.discrepancy_commands import discrepancy_app
 from streams.model_commands import model_app
 from streams.services import ServiceError
 from streams.services.commands import services_app
@@ -36,6 +37,8 @@ app.add_typer(topics_app, name="topics")
 app.add_typer(services_app, name="services", help="Local Kafka, Orthanc and FHIR server, without containers.")
 
 app.add_typer(model_app, name="model", help="Models: which speak, how good they are, and who may ask them.")
+
+app.add_typer(discrepancy_app, name="discrepancy", help="What the AI found in studies that were verified before.")
 
 hl7_app = typer.Typer(help="HL7 v2 messages.", no_args_is_help=True)
 app.add_typer(hl7_app, name="hl7")

@@ -1,0 +1,43 @@
+"""Discrepancies and their records, for the tests of those who hear of them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+from schemas.discrepancies import DiscrepancyEvent, DiscrepancyOpened
+from schemas.findings import CHEST_RADIOGRAPH_FINDINGS
+from schemas.identifiers import AccessionNumber, StudyInstanceUID, identity
+from schemas.ports import Outgoing, Place, Record
+from streams import topics
+from streams.emission import emit
+
+AT = datetime(2026, 11, 29, 9, tzinfo=UTC)
+E = TypeVar("E", bound=DiscrepancyEvent)
+
+
+def event(kind: type[E], number: int = 1, **more: Any) -> E:
+    """Of the discrepancy of that number."""
+    uid = f"1.2.826.0.1.3680043.10.511.3.{number}"
+    if kind is DiscrepancyOpened:
+        more = {"sequence": 5, "verified_at": AT - timedelta(hours=1), "escalate_at": AT + timedelta(hours=4)} | more
+    discrepancy_id = identity("test-discrepancy", str(number))
+    return kind(
+        id=identity(kind.TYPE, str(number)),
+        time=AT + timedelta(minutes=number),
+        discrepancy_id=discrepancy_id,
+        study_instance_uid=StudyInstanceUID(uid),
+        accession_number=AccessionNumber(value=f"A{number}", assigner="RIS"),
+        service=CHEST_RADIOGRAPH_FINDINGS,
+        analysis_id=identity("test-analysis", uid),
+        **more,
+    )
+
+
+def outgoing(of: DiscrepancyEvent) -> Outgoing:
+    return emit(topics.DISCREPANCIES, str(of.study_instance_uid), of, None)
+
+
+def record(of: DiscrepancyEvent, offset: int = 0) -> Record:
+    out = outgoing(of)
+    return Record(Place(out.topic, 0, offset), out.key, out.value, out.headers, AT)
