@@ -35,7 +35,8 @@ class Policy:
     """`order_wait`: how long a study waits for its order (rule 5); `without_order`: what then; `deadline`: how long receivers
     wait for an answer before they are told that it is late (None: for ever); `news`: of which studies they are told;
     `service`: whose analyses these are, part of every analysis id; `services`: whose reports are awaited beside the usual one
-    (those that have spoken of a study are known anyway)."""
+    (those that have spoken of a study are known anyway); `escalate_after`: how long a discrepancy waits for a person (None: for
+    ever)."""
 
     order_wait: timedelta = timedelta(seconds=60)
     without_order: Literal["analyse", "refuse"] = "analyse"
@@ -43,6 +44,7 @@ class Policy:
     news: NewsSettings = field(default_factory=NewsSettings)
     service: str = "chest-radiograph-ai"
     services: tuple[str, ...] = ()
+    escalate_after: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)

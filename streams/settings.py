@@ -26,6 +26,8 @@ from schemas.errors import SettingsInvalid
 from schemas.hl7v2.admission import Admission
 from schemas.hl7v2.site import Assigner, Site
 from streams.choosing_settings import ChoosingSettings
+from streams.destination_settings import DestinationSettings, FhirSettings, Language
+from streams.discrepancy_settings import DiscrepancySettings
 from streams.listener_settings import MllpSettings
 from streams.model_settings import ModelSettings, ServingSettings
 from streams.section import Peer, Port, Seconds, Section
@@ -36,9 +38,12 @@ _NONE = "none"
 
 
 class SiteSettings(Site):
-    """Who assigns numbers when nobody says so, where they stand, where the senders' clocks stand, and their character set."""
+    """Who assigns numbers when nobody says so, where they stand, where the senders' clocks stand, their character set, and the
+    language."""
 
     default_assigner: Assigner = "HOSPITAL"
+    #: of what people read
+    language: Language = "en"
 
 
 class KafkaSettings(Peer):
@@ -84,12 +89,6 @@ class ArchiveSettings(Peer):
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise ValueError("tls_certificate and tls_key go together")
         return self
-
-
-class FhirSettings(Peer):
-    url: str = "http://127.0.0.1:8090/fhir"
-    timeout_s: Seconds = 20.0
-    connections: Annotated[int, Field(ge=1)] = 4
 
 
 class DatabaseSettings(Section):
@@ -162,6 +161,7 @@ class Settings(BaseSettings):
     mllp: MllpSettings = MllpSettings()
     archive: ArchiveSettings = ArchiveSettings()
     fhir: FhirSettings = FhirSettings()
+    destinations: DestinationSettings = DestinationSettings()
     database: DatabaseSettings = DatabaseSettings()
     models: ModelSettings = ModelSettings()
     serving: ServingSettings = ServingSettings()
@@ -172,6 +172,7 @@ class Settings(BaseSettings):
     news: NewsSettings = NewsSettings()
     objects: ObjectSettings = ObjectSettings()
     correlation: CorrelationSettings = CorrelationSettings()
+    discrepancies: DiscrepancySettings = DiscrepancySettings()
     runner: RunnerSettings = RunnerSettings()
     services: ServicesSettings = ServicesSettings()
 

@@ -9,6 +9,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from schemas.case_store import CaseStore, Correlation, Due, StudyState
+from schemas.discrepancies import DiscrepancyAcknowledged
 from schemas.errors import MalformedMessage, MissingIdentifier, UnsupportedMessage
 from schemas.events import (
     FINDINGS_TYPE,
@@ -19,29 +20,42 @@ from schemas.events import (
     OrderEvent,
     OrderPlaced,
     PatientEvent,
+    ReportAmended,
+    ReportDrafted,
+    ReportEvent,
+    ReportSigned,
 )
 from schemas.findings import CHEST_RADIOGRAPH_FINDINGS, Findings
 from schemas.identifiers import StudyInstanceUID
+from schemas.model_events import ModelRecalled
 from schemas.ports import Outgoing, Record
 from schemas.study_events import StudyCompleted
 from streams.case_state import Policy, current
 from streams.concerned import orders_around, persons_around
+from streams.discrepancies import acknowledged
+from streams.hearing import hear, keys_of_answer, reported
 from streams.late import deadline_id, late
 from streams.linking import reference_of
 from streams.order_lines import accessions_of, lines_of
 from streams.persons import Identifiers
-from streams.serialised import Keys, cover, keys_of
+from streams.recalls import recalled
+from streams.serialised import Keys, cover, keys_of, serialised
 from streams.speaking import heard
 from streams.telling import Telling, Trigger, committed, keys_of_study, tell_states
-from streams.topics import ORDERS, PATIENTS, RESULTS, STUDIES
+from streams.topics import DISCREPANCIES, MODELS, ORDERS, PATIENTS, REPORTS, RESULTS, STUDIES, Topic
+
+#: what this step reads
+TOPICS: tuple[Topic, ...] = (ORDERS, PATIENTS, STUDIES, REPORTS, RESULTS, DISCREPANCIES, MODELS)
 
 _ORDERS: dict[str, type[OrderEvent]] = {kind.TYPE: kind for kind in (OrderPlaced, OrderChanged, OrderCancelled)}
+_REPORTS: dict[str, type[ReportEvent]] = {kind.TYPE: kind for kind in (ReportDrafted, ReportSigned, ReportAmended)}
 _V = TypeVar("_V", bound=BaseModel)
 
 
 async def correlate(record: Record, *, cases: CaseStore, policy: Policy) -> Sequence[Outgoing]:
-    """One record of `imaging.orders`, `imaging.patients` or `imaging.studies`; or of `ai.results`, which
-    ends a wait. Raises MalformedMessage, UnsupportedMessage, MissingIdentifier, StoreUnavailable."""
+    """One record of a topic in TOPICS: `ai.results` ends a wait and is heard, `radstream.models` may recall what was, and of
+    `ai.discrepancies` what a person said counts. Raises MalformedMessage, UnsupportedMessage, MissingIdentifier,
+    StoreUnavailable."""
     kind, topic = record.header("ce_type") or "", record.place.topic
     if topic == ORDERS.name and kind in _ORDERS:
         return await _order(_parsed(_ORDERS[kind], record), record, cases, policy)
@@ -50,8 +64,16 @@ async def correlate(record: Record, *, cases: CaseStore, policy: Policy) -> Sequ
     if topic == STUDIES.name and kind == StudyCompleted.TYPE:
         return await _study(_parsed(StudyCompleted, record), record, cases, policy)
     if topic == RESULTS.name and kind == FINDINGS_TYPE:
-        return await _result(_parsed(Findings, record), record, cases)
-    reason = "neither an order, a patient, a completed study nor findings of a version known here"
+        return await _result(_parsed(Findings, record), record, cases, policy)
+    if topic == REPORTS.name and kind in _REPORTS:
+        return await _report(_parsed(_REPORTS[kind], record), record, cases, policy)
+    if topic == DISCREPANCIES.name:
+        if kind == DiscrepancyAcknowledged.TYPE:
+            return await acknowledged(_parsed(DiscrepancyAcknowledged, record), cases=cases)
+        return ()
+    if topic == MODELS.name:
+        return await recalled(_parsed(ModelRecalled, record), cases=cases) if kind == ModelRecalled.TYPE else ()
+    reason = "neither an order, a patient, a completed study, a report nor findings of a version known here"
     raise UnsupportedMessage("correlate", str(record.place), reason)
 
 
@@ -76,14 +98,24 @@ async def deadline_passed(due: Due, fired_at: datetime, *, cases: CaseStore) -> 
     return () if said is None else (said,)
 
 
-async def _result(findings: Findings, record: Record, cases: CaseStore) -> Sequence[Outgoing]:
-    """It is in time, or says itself that it is late."""
-    if findings.service == CHEST_RADIOGRAPH_FINDINGS:
-        await cases.remove_due(deadline_id(findings.analysis_id))
-        return ()
-    uid = findings.subject.study_instance_uid
-    async with cases.correlation(*keys_of([uid])) as rows:
-        return await heard(rows, await rows.study(uid), findings, record)
+async def _result(findings: Findings, record: Record, cases: CaseStore, policy: Policy) -> Sequence[Outgoing]:
+    """It is in time, or says itself that it is late; what `correlate` itself said of an answer is no news."""
+    outs: Sequence[Outgoing] = ()
+    async with cases.correlation(*keys_of_answer(findings)) as rows:
+        if findings.service == CHEST_RADIOGRAPH_FINDINGS:
+            await rows.remove_due(deadline_id(findings.analysis_id))
+        elif findings.verified_at is None:
+            outs = await heard(rows, await rows.study(findings.subject.study_instance_uid), findings, record)
+        return [*outs, *await hear(rows, findings, record, policy.escalate_after)]
+
+
+async def _report(report: ReportEvent, record: Record, cases: CaseStore, policy: Policy) -> Sequence[Outgoing]:
+    own = keys_of([report.placer_order_number, report.filler_order_number, report.accession_number])
+
+    async def work(rows: Correlation, locked: Keys) -> Sequence[Outgoing]:
+        return await reported(rows, locked, own, report, record, policy.escalate_after)
+
+    return await serialised(cases, own, work)
 
 
 async def _order(order: OrderEvent, record: Record, cases: CaseStore, policy: Policy) -> Sequence[Outgoing]:

@@ -43,7 +43,7 @@ async def _policy(settings: Settings) -> Policy:
     from streams.case_state import Policy
     from streams.wiring.models import package_store_for, services
 
-    correlation = settings.correlation
+    correlation, escalate_after_s = settings.correlation, settings.discrepancies.escalate_after_s
     spoken = await services(settings, package_store_for(settings)) if settings.models.use != ModelSettings().use else {}
     return Policy(
         order_wait=timedelta(seconds=correlation.order_wait_s),
@@ -51,19 +51,19 @@ async def _policy(settings: Settings) -> Policy:
         deadline=None if correlation.deadline_s is None else timedelta(seconds=correlation.deadline_s),
         news=settings.news,
         services=tuple(sorted(set(spoken) - {CHEST_RADIOGRAPH_FINDINGS})),
+        escalate_after=None if escalate_after_s is None else timedelta(seconds=escalate_after_s),
     )
 
 
 async def correlate(settings: Settings, stop: asyncio.Event, health: Health) -> None:
-    from streams.steps.correlate import correlate
+    from streams.steps.correlate import TOPICS, correlate
 
     policy = await _policy(settings)
 
     def step(cases: SqlCaseStore) -> Step:
         return partial(correlate, cases=cases, policy=policy)
 
-    read = [topics.ORDERS, topics.PATIENTS, topics.STUDIES, topics.RESULTS]
-    await run_step("correlate", step, read, faust("correlate", settings), settings, stop, health)
+    await run_step("correlate", step, TOPICS, faust("correlate", settings), settings, stop, health)
 
 
 async def analyse(settings: Settings, stop: asyncio.Event, health: Health) -> None:
@@ -136,8 +136,10 @@ async def project(settings: Settings, stop: asyncio.Event, health: Health) -> No
 
 
 async def due(settings: Settings, stop: asyncio.Event, health: Health) -> None:
+    from streams.discrepancies import ESCALATION, not_acknowledged_in_time
     from streams.due import Timer, run_sweeper
     from streams.late import DEADLINE
+    from streams.recalls import RECALL, recall_goes_on
     from streams.steps.correlate import deadline_passed, order_wait_over
     from streams.telling import ORDER_AWAITED
 
@@ -146,6 +148,8 @@ async def due(settings: Settings, stop: asyncio.Event, health: Health) -> None:
         timers: dict[str, Timer] = {
             ORDER_AWAITED: partial(order_wait_over, cases=cases, policy=policy),
             DEADLINE: partial(deadline_passed, cases=cases),
+            ESCALATION: partial(not_acknowledged_in_time, cases=cases),
+            RECALL: partial(recall_goes_on, cases=cases),
         }
         health.set("ready")
         interval = timedelta(seconds=settings.correlation.sweep_interval_s)

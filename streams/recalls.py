@@ -1,0 +1,87 @@
+"""A version of a model is recalled: what it said last of a study is withdrawn, in the report of its service.
+
+Answers heard before are gone through by a timer, page by page, so that thousands hold up no other case and a crash repeats one
+page; those heard later are withdrawn when they are. Both hold the lock of the version, so none falls between."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from schemas.case_store import CaseStore, Due
+from schemas.events import FINDINGS_TYPE
+from schemas.findings import Findings, NotAnalysed, NotAnalysedReason
+from schemas.hearings import Heard
+from schemas.identifiers import StudyInstanceUID, identity
+from schemas.model_events import ModelRecalled
+from schemas.ports import Outgoing, Record
+from streams.emission import emit_value
+from streams.sequences import RECALLED
+from streams.topics import RESULTS
+
+#: the timer of a recall
+RECALL = "recall"
+
+#: studies of one page: a quarter of a second
+PAGE = 200
+
+#: before everything else that is due, whatever the clock of who recalled
+_AT_ONCE = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def key_of_model(name: str, version: str) -> str:
+    """The name of its lock."""
+    return f"Model {name} {version}"
+
+
+async def recalled(event: ModelRecalled, *, cases: CaseStore) -> Sequence[Outgoing]:
+    """Raises StoreUnavailable."""
+    async with cases.correlation(key_of_model(event.name, event.version)) as rows:
+        await rows.put_recalled(event)
+        await rows.put_due(_page_after("", event.name, event.version))
+    return ()
+
+
+async def recall_goes_on(due: Due, fired_at: datetime, *, cases: CaseStore, page: int = PAGE) -> Sequence[Outgoing]:
+    """The timer of a recall: its next page. Raises StoreUnavailable."""
+    del fired_at
+    name, version, after = due.case.split(" ")
+    outs: list[Outgoing] = []
+    async with cases.correlation() as rows:
+        event = await rows.recalled(name, version)
+        studies: Sequence[StudyInstanceUID] = ()
+        if event is not None:
+            studies = await rows.studies_heard_from(name, version, after, page)
+            for study in studies:
+                said = await rows.heard_of(study)
+                outs += [withdrawal(one, event, None) for one in said if one.model == (name, version) and _is_last(one, said)]
+        if len(studies) == page:
+            await rows.put_due(_page_after(studies[-1], name, version))
+    return outs
+
+
+def withdrawal(said: Heard, event: ModelRecalled, cause: Record | None) -> Outgoing:
+    """A function of the answer and of the first recall: said again, it is the same."""
+    answer = Findings.model_validate_json(said.value)
+    of = answer.subject
+    at = max(of.triggered_at, event.time)
+    subject = of.model_copy(update={"sequence": of.sequence + RECALLED, "triggered_at": at})
+    # the reason is a person's free text, and is on the audit
+    words = f"The model {event.name} {event.version} was recalled: what it said of this study holds no longer."
+    withdrawn = Findings(
+        analysis_id=identity("recalled", str(answer.analysis_id)),
+        subject=subject,
+        service=answer.service,
+        not_analysed=NotAnalysed(reason=NotAnalysedReason.MODEL_RECALLED, explanation=words),
+    )
+    value, id = withdrawn.model_dump_json().encode("utf-8"), withdrawn.analysis_id
+    return emit_value(RESULTS, of.study_instance_uid, value, id=id, type=FINDINGS_TYPE, time=at, cause=cause)
+
+
+def _is_last(one: Heard, said: Sequence[Heard]) -> bool:
+    """Nothing needs to be withdrawn that its service has replaced since."""
+    return not any(other.service == one.service and other.sequence > one.sequence for other in said)
+
+
+def _page_after(study: str, name: str, version: str) -> Due:
+    return Due(identity(RECALL, name, version, study), RECALL, f"{name} {version} {study}", _AT_ONCE)
