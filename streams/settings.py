@@ -176,6 +176,13 @@ class Settings(BaseSettings):
     runner: RunnerSettings = RunnerSettings()
     services: ServicesSettings = ServicesSettings()
 
+    @model_validator(mode="after")
+    def _discrepancies_are_told_to_a_web_server(self) -> Self:
+        receiver, web_servers = self.discrepancies.receiver, [one.name for one in self.destinations.webhook]
+        if receiver is not None and receiver not in web_servers:
+            raise ValueError(f"discrepancies.receiver: {receiver} is no webhook among the destinations")
+        return self
+
     @classmethod
     def settings_customise_sources(
         cls,
