@@ -3,7 +3,8 @@
 What faust does for us: the group, the fetching, the buffering. What it may not do:
 - acknowledge: it does so when an agent fails or is cancelled, or when it skips a record of an older assignment. Its topics
   have `acks=False`, and we commit what the guard has finished. As records come one by one, the last is the low-water mark;
-- lose silently: a hole in the offsets ends the run, and the next start reads again from what was committed;
+- lose silently: a hole in the offsets ends the run, and the next start reads again from what was committed (but of a compacted
+  topic, where the broker makes the holes);
 - own the process: the App runs in our event loop (`app.start()`), without faust's Worker, which would take signals, logging
   and standard output, and bind its web server to all interfaces.
 Its stop sometimes hangs; by then all is committed, so a watchdog ends the process.
@@ -16,7 +17,7 @@ import logging
 import os
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -28,7 +29,7 @@ from schemas.errors import BrokerUnavailable
 from schemas.ports import Place, Record
 from streams.guard import Guard, Outcome, StepStopped
 from streams.runner import HEARTBEAT_S, LONGEST_PAUSE_S, SESSION_TIMEOUT_S, group_of
-from streams.topics import LARGEST_RECORD
+from streams.topics import ALL, LARGEST_RECORD
 
 logger = structlog.get_logger()
 for _name in ("faust", "mode"):
@@ -37,23 +38,33 @@ for _name in ("faust", "mode"):
 _COMMIT_INTERVAL_S = 0.5
 _STOP_TIMEOUT_S = 8.0
 _BUFFER = 64
+_COMPACTED = frozenset(topic.name for topic in ALL if topic.compacted)
 
 
 class FaustRunner:
     """A Runner. `instance`: a name that this process keeps over restarts and shares with no other, so that a restart is no
-    rebalance; `drain_s`: how long, in seconds, the record at hand may go on after stop was asked."""
+    rebalance; `drain_s`: how long, in seconds, the record at hand may go on after stop was asked. `compacted`: they have holes."""
 
-    def __init__(self, bootstrap: str, step: str, *, instance: str | None = None, drain_s: float = 10.0) -> None:
+    def __init__(
+        self,
+        bootstrap: str,
+        step: str,
+        *,
+        instance: str | None = None,
+        drain_s: float = 10.0,
+        compacted: Collection[str] = _COMPACTED,
+    ) -> None:
         self._bootstrap = bootstrap
         self._instance = instance
         self._drain_s = drain_s
+        self._compacted = compacted
         self.group = group_of(step)
 
     async def run(self, topics: Sequence[str], guard: Guard, stop: asyncio.Event) -> None:
         """See Runner. Ends the whole process, with exit code 1 after a failure and else 0, when faust does not stop."""
         with tempfile.TemporaryDirectory(prefix="radstream-faust-") as folder:
             app = self._app(folder)
-            run = _Run(app, guard)
+            run = _Run(app, guard, self._compacted)
             app.agent(
                 app.topic(*topics, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw", acks=False),
                 name=guard.name,
@@ -115,11 +126,12 @@ class FaustRunner:
 class _Run:
     """One run: the agent, and what it has finished."""
 
-    def __init__(self, app: Any, guard: Guard) -> None:
+    def __init__(self, app: Any, guard: Guard, compacted: Collection[str]) -> None:
         self.failure: StepStopped | None = None
         self.over = asyncio.Event()
         self._app = app
         self._guard = guard
+        self._compacted = compacted
         self._assignment = 0
         self._last: dict[Any, int] = {}
         self._uncommitted: dict[Any, int] = {}
@@ -148,7 +160,7 @@ class _Run:
         assignment, partition, offset = self._assignment, message.tp, message.offset
         record = _record(message)
         last = self._last.get(partition)
-        if last is not None and offset > last + 1:
+        if last is not None and offset > last + 1 and record.place.topic not in self._compacted:
             raise StepStopped(self._guard.name, str(record.place), f"records after {last} are missing")
         outcome = await self._guard(record)
         if outcome is Outcome.UNFINISHED:

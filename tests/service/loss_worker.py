@@ -45,7 +45,7 @@ async def work(arguments: argparse.Namespace) -> int:
     name, bootstrap = arguments.step, arguments.bootstrap
     runner: Runner
     if arguments.runner == "faust":
-        runner = FaustRunner(bootstrap, name, instance=arguments.instance)
+        runner = FaustRunner(bootstrap, name, instance=arguments.instance, compacted=arguments.compacted)
     else:
         runner = WindowRunner(bootstrap, name, size=8, instance=arguments.instance)
     cases = SqlCaseStore(arguments.database)
@@ -68,6 +68,7 @@ if __name__ == "__main__":
     for name in ("bootstrap", "step", "instance", "output", "database"):
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--input", nargs="+", required=True)
+    parser.add_argument("--compacted", nargs="*", default=())
     parser.add_argument("--down", type=Path, required=True)
     parser.add_argument("--work-s", type=float, default=0.0)
     parser.add_argument("--broken", action="store_true")
