@@ -7,28 +7,23 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from models.card_origin import Number, Part, Performance, Program, Remote, Training, Weights
 from schemas.coding import CheckedCoding, Unit
 from schemas.errors import SettingsInvalid
-from schemas.findings import CHEST_RADIOGRAPH_FINDINGS, Digest, FindingKind, ModelIdentity, ServiceName
+from schemas.findings import CHEST_RADIOGRAPH_FINDINGS, FindingKind, ModelIdentity, ServiceName
 from schemas.model_events import ModelName, ModelVersion
 from schemas.outputs import OutputName
 
-Number = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 TENSOR_NAME = r"^[A-Za-z_][A-Za-z0-9_.-]*$"
 #: of a network's input or answer, as it names it
 TensorName = Annotated[str, Field(pattern=TENSOR_NAME, max_length=128)]
 Column = Annotated[int, Field(ge=0)]
-_FileName = r"^[A-Za-z0-9_-][A-Za-z0-9_.-]*\."
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class IntendedUse(_Part):
+class IntendedUse(Part):
     """Values of (0008,0060) Modality, (0018,0015) Body Part Examined and (0018,5101) View Position the model was made for."""
 
     statement: str
@@ -45,7 +40,7 @@ class IntendedUse(_Part):
     portable: bool
 
 
-class Input(_Part):
+class Input(Part):
     """What the network is given: (n, channels, canvas, canvas), greys (0 black to 1 white, `models.preprocessing.GreyScale`) minus
     `mean`, divided by `spread`, of each channel. A film has one grey: with three channels each gets it."""
 
@@ -66,7 +61,7 @@ class Input(_Part):
         return self
 
 
-class Film(_Part):
+class Film(Part):
     """A logit about the whole film that counts beside its heatmap; the tensor is (n, columns)."""
 
     tensor: TensorName
@@ -74,7 +69,7 @@ class Film(_Part):
     slope: Number
 
 
-class Heatmap(_Part):
+class Heatmap(Part):
     """Findings with a place. The tensor is (n, 1, rows, columns) logits, a cell for each `stride` canvas pixels;
     probability = sigmoid(slope * strength + offset, + film.slope * the film's logit), see `models.postprocessing`."""
 
@@ -97,7 +92,7 @@ class Heatmap(_Part):
         return self
 
 
-class OutputReading(_Part):
+class OutputReading(Part):
     """One number about the image, `schemas.outputs.Output`; the tensor is (n, columns)."""
 
     name: OutputName
@@ -121,42 +116,12 @@ class OutputReading(_Part):
         return self
 
 
-class Weights(_Part):
-    """Tensors of an architecture that this version knows."""
-
-    file: Annotated[str, Field(pattern=_FileName + "safetensors$")]
-    sha256: Digest
-
-
-class Program(_Part):
-    """A `torch.export` program: no code of ours is needed. `torch`: the version that exported it."""
-
-    file: Annotated[str, Field(pattern=_FileName + "pt2$")]
-    sha256: Digest
-    torch: Annotated[str, Field(pattern=r"^[0-9]+\.[0-9]+[0-9A-Za-z.+-]*$")]
-
-
-class Remote(_Part):
-    """A model on an inference server of the site (Open Inference Protocol v2). `server`: a name in the settings models.remotes;
-    the tensors asked for are those that the card reads."""
-
-    server: str
-    model_name: str
-    model_version: str
-    #: of its input tensor
-    input: str
-    datatype: Literal["FP32"] = "FP32"
-    #: whether the server has the binary tensor data extension
-    binary: bool = False
-    max_batch: Annotated[int, Field(ge=1)] = 1
-
-
-class HeatmapAnswer(_Part):
+class HeatmapAnswer(Part):
     highest: Number
     mean: Number
 
 
-class SelfTest(_Part):
+class SelfTest(Part):
     """Of `models.registry.self_test_image`: highest and mean logit of the heatmap, and every column of the other tensors that are
     read. `tolerance` is absolute, for other processors' rounding."""
 
@@ -165,31 +130,7 @@ class SelfTest(_Part):
     columns: dict[TensorName, tuple[Number, ...]] = Field(default_factory=dict)
 
 
-class Training(_Part):
-    """For people. `stages`: how it was started, in order; `counts`: of films, patients, ..."""
-
-    data: list[str]
-    licence: list[str]
-    method: str
-    #: weights of others that training began with
-    start: list[str] = Field(default_factory=list)
-    stages: list[str] = Field(default_factory=list)
-    counts: dict[str, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)
-
-
-class Performance(_Part):
-    """One measured figure: of which data, of which group of them, of how many."""
-
-    measure: str
-    value: Number
-    #: 95 %, by bootstrap over patients unless `data` says otherwise
-    interval: tuple[Number, Number] | None = None
-    group: str = "all"
-    count: Annotated[int, Field(ge=0)] | None = None
-    data: str
-
-
-class Card(_Part):
+class Card(Part):
     name: ModelName
     version: ModelVersion
     service: ServiceName = CHEST_RADIOGRAPH_FINDINGS

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from models.card import Weights, read_card_as
+from models.card import read_card_as
+from models.card_origin import Weights
 from models.preprocessing import to_canvas
 from models.registry import fill, self_test_image
 from schemas.errors import ModelFailed

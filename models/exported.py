@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from torch._export.serde.schema import SCHEMA_VERSION
 from torch.export.passes import move_to_device_pass
 
-from models.card import TENSOR_NAME, Program
+from models.card import TENSOR_NAME
+from models.card_origin import Program
 from schemas.errors import ModelFailed
 
 #: what is read of an archive; the folder before it has any name

@@ -15,7 +15,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load as read_safetensors
 from torch import Tensor, nn
 
-from models.card import Card, Input, Program, Remote, SelfTest, Weights, read_card_with_digest
+from models.card import Card, Input, SelfTest, read_card_with_digest
+from models.card_origin import Program, Remote, Weights
 from models.chest_nodule_lite import ChestNoduleLite
 from models.inference import PackageModel, canvas_of
 from models.readings import check_shapes, deviations, has_logits, stated

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from connectors.inference import V2Network
-from models.card import Remote
+from models.card_origin import Remote
 from schemas.errors import SettingsInvalid
 from streams.model_settings import RemoteSettings
 

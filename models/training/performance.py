@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from models.card import Performance
+from models.card_origin import Performance
 from models.training.pairs import CONTRAST_OF_GROUPS
 
 REAL = "{films} films of {patients} patients of the test split, {positives} of them labelled Nodule or Mass (text-mined)"

@@ -8,7 +8,8 @@ import pytest
 import torch
 from pydicom.data import get_testdata_file
 
-from models.card import Performance, read_card
+from models.card import read_card
+from models.card_origin import Performance
 from models.registry import PACKAGES
 from models.training.evaluate import read_package
 from models.training.figures import of_inserted, of_real_films

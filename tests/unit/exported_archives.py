@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from models.card import Program
+from models.card_origin import Program
 from models.exported import Exported, read_program
 from schemas.errors import ModelFailed
 from tests.contract.panel_package import panel_card, panel_program, write_package

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from safetensors.torch import load as read_safetensors
 from safetensors.torch import save
 
-from models.card import Card, Remote, read_card
+from models.card import Card, read_card
+from models.card_origin import Remote
 from models.inference import PackageModel
 from models.registry import FAST_TOLERANCE, PACKAGES, load, self_test_of, verify
 from models.torch_network import TorchNetwork

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from connectors.inference import V2Network
-from models.card import Remote
+from models.card_origin import Remote
 from schemas.errors import SettingsInvalid
 from streams.model_settings import RemoteSettings
 from streams.remotes import remote_network

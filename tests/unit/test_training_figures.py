@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from models.card import Performance
+from models.card_origin import Performance
 from models.chest_nodule_lite import ChestNoduleLite
 from models.postprocessing import OperatingPoint, boxes
 from models.preprocessing import Placement
