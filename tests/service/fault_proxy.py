@@ -16,15 +16,17 @@ _HOP_BY_HOP = {"connection", "transfer-encoding", "content-encoding", "content-l
 
 @dataclass(frozen=True)
 class Fault:
-    """`answer`: `status` and `body`, the server never sees the request. `hang`: accepted, never answered. `drip`: an answer that
-    comes byte by byte and never ends. `cut`: the connection is closed unanswered. `lose-answer`: the server does what was asked,
-    then the connection is closed. Only requests of `method` are hit, and those that have `about` in their path or body."""
+    """`answer`: `status`, `media_type` and `body`, the server never sees the request. `hang`: accepted, never answered. `drip`: an
+    answer that comes byte by byte and never ends. `cut`: the connection is closed unanswered. `lose-answer`: the server does what
+    was asked, then the connection is closed; `break-off`: in the middle of its answer. Only requests of `method` are hit, and those
+    that have `about` in their path or body."""
 
-    kind: Literal["answer", "hang", "drip", "cut", "lose-answer"]
+    kind: Literal["answer", "hang", "drip", "cut", "lose-answer", "break-off"]
     status: int = 0
     body: bytes = b"{}"
     method: str | None = None
     about: str | None = None
+    media_type: str = "application/fhir+json"
 
     def hits(self, method: str, path: str, body: bytes) -> bool:
         about = self.about is None or self.about in path or self.about.encode() in body
@@ -74,11 +76,15 @@ class FaultProxy:
             self._pass_on(request, body)
             return
         if fault.kind == "answer":
-            _answer(request, fault.status, {"Content-Type": "application/fhir+json"}, fault.body)
+            _answer(request, fault.status, {"Content-Type": fault.media_type}, fault.body)
             return
         request.close_connection = True
         if fault.kind == "lose-answer":
             self._ask(request, body)
+        elif fault.kind == "break-off":
+            answer = self._ask(request, body)
+            _begin(request, answer.status_code, _headers(answer), len(answer.content))
+            request.wfile.write(answer.content[: len(answer.content) // 2])
         elif fault.kind == "hang":
             self._released.wait()
         elif fault.kind == "drip":
@@ -100,17 +106,24 @@ class FaultProxy:
 
     def _pass_on(self, request: BaseHTTPRequestHandler, body: bytes) -> None:
         answer = self._ask(request, body)
-        headers = {name: value for name, value in answer.headers.items() if name.lower() not in _HOP_BY_HOP}
-        _answer(request, answer.status_code, headers, answer.content)
+        _answer(request, answer.status_code, _headers(answer), answer.content)
+
+
+def _headers(answer: requests.Response) -> dict[str, str]:
+    return {name: value for name, value in answer.headers.items() if name.lower() not in _HOP_BY_HOP}
 
 
 def _answer(request: BaseHTTPRequestHandler, status: int, headers: dict[str, str], body: bytes) -> None:
+    _begin(request, status, headers, len(body))
+    request.wfile.write(body)
+
+
+def _begin(request: BaseHTTPRequestHandler, status: int, headers: dict[str, str], length: int) -> None:
     request.send_response(status)
     for name, value in headers.items():
         request.send_header(name, value)
-    request.send_header("Content-Length", str(len(body)))
+    request.send_header("Content-Length", str(length))
     request.end_headers()
-    request.wfile.write(body)
 
 
 @contextmanager
