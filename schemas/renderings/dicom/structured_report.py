@@ -38,21 +38,24 @@ def structured_report(
     one of the study, (0008,0201).
 
     Numbers are exact (Floating Point Value, (0040,A161)); regions are float32, see `measurement_groups.outline`. Raises ValueError
-    when not analysed, and when the archive told nothing of an analysed image."""
+    when not analysed, when the archive told nothing of an analysed image, and when that is of a retired or private SOP class."""
     document = document_of(findings)
     images = {image.sop_instance_uid: evidence.of(image) for image in findings.images}
     kept = header(evidence)
-    report = Comprehensive3DSR(
-        evidence=_evidence(findings, images, kept),
-        content=_content(findings, images),
-        # nobody verified it, and the radiologist's report is to come: only "complete" is said, for the AI will add nothing
-        is_complete=True,
-        is_final=False,
-        is_verified=False,
-        previous_versions=[referenced(findings, before) for before in predecessors] or None,
-        coding_schemes=codes.coding_schemes(tuple(output.coding for output in findings.outputs)),
-        **series("SR", "AI, not verified", document, findings),
-    )
+    try:
+        report = Comprehensive3DSR(
+            evidence=_evidence(findings, images, kept),
+            content=_content(findings, images),
+            # nobody verified it, and the radiologist's report is to come: "complete", for the AI will add nothing
+            is_complete=True,
+            is_final=False,
+            is_verified=False,
+            previous_versions=[referenced(findings, before) for before in predecessors] or None,
+            coding_schemes=codes.coding_schemes(tuple(output.coding for output in findings.outputs)),
+            **series("SR", "AI, not verified", document, findings),
+        )
+    except KeyError:  # highdicom looks up the IOD of each image
+        raise ValueError("an analysed image is of a SOP class that is retired or private") from None
     return part10(report, kept, findings, zone)
 
 
