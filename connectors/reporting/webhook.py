@@ -152,29 +152,33 @@ class WebhookReceiver:
                 # 410 too: it wants no more of them, which only a person can decide on
                 raise ResourceRefused(_STEP, message.reference, f"{trouble}: see its answer", answer.content)
         with Deadline(max(end - time.monotonic(), 0.0)) as deadline:
-            self._check_receiver(deadline, message, trouble)
+            self._check_receiver(deadline, message, trouble, answer.status if answer is not None else None)
         if answer is not None and _refuses(answer.status):
             raise AccessRefused(_STEP, message.reference, f"{trouble}, though the receiver takes other messages")
         raise ItemNotServed(_STEP, message.reference, f"{trouble}, though the receiver is well")
 
-    def _check_receiver(self, deadline: Deadline, message: _Message, trouble: str) -> None:
-        """Raises ReceiverUnavailable when the trouble is not that of the message alone."""
+    def _check_receiver(self, deadline: Deadline, message: _Message, trouble: str, status: int | None) -> None:
+        """Raises ReceiverUnavailable when the trouble (None: no answer) is not that of the message alone."""
         try:
-            fault = self._fault(deadline, message)
+            fault = self._fault(deadline, message, status)
         except ArchiveUnavailable:
             fault = "the receiver is not well"
         if fault is not None:
             raise ReceiverUnavailable(_STEP, message.reference, f"{trouble}, and {fault}")
 
-    def _fault(self, deadline: Deadline, message: _Message) -> str | None:
+    def _fault(self, deadline: Deadline, message: _Message, status: int | None) -> str | None:
         """What is wrong with the receiver itself; None when it is well."""
         with self._lock:
             taken = self._taken
         if taken is not None and taken.id != message.id:
-            status = self._post(deadline, taken).status
-            if _refuses(status):
-                return self._note_refusal(status)
-            return "fails on others too" if status in _LATER or _of_one_or_all(status) else None
+            other = self._post(deadline, taken).status
+            if _refuses(other):
+                return self._note_refusal(other)
+            return "it fails on others too" if other in _LATER or _of_one_or_all(other) else None
+        if taken is not None:
+            return "it had taken this one before"
+        if status is not None and _refuses(status) and status != 403:
+            return self._note_refusal(status)  # never because of what a message says
         fault = self._trouble_with_options(deadline, message.reference)
         if fault is not None:
             return fault

@@ -231,6 +231,23 @@ async def test_it_fails_on_the_first_message(
     await receiver.tell(OTHER, None)
 
 
+@pytest.mark.parametrize("answer", [401, 302])
+async def test_what_no_content_can_cause(server: WebhookServer, receiver: WebhookReceiver, answer: int) -> None:
+    """A wrong secret from the first message on: none of them becomes a dead letter."""
+    server.fault = on_post(answer)
+    for sequence in range(1, 8):
+        with pytest.raises(ReceiverUnavailable, match="refuses everything|leads elsewhere"):
+            await receiver.tell(two_findings(subject(sequence)), None)
+
+
+async def test_one_that_fails_on_what_it_had_taken_is_not_well(server: WebhookServer, receiver: WebhookReceiver) -> None:
+    await receiver.tell(OTHER, None)
+    server.fault = on_post(500)
+    for _ in range(6):
+        with pytest.raises(ReceiverUnavailable, match="had taken this one before"):
+            await receiver.tell(OTHER, OTHER)
+
+
 async def test_one_that_hangs_costs_no_more_than_the_time_limit(server: WebhookServer, secret: Path) -> None:
     server.fault = lambda request: "hang"
     async with told(server.url, secret, timeout_s=0.5) as receiver:
