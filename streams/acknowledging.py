@@ -32,21 +32,13 @@ from streams.steps.warn import discrepancy_event
 from streams.wiring.clients import ensure_all_topics, log_for
 
 State = Literal["open", "escalated", "acknowledged", "withdrawn"]
-#: an event that is read again, or that comes late, brings none back to an earlier state
-_RANK: dict[type[DiscrepancyEvent], int] = {
-    DiscrepancyOpened: 0,
-    DiscrepancyEscalated: 1,
-    DiscrepancyAcknowledged: 2,
-    DiscrepancyWithdrawn: 3,
-}
-_STATES: tuple[State, ...] = ("open", "escalated", "acknowledged", "withdrawn")
 #: of an id, that a person need not type whole
 _SHORTEST = 6
 
 
 @dataclass(frozen=True, slots=True)
 class Discrepancy:
-    """As its events tell it; `verified_at`, `escalate_at` are known when it was seen to be opened."""
+    """As its events tell it; `verified_at`, `escalate_at` are known when it was seen to be opened. `seen`: ids of its events."""
 
     id: UUID
     state: State
@@ -56,6 +48,7 @@ class Discrepancy:
     escalate_at: datetime | None = None
     acknowledged_by: str | None = None
     reason: str | None = None
+    seen: frozenset[UUID] = frozenset()
 
     @property
     def needs_a_person(self) -> bool:
@@ -64,7 +57,7 @@ class Discrepancy:
     def plain(self) -> dict[str, Any]:
         """For `--json`."""
         told = asdict(self) | {"id": str(self.id)}
-        del told["last"]
+        del told["last"], told["seen"]
         number = self.last.accession_number
         told |= {
             "study_instance_uid": self.last.study_instance_uid,
@@ -76,20 +69,25 @@ class Discrepancy:
 
 
 def folded(known: dict[UUID, Discrepancy], record: Record) -> None:
-    """What the record makes of its discrepancy. Raises MalformedMessage."""
+    """What the record makes of its discrepancy; records of one come in their order. Who acknowledged it has done so for good. It is
+    opened again only after a withdrawal, by an event of another id. Raises MalformedMessage."""
     event = discrepancy_event(record)
-    before = known.get(event.discrepancy_id)
-    state = _STATES[_RANK[type(event)]]
-    now = Discrepancy(event.discrepancy_id, state, event) if before is None else before
-    changes: dict[str, Any] = {}
-    if before is None or _STATES.index(before.state) < _STATES.index(state):
-        changes |= {"state": state, "last": event}
+    now = known.get(event.discrepancy_id) or Discrepancy(event.discrepancy_id, "open", event)
+    if event.id in now.seen:
+        return
+    now = replace(now, seen=now.seen | {event.id})
     match event:
-        case DiscrepancyOpened():
-            changes |= {"opened_at": event.time, "verified_at": event.verified_at, "escalate_at": event.escalate_at}
-        case DiscrepancyAcknowledged() if now.acknowledged_by is None:
-            changes |= {"acknowledged_by": event.acknowledged_by, "reason": event.reason}
-    known[event.discrepancy_id] = replace(now, **changes)
+        case DiscrepancyAcknowledged() if now.state != "acknowledged":
+            by, reason = event.acknowledged_by, event.reason
+            now = replace(now, state="acknowledged", last=event, acknowledged_by=by, reason=reason)
+        case DiscrepancyOpened() if now.state != "acknowledged":
+            now = replace(now, state="open", last=event, opened_at=event.time)
+            now = replace(now, verified_at=event.verified_at, escalate_at=event.escalate_at)
+        case DiscrepancyEscalated() if now.state == "open":  # its timer may have fired while it was withdrawn
+            now = replace(now, state="escalated", last=event)
+        case DiscrepancyWithdrawn() if now.state != "acknowledged":
+            now = replace(now, state="withdrawn", last=event)
+    known[event.discrepancy_id] = now
 
 
 async def read_discrepancies(log: EventLog) -> dict[UUID, Discrepancy]:
