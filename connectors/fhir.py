@@ -1,206 +1,150 @@
 """A FHIR R4 server over its REST interface (R4 http.html): the port ReportStore.
 
-Blocking HTTP in a bounded thread pool of its own, so that a hung server starves nobody else. No exception of the HTTP client
-leaves this file, and nothing here logs: an answer may quote a patient.
+Blocking HTTP in a bounded thread pool of its own, so that a hung server starves nobody else.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
-import logging
 import re
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-import requests
-import urllib3
+import structlog
 
-from schemas.errors import AccessRefused, Conflict, FhirServerUnavailable, InvalidResource, ItemNotServed, ResourceRefused
+from connectors.fhir_http import STEP, FhirHttp, TimeLimit
+from connectors.http_access import HttpAccess
+from schemas.errors import Conflict, FhirServerUnavailable, InvalidResource, ResourceRefused
 from schemas.ports import Acknowledgement
-from schemas.renderings.fhir.envelope import Envelope, Resource, open_bundle, sequence_of
+from schemas.renderings.fhir.envelope import ENTERED_IN_ERROR, VERIFIED, Envelope, Resource, open_bundle, sequence_of, with_sequence
 
-_STEP = "fhir"
-_JSON = "application/fhir+json"
-_CONNECT_TIMEOUT_S = 3.0
-_ANSWER_LIMIT = 64 * 1024 * 1024
 #: Two transactions at once (the same report, or the first use of a Device): the loser reads again and decides again. HAPI's own
 #: header X-Retry-On-Version-Conflict would repeat the stale If-Match ten times, for five seconds, and lose all the same.
 _ATTEMPTS = 5
 _BACK_OFF_S = 0.05
-#: R4 diagnostic-report-status: only a person makes a report one of these (rule 10)
-_VERIFIED = frozenset({"final", "amended", "corrected", "appended"})
-#: asked after a 500: the database must answer (/metadata needs none), and no resource is read, which may be the broken one
-_PROBE = "/DiagnosticReport?identifier=urn:radstream:probe%7Cnobody&_count=1"
 _VERSIONED = re.compile(r"(?:^|/)(DiagnosticReport/[^/]+/_history/[^/]+)\Z")
 
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True, slots=True)
-class _Deadline:
-    """One time limit over all requests of one call. Monotonic: it measures waiting, it dates nothing."""
-
-    at: float
-
-    def left(self, reference: str) -> float:
-        left = self.at - time.monotonic()
-        if left <= 0:
-            raise FhirServerUnavailable(_STEP, reference, "no answer within the time limit")
-        return left
+_log = structlog.get_logger()
 
 
 class FhirServer:
     """`base_url` ends before the resource types (".../fhir"); `timeout_s` limits each call as a whole, however many requests
-    it needs; `token`: a bearer token. Connections: `pool_size`."""
+    it needs; `pool_size` connections. A report that a person has verified there is never replaced by one of a machine; when what it
+    was about does not hold (`Envelope.withdraws`) it becomes entered-in-error, its text untouched, and that is an alarm."""
 
-    def __init__(self, base_url: str, *, timeout_s: float = 20.0, token: str | None = None, pool_size: int = 4) -> None:
-        self._base = base_url.rstrip("/")
+    def __init__(self, base_url: str, *, timeout_s: float = 20.0, access: HttpAccess = HttpAccess(), pool_size: int = 4) -> None:
+        """Raises SettingsInvalid when `access` cannot be used."""
+        self._http = FhirHttp(base_url, access, pool_size)
         self._timeout_s = timeout_s
         self._pool = ThreadPoolExecutor(max_workers=pool_size, thread_name_prefix="fhir")
-        self._session = requests.Session()
-        self._session.trust_env = False  # no proxy and no password from the environment: settings alone say where reports go
-        self._session.headers.update({"Accept": _JSON, "Content-Type": _JSON})
-        if token is not None:
-            self._session.headers["Authorization"] = f"Bearer {token}"
-        self._session.mount(self._base, requests.adapters.HTTPAdapter(pool_maxsize=pool_size, max_retries=0))
-        for name in ("urllib3", "requests"):  # they print URLs, and a URL may hold an identifier
-            logging.getLogger(name).setLevel(logging.ERROR)
 
     async def put(self, bundle: bytes) -> Acknowledgement:
-        """See ReportStore.put."""
+        """See ReportStore.put. A server that refuses everything is FhirServerUnavailable, one that refuses this AccessRefused."""
         try:
             envelope = open_bundle(bundle)
         except ValueError as error:
-            raise InvalidResource(_STEP, "bundle", str(error)) from None
-        return await self._run(_name(envelope.report), lambda deadline: self._put(envelope, deadline))
+            raise InvalidResource(STEP, "bundle", str(error)) from None
+        return await self._run(_name(envelope.report), lambda limit: self._put(envelope, limit))
 
     async def search_reports(self, accession_number: str) -> list[Resource]:
         """The DiagnosticReports with this identifier value, whoever assigned it. Errors as `put`."""
         value = quote(re.sub(r"([\\$,|])", r"\\\1", accession_number), safe="")  #: R4 search.html#escaping
         path = f"/DiagnosticReport?identifier={value}"
 
-        def search(deadline: _Deadline) -> list[Resource]:
-            found = self._answer("GET", path, "search", deadline)
+        def search(limit: TimeLimit) -> list[Resource]:
+            found = self._http.bundle("GET", path, "search", limit)
             return [entry["resource"] for entry in found.get("entry", ())]
 
         return await self._run("search", search)
 
     async def read(self, reference: str) -> Resource | None:
         """`reference`: "Type/id". None when it was never there or is deleted. Errors as `put`."""
-        return await self._run(reference, lambda deadline: self._read(reference, deadline))
+        return await self._run(reference, lambda limit: self._http.read(reference, limit))
+
+    async def probe(self) -> None:
+        """Whether it could take a report now, without a trace there: for `radstream doctor`. Raises FhirServerUnavailable."""
+        await self._run("probe", self._http.probe)
 
     async def close(self) -> None:
-        """Waits for no thread: each ends by its own deadline."""
+        """Waits for no thread: each ends by its own time limit."""
         self._pool.shutdown(wait=False, cancel_futures=True)
-        self._session.close()
+        self._http.close()
 
     # ------------------------------------------------------------------------------------------- below: in the threads
 
-    async def _run(self, reference: str, work: Callable[[_Deadline], _T]) -> _T:
-        deadline = _Deadline(time.monotonic() + self._timeout_s)
-        waiting = asyncio.get_running_loop().run_in_executor(self._pool, work, deadline)
+    async def _run(self, reference: str, work: Callable[[TimeLimit], _T]) -> _T:
+        limit = TimeLimit(time.monotonic() + self._timeout_s)
+        waiting = asyncio.get_running_loop().run_in_executor(self._pool, work, limit)
         try:
-            # the thread watches the deadline too; a peer that sends its headers byte by byte it would not see
+            # the thread watches the limit too; a peer that sends its headers byte by byte it would not see
             async with asyncio.timeout(self._timeout_s):
                 return await waiting
         except TimeoutError:
-            raise FhirServerUnavailable(_STEP, reference, "no answer within the time limit") from None
+            raise FhirServerUnavailable(STEP, reference, "no answer within the time limit") from None
 
-    def _put(self, envelope: Envelope, deadline: _Deadline) -> Acknowledgement:
+    def _put(self, envelope: Envelope, limit: TimeLimit) -> Acknowledgement:
         name = _name(envelope.report)
         for attempt in range(_ATTEMPTS):
-            current = self._read(name, deadline)
-            if current is not None and current.get("status") in _VERIFIED:
-                said = f"a person has made the report {current['status']}: a machine does not replace it"
-                raise ResourceRefused(_STEP, name, said)
+            current = self._http.read(name, limit)
+            status = (current or {}).get("status")
+            if status in VERIFIED and not envelope.withdraws:
+                raise ResourceRefused(STEP, name, f"a person has made the report {status}: a machine does not replace it")
             if current is not None and sequence_of(current) > envelope.sequence:
                 return Acknowledgement(f"{name}/_history/{_version(current)}", superseded=True)
             try:
-                return self._transact(envelope, current, deadline, first=attempt == 0)
+                if current is not None and envelope.withdraws and status in (*VERIFIED, ENTERED_IN_ERROR):
+                    return self._withdraw(envelope, current, limit)
+                return self._replace(envelope, current, limit, first=attempt == 0)
             except Conflict:
                 if attempt == _ATTEMPTS - 1:
                     raise
-                time.sleep(min(_BACK_OFF_S * 2**attempt, deadline.left(name)))
+                time.sleep(min(_BACK_OFF_S * 2**attempt, limit.left(name)))
         raise AssertionError("unreachable")
 
-    def _transact(self, envelope: Envelope, current: Resource | None, deadline: _Deadline, *, first: bool) -> Acknowledgement:
-        name = _name(envelope.report)
+    def _replace(self, envelope: Envelope, current: Resource | None, limit: TimeLimit, *, first: bool) -> Acknowledgement:
+        """The report on the server becomes that of the envelope."""
         entries = [_entry(resource) for resource in envelope.resources]
         condition = entries[envelope.resources.index(envelope.report)]["request"]
         if current is not None:
-            if version := _version(current):  # a server need not keep versions (R4 http.html#versions)
-                condition["ifMatch"] = f'W/"{version}"'
+            _only_if_unchanged(condition, current)
         elif first:
             # "must not exist yet": HAPI ignores If-None-Match on PUT but compares version 0. A server that has no current
             # version to match says 412 (RFC 9110 13.1.1); then the second attempt goes without.
             condition["ifMatch"] = 'W/"0"'
-        entries += [_entry(old) for old in self._superseded(envelope, current, deadline)]
-        transaction = {"resourceType": "Bundle", "type": "transaction", "entry": entries}
-        answer = self._answer("POST", "", name, deadline, transaction)
-        return Acknowledgement(_stored(answer, name))
-
-    def _superseded(self, envelope: Envelope, current: Resource | None, deadline: _Deadline) -> list[Resource]:
-        """What the report on the server lists and the new one does not, as `entered-in-error`."""
         kept = {_name(resource) for resource in envelope.resources}
-        listed = [result.get("reference", "") for result in (current or {}).get("result", ())]
-        old = ["/".join(reference.split("/")[-2:]) for reference in listed]
-        found = [self._read(reference, deadline) for reference in old if reference not in kept]
-        return [_entered_in_error(resource) for resource in found if resource is not None]
+        return self._transact(entries, envelope, self._listed(current, limit, kept), limit)
 
-    def _read(self, reference: str, deadline: _Deadline) -> Resource | None:
-        status, body = self._exchange("GET", f"/{reference}", reference, deadline)
-        if status in (requests.codes.not_found, requests.codes.gone):
-            return None
-        return _resource(status, body, reference)
-
-    def _answer(self, method: str, path: str, reference: str, deadline: _Deadline, body: Resource | None = None) -> Resource:
-        answer = _resource(*self._exchange(method, path, reference, deadline, body), reference)
-        if answer.get("resourceType") != "Bundle":
-            raise FhirServerUnavailable(_STEP, reference, "the answer is no Bundle")
+    def _withdraw(self, envelope: Envelope, current: Resource, limit: TimeLimit) -> Acknowledgement:
+        """The report that a person made stays as written, and is withdrawn: R4 has for that, and for nothing else, the status
+        "entered-in-error" ("withdrawn following a previous final release"). That of our state is not told beside it: there is one
+        report, and "cancelled" would say that it never was final."""
+        report = _entry(_in_error(with_sequence(current, envelope.sequence)))
+        _only_if_unchanged(report["request"], current)
+        answer = self._transact([report], envelope, self._listed(current, limit, set()), limit)
+        if current["status"] != ENTERED_IN_ERROR:
+            _log.error("a report that a person had verified is withdrawn", report=_name(current), alarm="verified-report-withdrawn")
         return answer
 
-    def _exchange(
-        self, method: str, path: str, reference: str, deadline: _Deadline, body: Resource | None = None
-    ) -> tuple[int, bytes]:
-        status, answer = self._send(method, path, reference, deadline, body)
-        if status == requests.codes.internal_server_error and self._is_well(reference, deadline):
-            raise ItemNotServed(_STEP, reference, f"HTTP {status}, though the server is well")
-        return status, answer
+    def _listed(self, current: Resource | None, limit: TimeLimit, kept: set[str]) -> list[Resource]:
+        """What the report on the server lists, but for what is `kept`."""
+        listed = [result.get("reference", "") for result in (current or {}).get("result", ())]
+        old = ["/".join(reference.split("/")[-2:]) for reference in listed]
+        found = [
+            self._http.read(reference, limit) for reference in old if reference.startswith("Observation/") and reference not in kept
+        ]
+        return [resource for resource in found if resource is not None]
 
-    def _is_well(self, reference: str, deadline: _Deadline) -> bool:
-        try:
-            status, _ = self._send("GET", _PROBE, reference, deadline)
-        except FhirServerUnavailable:
-            return False
-        return bool(status == requests.codes.ok)
-
-    def _send(self, method: str, path: str, reference: str, deadline: _Deadline, body: Resource | None = None) -> tuple[int, bytes]:
-        left = deadline.left(reference)
-        data = None if body is None else json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
-        try:
-            with self._session.request(
-                method,
-                self._base + path,
-                data=data,
-                headers={"Cache-Control": "no-cache"},
-                timeout=(min(_CONNECT_TIMEOUT_S, left), left),
-                allow_redirects=False,
-                stream=True,
-            ) as response:
-                received = bytearray()
-                while chunk := response.raw.read1(65536, decode_content=True):
-                    received += chunk
-                    deadline.left(reference)
-                    if len(received) > _ANSWER_LIMIT:
-                        raise FhirServerUnavailable(_STEP, reference, "the answer is too large")
-                return response.status_code, bytes(received)
-        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-            raise FhirServerUnavailable(_STEP, reference, type(error).__name__) from None
+    def _transact(
+        self, entries: list[dict[str, Any]], envelope: Envelope, in_error: list[Resource], limit: TimeLimit
+    ) -> Acknowledgement:
+        name = _name(envelope.report)
+        entries = entries + [_entry(_in_error(resource)) for resource in in_error]
+        transaction = {"resourceType": "Bundle", "type": "transaction", "entry": entries}
+        return Acknowledgement(_stored(self._http.bundle("POST", "", name, limit, transaction), name))
 
 
 def _name(resource: Resource) -> str:
@@ -220,33 +164,14 @@ def _entry(resource: Resource) -> dict[str, Any]:
     }
 
 
-def _entered_in_error(observation: Resource) -> Resource:
-    meta = {name: value for name, value in observation.get("meta", {}).items() if name not in ("versionId", "lastUpdated")}
-    return observation | {"status": "entered-in-error", "meta": meta}
+def _only_if_unchanged(request: dict[str, Any], current: Resource) -> None:
+    if version := _version(current):  # a server need not keep versions (R4 http.html#versions)
+        request["ifMatch"] = f'W/"{version}"'
 
 
-def _resource(status: int, body: bytes, reference: str) -> Resource:
-    """The resource of a 2xx answer; else the error whose name says what happens next."""
-    if status in (requests.codes.unauthorized, requests.codes.forbidden):
-        raise AccessRefused(_STEP, reference, f"HTTP {status}: check the token and its permissions")
-    if status in (requests.codes.conflict, requests.codes.precondition_failed):
-        raise Conflict(_STEP, reference, f"HTTP {status}: changed by somebody else at the same time")
-    if status in (requests.codes.request_timeout, requests.codes.too_many_requests):
-        raise FhirServerUnavailable(_STEP, reference, f"HTTP {status}")
-    if status in (requests.codes.not_found, requests.codes.method_not_allowed) and not body.lstrip().startswith(b"{"):
-        # not the word of a FHIR server (it explains itself in an OperationOutcome): a wrong address, a proxy before its server
-        raise FhirServerUnavailable(_STEP, reference, f"HTTP {status} from something that is no FHIR server")
-    if 400 <= status < 500:
-        raise ResourceRefused(_STEP, reference, f"HTTP {status}: see the OperationOutcome", body)
-    if not 200 <= status < 300:  # 5xx; or a redirect: then the address is not that of a FHIR server
-        raise FhirServerUnavailable(_STEP, reference, f"HTTP {status}")
-    try:
-        answer = json.loads(body)
-    except ValueError:
-        raise FhirServerUnavailable(_STEP, reference, f"HTTP {status}, but the answer is not JSON") from None
-    if not isinstance(answer, dict):
-        raise FhirServerUnavailable(_STEP, reference, f"HTTP {status}, but the answer is no resource")
-    return answer
+def _in_error(resource: Resource) -> Resource:
+    meta = {name: value for name, value in resource.get("meta", {}).items() if name not in ("versionId", "lastUpdated")}
+    return resource | {"status": ENTERED_IN_ERROR, "meta": meta}
 
 
 def _stored(answer: Resource, name: str) -> str:
@@ -255,4 +180,4 @@ def _stored(answer: Resource, name: str) -> str:
         location = _VERSIONED.search(entry.get("response", {}).get("location", ""))
         if location and location[1].startswith(f"{name}/"):
             return location[1]
-    raise FhirServerUnavailable(_STEP, name, "the answer to the transaction does not name the report")
+    raise FhirServerUnavailable(STEP, name, "the answer to the transaction does not name the report")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from schemas.errors import InvalidResource, ResourceRefused
 from schemas.ports import Acknowledgement
-from schemas.renderings.fhir.envelope import Resource, open_bundle, sequence_of
+from schemas.renderings.fhir.envelope import ENTERED_IN_ERROR, VERIFIED, Envelope, Resource, open_bundle, sequence_of, with_sequence
 
 
 class FakeReportStore:
@@ -25,17 +25,15 @@ class FakeReportStore:
             raise InvalidResource("fake", "bundle", str(error)) from None
         name = f"DiagnosticReport/{envelope.report['id']}"
         current = self.resources.get(name, {})
-        if current.get("status") in ("final", "amended", "corrected", "appended"):
-            raise ResourceRefused("fake", name, f"a person has made the report {current['status']}")
+        status = current.get("status")
+        if status in VERIFIED and not envelope.withdraws:
+            raise ResourceRefused("fake", name, f"a person has made the report {status}")
         superseded = sequence_of(current) > envelope.sequence
-        if not superseded:
-            new = {f"{resource['resourceType']}/{resource['id']}": resource for resource in envelope.resources}
-            for result in current.get("result", ()):
-                old = f"Observation/{result['reference'].removeprefix('urn:uuid:')}"
-                if old not in new:
-                    self._write(old, self.resources[old] | {"status": "entered-in-error"})
-            for reference, resource in new.items():
-                self._write(reference, resource)
+        if not superseded and envelope.withdraws and status in (*VERIFIED, ENTERED_IN_ERROR):
+            self._in_error(current, kept=set())
+            self._write(name, with_sequence(current, envelope.sequence) | {"status": ENTERED_IN_ERROR})
+        elif not superseded:
+            self._replace(current, envelope)
         return Acknowledgement(f"{name}/_history/{self.versions[name]}", superseded)
 
     async def read(self, reference: str) -> Resource | None:
@@ -54,6 +52,18 @@ class FakeReportStore:
 
     async def close(self) -> None:
         """Nothing to close."""
+
+    def _replace(self, current: Resource, envelope: Envelope) -> None:
+        new = {f"{resource['resourceType']}/{resource['id']}": resource for resource in envelope.resources}
+        self._in_error(current, kept=set(new))
+        for reference, resource in new.items():
+            self._write(reference, resource)
+
+    def _in_error(self, report: Resource, kept: set[str]) -> None:
+        for result in report.get("result", ()):
+            old = f"Observation/{result['reference'].removeprefix('urn:uuid:')}"
+            if old not in kept:
+                self._write(old, self.resources[old] | {"status": ENTERED_IN_ERROR})
 
     def _write(self, reference: str, resource: Resource) -> None:
         if self.resources.get(reference) != resource:

@@ -10,10 +10,11 @@ from uuid import uuid4
 import pytest
 
 from schemas.errors import InvalidResource, ResourceRefused
-from schemas.findings import FindingKind, Findings, NotAnalysedReason, Subject
+from schemas.findings import WITHDRAWING, FindingKind, Findings, NotAnalysedReason, Subject
 from schemas.identifiers import AccessionNumber, StudyInstanceUID
 from schemas.ports import Acknowledgement
 from schemas.renderings.fhir.bundle import bundle_of
+from schemas.renderings.fhir.envelope import sequence_of
 from schemas.renderings.fhir.references import observation_id, observation_ids, report_id
 from tests.contract.example_findings import (
     DEVICES,
@@ -73,6 +74,21 @@ async def status_of(store: ReadableReportStore, reference: str) -> str:
     return str(resource["status"])
 
 
+WORDS_OF_A_PERSON = "Nodule in the right upper lobe, 31 mm. CT is advised."
+
+
+def as_a_person_left_it(of: Findings, status: str) -> bytes:
+    """The report verified by a radiologist, with words of her own; the Observations too."""
+    bundle = json.loads(bundle_of(of, SITE))
+    for entry in bundle["entry"]:
+        resource = entry["resource"]
+        if resource["resourceType"] == "DiagnosticReport":
+            resource |= {"status": status, "conclusion": WORDS_OF_A_PERSON}
+        elif resource["resourceType"] == "Observation":
+            resource["status"] = "final"
+    return json.dumps(bundle).encode()
+
+
 class ReportStoreContract:
     @pytest.fixture
     def study(self) -> Study:
@@ -97,6 +113,54 @@ class ReportStoreContract:
         report = await store.read(study.report)
         assert report is not None
         assert (report["status"], report["meta"]["versionId"]) == ("final", "1")
+
+    @pytest.mark.parametrize("status", ["final", "amended", "corrected", "appended"])
+    async def test_what_a_person_has_verified_is_withdrawn_when_it_was_about_nothing(
+        self, store: ReadableReportStore, study: Study, status: str
+    ) -> None:
+        """The patient was another one, say: nothing of it may stand, and the person's words are not lost."""
+        of = two_findings(study.subject(1))
+        await store.put(as_a_person_left_it(of, status))
+        withdrawn = bundle_of(not_analysed(NotAnalysedReason.IDENTITY_MISMATCH, study.subject(2)), SITE)
+        answer = await store.put(withdrawn)
+        assert answer == Acknowledgement(f"{study.report}/_history/2")
+        report = await store.read(study.report)
+        assert report is not None
+        assert (report["status"], report["conclusion"]) == ("entered-in-error", WORDS_OF_A_PERSON)
+        assert sequence_of(report) == 2
+        assert await statuses(store, of) == ["entered-in-error"] * 3
+        assert len(await store.search_reports(study.accession.value)) == 1
+        # repeating changes nothing, and what comes late from before is not told again
+        assert await store.put(withdrawn) == answer
+        late = await store.put(bundle_of(findings(study.subject(1)), SITE))
+        assert late == Acknowledgement(answer.reference, superseded=True)
+
+    async def test_what_does_not_withdraw_leaves_a_verified_report_alone(self, store: ReadableReportStore, study: Study) -> None:
+        await store.put(as_a_person_left_it(two_findings(study.subject(1)), "final"))
+        for reason in set(NotAnalysedReason) - WITHDRAWING:
+            with pytest.raises(ResourceRefused, match="person"):
+                await store.put(bundle_of(not_analysed(reason, study.subject(2)), SITE))
+        assert await status_of(store, study.report) == "final"
+
+    async def test_an_older_withdrawal_does_not_reach_what_was_verified_later(
+        self, store: ReadableReportStore, study: Study
+    ) -> None:
+        of = two_findings(study.subject(3))
+        await store.put(as_a_person_left_it(of, "final"))
+        answer = await store.put(bundle_of(not_analysed(NotAnalysedReason.NO_IMAGE, study.subject(2)), SITE))
+        assert answer == Acknowledgement(f"{study.report}/_history/1", superseded=True)
+        assert await status_of(store, study.report) == "final"
+        assert await statuses(store, of) == ["final"] * 3
+
+    async def test_after_a_withdrawal_the_study_can_have_a_report_again(self, store: ReadableReportStore, study: Study) -> None:
+        """The images came back, or the patient was identified."""
+        old, new = two_findings(study.subject(1)), findings(study.subject(3), finding(1))
+        await store.put(as_a_person_left_it(old, "final"))
+        await store.put(bundle_of(not_analysed(NotAnalysedReason.NO_IMAGE, study.subject(2)), SITE))
+        await store.put(bundle_of(new, SITE))
+        assert await status_of(store, study.report) == "partial"
+        assert await statuses(store, old) == ["entered-in-error"] * 3
+        assert await statuses(store, new) == ["preliminary"] * 2
 
     async def test_repeating_changes_nothing(self, store: ReadableReportStore, study: Study) -> None:
         of = two_findings(study.subject(1))

@@ -28,6 +28,11 @@ VERIFIED_AT = "urn:radstream:extension:verified-at"
 REVISION = "urn:radstream:extension:study-revision"
 OUTWARD = "urn:radstream:extension:outward"
 
+#: R4 diagnostic-report-status: only a person makes a report one of these (rule 10)
+VERIFIED = frozenset({"final", "amended", "corrected", "appended"})
+#: R4 diagnostic-report-status and observation-status: must not be read any more
+ENTERED_IN_ERROR = "entered-in-error"
+
 _service_name: TypeAdapter[str] = TypeAdapter(ServiceName)
 
 Resource = dict[str, Any]
@@ -52,6 +57,12 @@ def sequence_of(report: Mapping[str, Any]) -> int:
     """0 when the DiagnosticReport does not say: older than any state of ours."""
     values = [e.get("valuePositiveInt") for e in report.get("extension", ()) if e.get("url") == SEQUENCE]
     return int(values[0]) if values and values[0] else 0
+
+
+def with_sequence(report: Resource, sequence: int) -> Resource:
+    """The same, but of this state."""
+    others = [extension for extension in report.get("extension", ()) if extension.get("url") != SEQUENCE]
+    return report | {"extension": [{"url": SEQUENCE, "valuePositiveInt": sequence}, *others]}
 
 
 def _service_of(report: Mapping[str, Any]) -> str:
