@@ -110,7 +110,7 @@ CHANNELS: Mapping[Topic, _Channel] = {
         "DESTINATION|Study Instance UID",
         (DeliveryAcknowledged.TYPE,),
     ),
-    topics.AUDIT: _Channel("Acts of people.", "as on the topic of the act", (*_ACTS, DiscrepancyAcknowledged.TYPE)),
+    topics.AUDIT: _Channel("Acts of people.", "as on radstream.models; discrepancy.ID", (*_ACTS, DiscrepancyAcknowledged.TYPE)),
     topics.DEAD_LETTERS: _Channel(
         "Records that no step could finish: their own bytes and headers, and ours behind them.",
         "as of the record",
