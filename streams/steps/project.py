@@ -8,6 +8,13 @@ from datetime import UTC, timedelta
 from typing import NamedTuple
 
 from schemas.case_store import CaseStore, TimelineEntry
+from schemas.discrepancies import (
+    DISCREPANCY_EVENTS,
+    DiscrepancyAcknowledged,
+    DiscrepancyEscalated,
+    DiscrepancyOpened,
+    DiscrepancyWithdrawn,
+)
 from schemas.errors import MalformedMessage, UnsupportedMessage
 from schemas.events import (
     DeliveryAcknowledged,
@@ -27,6 +34,7 @@ from schemas.study_events import AnalysisRequested, StudyCompleted
 from streams.topics import (
     DEAD_LETTERS,
     DELIVERIES,
+    DISCREPANCIES,
     FINDINGS,
     ORDERS,
     PATIENTS,
@@ -131,6 +139,8 @@ def _result(record: Record) -> _Line:
         said = f"not analysed: {findings.not_analysed.reason} ({findings.not_analysed.explanation.rstrip('.')})"
     else:
         said = _found(findings)
+    if findings.verified_at is not None:
+        said += ", after verification"
     what = f"result{_of(findings.service)}, state {subject.sequence}, {said}{_told_to(subject)}"
     state = _State(subject.study_instance_uid, findings.service, subject.sequence) if subject.outward else None
     return _Line(what, subject.study_instance_uid, subject.accession_number, state)
@@ -172,6 +182,18 @@ def _delivery(record: Record) -> _Line:
     return _Line(what, delivery.study_instance_uid)
 
 
+def _discrepancy(record: Record) -> _Line:
+    """Not by whom and why: free text of a person may name the patient, and is on the topic."""
+    kind = DISCREPANCY_EVENTS.get(record.header("ce_type") or "")
+    if kind is None:
+        raise ValueError("no discrepancy of a version known here")
+    event = kind.model_validate_json(record.value)
+    became = _BECAME[kind]
+    if isinstance(event, DiscrepancyOpened):
+        became += f", state {event.sequence}"
+    return _Line(f"discrepancy{_of(event.service)} {became}", event.study_instance_uid, event.accession_number)
+
+
 def _dead_letter(record: Record) -> _Line:
     topic, partition, offset, step, error = (
         record.header(name) or "?" for name in ("topic", "partition", "offset", "step", "error")
@@ -184,6 +206,13 @@ def _dead_letter(record: Record) -> _Line:
 
 _REPORTS = {ReportDrafted.TYPE: "drafted", ReportSigned.TYPE: "signed", ReportAmended.TYPE: "amended"}
 
+_BECAME = {
+    DiscrepancyOpened: "opened",
+    DiscrepancyEscalated: "escalated, nobody acknowledged it in time",
+    DiscrepancyAcknowledged: "acknowledged by a person",
+    DiscrepancyWithdrawn: "withdrawn",
+}
+
 _WORDS: dict[str, Callable[[Record], _Line]] = {
     ORDERS.name: _order,
     REPORTS.name: _report,
@@ -194,6 +223,7 @@ _WORDS: dict[str, Callable[[Record], _Line]] = {
     RESULTS.name: _result,
     FINDINGS.name: _bundle,
     DELIVERIES.name: _delivery,
+    DISCREPANCIES.name: _discrepancy,
     DEAD_LETTERS.name: _dead_letter,
 }
 

@@ -8,7 +8,9 @@ from datetime import UTC, date, datetime, timedelta
 from uuid import uuid5
 
 from schemas.case_store import CaseStore, Due
+from schemas.discrepancies import DiscrepancyAcknowledged
 from schemas.events import (
+    Event,
     OrderCancelled,
     OrderChanged,
     OrderEvent,
@@ -37,17 +39,19 @@ from schemas.model_events import ModelRecalled
 from schemas.ports import Outgoing, Place, Record
 from schemas.study_events import AnalysisRequested, ImageReference, StudyCompleted, revision_of
 from streams.case_state import Policy
+from streams.discrepancies import ESCALATION, not_acknowledged_in_time
 from streams.emission import emit
 from streams.late import DEADLINE
+from streams.recalls import RECALL, recall_goes_on
 from streams.sequences import next_after
 from streams.steps.correlate import correlate, deadline_passed, order_wait_over
-from streams.topics import ORDERS, PATIENTS, STUDIES
+from streams.topics import DISCREPANCIES, MODELS, ORDERS, PATIENTS, REPORTS, STUDIES, Topic
 
 NOON = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 JANE = PatientIdentifier(value="4711", assigner="HOSPITAL")
 JOHN = PatientIdentifier(value="0815", assigner="HOSPITAL")
 
-CaseEvent = OrderEvent | PatientEvent | StudyCompleted
+CaseEvent = OrderEvent | PatientEvent | StudyCompleted | ReportEvent | ModelRecalled | DiscrepancyAcknowledged
 
 
 def minutes(count: float) -> datetime:
@@ -200,9 +204,19 @@ def gone(uid: str = "1.2.3", *, at: float = 0, source: str = "qido") -> StudyCom
     return study(uid, accession=None, at=at, images=0, patient=None, source=source).model_copy(update={"instance_count": 0})
 
 
+_TOPICS: dict[type[Event], Topic] = {
+    OrderEvent: ORDERS,
+    PatientEvent: PATIENTS,
+    StudyCompleted: STUDIES,
+    ReportEvent: REPORTS,
+    ModelRecalled: MODELS,
+    DiscrepancyAcknowledged: DISCREPANCIES,
+}
+
+
 def record_of(event: CaseEvent, offset: int = 0) -> Record:
     """As it would stand on its topic."""
-    topic = STUDIES if isinstance(event, StudyCompleted) else ORDERS if isinstance(event, OrderEvent) else PATIENTS
+    topic = next(topic for kind, topic in _TOPICS.items() if isinstance(event, kind))
     out = emit(topic, "key", event, None)
     return Record(Place(out.topic, 0, offset), out.key, out.value, out.headers, event.time)
 
@@ -264,8 +278,9 @@ class Hospital:
         """What the sweeper does, without a log."""
         outputs: list[Outgoing] = []
         for item in await self.due(to):
-            if item.reason == DEADLINE:
-                outputs += await deadline_passed(item, minutes(to), cases=self.cases)
+            timer = {DEADLINE: deadline_passed, ESCALATION: not_acknowledged_in_time, RECALL: recall_goes_on}.get(item.reason)
+            if timer is not None:
+                outputs += await timer(item, minutes(to), cases=self.cases)
             else:
                 outputs += await order_wait_over(item, minutes(to), cases=self.cases, policy=self.policy)
             await self.cases.remove_due(item.id)
