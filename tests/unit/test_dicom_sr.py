@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from zoneinfo import ZoneInfo
 
 import pytest
-from pydicom import Dataset, dcmread
+from pydicom import DataElement, Dataset, config, dcmread
+from pydicom.datadict import dictionary_VR
+from pydicom.tag import Tag
 
 from schemas.findings import DEMONSTRATION, Findings, NotAnalysedReason
 from schemas.identifiers import SOPInstanceUID, StudyInstanceUID
@@ -143,7 +146,14 @@ def test_what_the_archive_lacks_is_empty() -> None:
     assert "IssuerOfPatientID" not in written
 
 
-@pytest.mark.filterwarnings("ignore:Invalid value", "ignore:The value length")
+def _held(**values: str | list[str]) -> Evidence:
+    """Beside the usual header; as read from an archive, so of any form."""
+    held = header()
+    for keyword, value in values.items():
+        held.add(DataElement(Tag(keyword), dictionary_VR(keyword), value, validation_mode=config.IGNORE))
+    return Evidence(held, evidence_of(two_findings()).images)
+
+
 @pytest.mark.parametrize(
     ("keyword", "value"),
     [
@@ -151,16 +161,31 @@ def test_what_the_archive_lacks_is_empty() -> None:
         ("PatientBirthDate", "19701399"),
         ("PatientSex", "X"),
         ("StudyTime", "8 o'clock"),
-        ("StudyID", "more than sixteen characters"),
         ("TimezoneOffsetFromUTC", "+8:00"),
     ],
 )
-def test_a_value_that_breaks_its_rules_is_left_out(keyword: str, value: str) -> None:
-    held = header()
-    setattr(held, keyword, value)
-    written = _written(held=Evidence(held, evidence_of(two_findings()).images))
+def test_what_is_no_date_time_or_sex_is_left_out(keyword: str, value: str) -> None:
+    written = _written(held=_held(**{keyword: value}))
     assert not written.get(keyword)
     assert written.PatientID == "MRN-4711"
+
+
+@pytest.mark.filterwarnings("ignore:The value length", "ignore:Invalid value")
+@pytest.mark.parametrize("value", ["x" * 70, ["A", "B"], "two\nlines"], ids=["too long", "two values", "control character"])
+def test_an_identifier_is_repeated_as_it_is(value: str | list[str]) -> None:
+    """With another Patient ID archives would file it as another study."""
+    written = _written(held=_held(PatientID=value, AccessionNumber=value))
+    assert written.PatientID == written.AccessionNumber == value
+
+
+def test_nothing_of_the_patient_is_logged_or_warned_of(caplog: pytest.LogCaptureFixture, recwarn: pytest.WarningsRecorder) -> None:
+    """highdicom and pydicom quote what they find strange."""
+    caplog.set_level(logging.DEBUG)
+    secret = "SECRET" * 30 + "\n"
+    held = _held(**dict.fromkeys(("PatientID", "PatientName", "PatientBirthDate", "StudyID", "AccessionNumber"), secret))
+    assert structured_report(two_findings(), held)
+    assert "SECRET" not in caplog.text
+    assert not [warning for warning in recwarn if "SECRET" in str(warning.message)]
 
 
 def test_its_times_are_those_of_the_record() -> None:

@@ -7,7 +7,9 @@ from datetime import datetime, tzinfo
 from io import BytesIO
 from typing import Any
 
-from pydicom import Dataset, FileMetaDataset, config, dcmwrite
+from pydicom import DataElement, Dataset, FileMetaDataset, config, dcmwrite
+from pydicom.multival import MultiValue
+from pydicom.tag import Tag
 from pydicom.uid import UID, ExplicitVRLittleEndian
 from pydicom.valuerep import DA, TM, validate_value
 
@@ -31,7 +33,6 @@ _TYPE_3 = (("IssuerOfPatientID", "LO"), ("StudyDescription", "LO"), ("TimezoneOf
 
 #: what a VR alone does not say: enumerated values of (0010,0040); (0008,0201), as PS3.3 C.12.1 writes it
 _FORMS = {"PatientSex": re.compile("[MFO]"), "TimezoneOffsetFromUTC": re.compile("[+-](0[0-9]|1[0-4])[0-5][0-9]")}
-_ANY = re.compile(".*")
 _READ = {"DA": DA, "TM": TM}
 
 #: LO, PS3.5 6.2
@@ -45,28 +46,39 @@ _IMPLEMENTATION = UID(f"2.25.{identity('dicom-implementation').int}")
 
 
 def header(evidence: Evidence) -> Dataset:
-    """What the archive holds, in UTF-8; a value that breaks its VR is left empty: it may be wrong, and ours must be readable."""
+    """What the archive holds, in UTF-8, as it is: with another Patient ID it would be another study. What is no date, time or sex
+    is left empty."""
     kept = Dataset()
     for keyword, vr in (*_TYPE_2, *_TYPE_3):
-        value = str(evidence.header.get(keyword) or "")
-        if not _valid(value, vr) or not _FORMS.get(keyword, _ANY).fullmatch(value):
+        value = _text(evidence.header.get(keyword))
+        if keyword in _FORMS and not _FORMS[keyword].fullmatch(value):
+            value = ""
+        if vr in _READ and not _readable(value, vr):
             value = ""
         if value or (keyword, vr) in _TYPE_2:
-            setattr(kept, keyword, value)
+            # not by name: then pydicom warns of what breaks its VR, and quotes it
+            kept.add(DataElement(Tag(keyword), vr, value, validation_mode=config.IGNORE))
     return kept
 
 
-def _valid(value: str, vr: str) -> bool:
+def _text(value: Any) -> str:
+    """Of one value or, where an archive holds several, of all."""
+    return "\\".join(map(str, value)) if isinstance(value, MultiValue) else str(value or "")
+
+
+def _readable(value: str, vr: str) -> bool:
     try:
         validate_value(vr, value, config.RAISE)
-        return vr not in _READ or bool(_READ[vr](value))
+        return bool(_READ[vr](value))
     except ValueError:
         return False
 
 
 def referenced(findings: Findings, document: Document) -> Dataset:
-    """An instance of the same study as highdicom wants to be told of it."""
+    """An instance of the same study as highdicom wants to be told of it. Of whom it is `part10` says: highdicom logs names."""
     reference = Dataset()
+    for keyword, _ in _TYPE_2:
+        setattr(reference, keyword, "")
     reference.StudyInstanceUID = str(findings.subject.study_instance_uid)
     reference.SeriesInstanceUID = document.series_instance_uid
     reference.SOPClassUID = document.sop_class_uid

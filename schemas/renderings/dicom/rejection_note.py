@@ -35,9 +35,7 @@ def rejection_note(findings: Findings, evidence: Evidence, rejected: Sequence[Do
     Raises ValueError when the study is analysed (a newer document names its predecessors), and when nothing is rejected."""
     why = _why(findings, rejected)
     note = note_of(findings, rejected)
-    kept = header(evidence)
     documents = [referenced(findings, document) for document in sorted(set(rejected), key=lambda one: one.sop_instance_uid)]
-    documents[0].update(kept)  # highdicom reads patient and study from the first
     content = KeyObjectSelection(
         document_title=codes.rejection_title(why.reason),
         referenced_objects=documents,
@@ -50,7 +48,7 @@ def rejection_note(findings: Findings, evidence: Evidence, rejected: Sequence[Do
         coding_schemes=None,
         **series("KO", "AI, withdrawn", note, findings),
     )
-    return part10(document, kept, findings, zone)
+    return part10(document, header(evidence), findings, zone)
 
 
 def _why(findings: Findings, rejected: Sequence[Document]) -> NotAnalysed:

@@ -41,10 +41,10 @@ def structured_report(
     when not analysed, when the archive told nothing of an analysed image, and when that is of a retired or private SOP class."""
     document = document_of(findings)
     images = {image.sop_instance_uid: evidence.of(image) for image in findings.images}
-    kept = header(evidence)
     try:
         report = Comprehensive3DSR(
-            evidence=_evidence(findings, images, kept),
+            # what Current Requested Procedure Evidence Sequence (0040,A375) names
+            evidence=[referenced(findings, _document(image)) for image in images.values()],
             content=_content(findings, images),
             # nobody verified it, and the radiologist's report is to come: "complete", for the AI will add nothing
             is_complete=True,
@@ -56,17 +56,11 @@ def structured_report(
         )
     except KeyError:  # highdicom looks up the IOD of each image
         raise ValueError("an analysed image is of a SOP class that is retired or private") from None
-    return part10(report, kept, findings, zone)
+    return part10(report, header(evidence), findings, zone)
 
 
-def _evidence(findings: Findings, images: dict[SOPInstanceUID, EvidenceImage], kept: Dataset) -> list[Dataset]:
-    """What Current Requested Procedure Evidence Sequence (0040,A375) names; highdicom reads patient and study from the first."""
-    held = [
-        referenced(findings, Document(image.sop_class_uid, image.sop_instance_uid, image.series_instance_uid))
-        for image in images.values()
-    ]
-    held[0].update(kept)
-    return held
+def _document(image: EvidenceImage) -> Document:
+    return Document(image.sop_class_uid, image.sop_instance_uid, image.series_instance_uid)
 
 
 def _content(findings: Findings, images: dict[SOPInstanceUID, EvidenceImage]) -> Dataset:
