@@ -45,8 +45,7 @@ def report_text(
 ) -> str:
     """At most `lines` lines, parted by LF, and `limit` characters, or bytes in `charset` (table 0211), line ends included. Raises
     ValueError for a field that cannot hold what must be said, whatever was found: fewer than LEAST or no line."""
-    if lines < 1 or limit < LEAST:
-        raise ValueError(f"a field for findings needs at least one line and {LEAST} {unit}")
+    check_limits(lines, limit, unit)
     codec = codec_of("", charset) if unit == "bytes" else ""
 
     def length(text: str) -> int:
@@ -57,6 +56,12 @@ def report_text(
     head, pieces = list(_head(findings, language)), list(_pieces(findings, language))
     text = _fitting(head, pieces, within, language, lines, lambda text: length(text) <= limit)
     return "\n".join([text, *last]) if disclaimer == "beyond" else text
+
+
+def check_limits(lines: int, limit: int, unit: Unit) -> None:
+    """Raises ValueError."""
+    if lines < 1 or limit < LEAST:
+        raise ValueError(f"a field for findings needs at least one line and {LEAST} {unit}")
 
 
 def _fitting(
