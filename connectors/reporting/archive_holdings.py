@@ -9,7 +9,7 @@ from typing import Any
 from pydicom import DataElement, Dataset, config
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 
-from connectors.dicom_json import first, text
+from connectors.dicom_json import first, text, texts
 from connectors.dicomweb_services import DicomWebServices
 from connectors.dicomweb_study import SERIES_INSTANCE_UID, SOP_CLASS_UID, SOP_INSTANCE_UID, uid_of
 from connectors.rejection_notes import KEY_OBJECT_SELECTION, rejected_by
@@ -170,8 +170,9 @@ def _header(found: dict[str, Any]) -> Dataset:
 
 
 def _value(found: dict[str, Any], tag: str) -> str | None:
+    """Several values as they are written in a file."""
     value = first(found, tag)
     if not isinstance(value, dict):
-        return text(found, tag)
+        return "\\".join(texts(found, tag)) or None
     groups = [group if isinstance(group := value.get(name), str) else "" for name in _GROUPS]
     return "=".join(groups).rstrip("=") or None
