@@ -146,15 +146,17 @@ async def tell_consequences(settings: Settings, log: EventLog, acts: Acts, event
 
 async def withdrawn(log: EventLog, standing: Standing, wait_s: float, say: Say) -> bool:
     """Whether nothing stands any more. What was answered since the list was made counts too."""
+    before = len(standing.answers)
     await catch_up(log, standing, lambda _: None)
-    whole = len(standing.answers)
+    whole = max(before, len(standing.answers))
     if not whole:
         say("Nothing stands.")
         return True
     with progress("withdrawn", whole, say) as tell:
         try:
             async with asyncio.timeout(wait_s) as limit:
-                await _hear(log, standing, tell, whole, limit, wait_s)
+                if standing.answers:
+                    await _hear(log, standing, tell, whole, limit, wait_s)
         except TimeoutError:
             left = len(standing.answers)
             say(f"{left} of {whole} still stand, and for {wait_s:g} s none was withdrawn. Does work correlate run (doctor)?")

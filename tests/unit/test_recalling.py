@@ -209,6 +209,15 @@ async def test_nobody_withdraws(log: FakeEventLog) -> None:
     assert lines[0].startswith("1 of 1 still stand, and for 0.05 s none was withdrawn. Does work correlate run (doctor)?")
 
 
+async def test_what_was_withdrawn_before_we_looked_again_was_withdrawn(log: FakeEventLog) -> None:
+    await append(log, said(1))
+    standing, lines = Standing(NAME, "1"), list[str]()
+    await catch_up(log, standing, lambda _: None)
+    await append(log, recalled(1))
+    assert await withdrawn(log, standing, 5, lines.append)
+    assert lines[-1].startswith("Nothing stands any more: 1 withdrawn.")
+
+
 async def test_nothing_stands(log: FakeEventLog) -> None:
     lines: list[str] = []
     assert await withdrawn(log, Standing(NAME, "1"), 5, lines.append)
