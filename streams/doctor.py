@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
-from urllib.parse import urlsplit
 
 from rich.markup import escape
 
 from connectors.kafka_admin import topic_sizes
-from schemas.errors import RadstreamError, SettingsInvalid
+from schemas.errors import RadstreamError
 from streams import topics
+from streams.destination_settings import FHIR_DESTINATION
 from streams.health import read_health
 from streams.pictures import picture_name
 from streams.settings import Settings
 from streams.tally import GARBAGE, REJECTED, read_tallies
 from streams.wiring import ROLES
-from streams.wiring.clients import archive_for, case_store_for, database_is_there, fhir_server_for, object_store_for
+from streams.wiring.clients import archive_for, case_store_for, database_is_there, object_store_for, without_password
+from streams.wiring.destinations import Destination, destinations
 from streams.wiring.models import load_in_use, package_store_for
 
 
@@ -44,26 +46,36 @@ class Examined:
         return asdict(self)
 
 
+Check = Callable[[Settings], Awaitable[str]]
+
+
 async def examine(settings: Settings) -> list[Examined]:
     """Looks at all at once; never raises for something that is merely wrong."""
-    checks: dict[str, tuple[Callable[[Settings], Awaitable[str]], str]] = {
+    checks: dict[str, tuple[Check, str]] = {
         "kafka": (_kafka, _where("kafka", "KAFKA__BOOTSTRAP", settings.kafka.bootstrap)),
         "archive": (_archive, _where("orthanc", "ARCHIVE__DICOMWEB_URL", settings.archive.dicomweb_url)),
-        "fhir server": (_fhir, _where("fhir", "FHIR__URL", settings.fhir.url)),
+        **_destinations(settings),
         "database": (_database, "check RADSTREAM_DATABASE__URL: the folder must exist and be writable"),
         "model": (_model, f"check RADSTREAM_MODELS__URL (now {settings.models.url}), USE and GATE"),
     }
     if settings.objects.url is not None:
         checks["objects"] = (_objects, "check RADSTREAM_OBJECTS__URL, S3_ENDPOINT and key files; without pictures: set it to none")
+    return [*await _examined(checks, settings), *_roles(settings), *_senders(settings)]
 
-    async def one(what: str, check: Callable[[Settings], Awaitable[str]], advice: str) -> Examined:
+
+async def examine_destinations(settings: Settings) -> list[Examined]:
+    """Those alone, as `examine`."""
+    return await _examined(_destinations(settings), settings)
+
+
+async def _examined(checks: Mapping[str, tuple[Check, str]], settings: Settings) -> list[Examined]:
+    async def one(what: str, check: Check, advice: str) -> Examined:
         try:
             return Examined(what, True, await check(settings))
         except RadstreamError as error:
             return Examined(what, False, error.reason, advice)
 
-    examined = await asyncio.gather(*(one(what, check, advice) for what, (check, advice) in checks.items()))
-    return [*examined, *_roles(settings), *_senders(settings)]
+    return await asyncio.gather(*(one(what, check, advice) for what, (check, advice) in checks.items()))
 
 
 def _senders(settings: Settings) -> list[Examined]:
@@ -79,9 +91,7 @@ def _senders(settings: Settings) -> list[Examined]:
 
 
 def _where(service: str, setting: str, now: str) -> str:
-    parts = urlsplit(now)
-    shown = now if not parts.username else parts._replace(netloc=f"...@{parts.hostname}:{parts.port}").geturl()
-    return f"radstream services up {service}, or set RADSTREAM_{setting} (now {shown})"
+    return f"radstream services up {service}, or set RADSTREAM_{setting} (now {without_password(now)})"
 
 
 async def _kafka(settings: Settings) -> str:
@@ -99,12 +109,21 @@ async def _archive(settings: Settings) -> str:
     return "answers QIDO-RS"
 
 
-async def _fhir(settings: Settings) -> str:
-    statement = await fhir_server_for(settings).read("metadata") or {}
-    version = str(statement.get("fhirVersion", ""))
-    if statement.get("resourceType") != "CapabilityStatement" or not version.startswith("4."):
-        raise SettingsInvalid("doctor", "metadata", "what answers there is no FHIR R4 server")
-    return f"FHIR {version}"
+def _destinations(settings: Settings) -> dict[str, tuple[Check, str]]:
+    """The FHIR server of the section `fhir` is called so; it is not only told."""
+    return {
+        "fhir server" if one.name == FHIR_DESTINATION else f"to {one.name}": (partial(_destination, one), one.advice)
+        for one in destinations(settings)
+    }
+
+
+async def _destination(destination: Destination, settings: Settings) -> str:
+    del settings
+    connected = destination.connect()
+    try:
+        return await connected.ask()
+    finally:
+        await connected.close()
 
 
 async def _database(settings: Settings) -> str:

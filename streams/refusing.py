@@ -8,6 +8,7 @@ from typing import TypeVar
 import structlog
 
 from schemas.errors import RadstreamError, ReceiverUnavailable, Refused, Unavailable
+from schemas.ports import Acknowledgement, ReportStore
 
 _log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -42,3 +43,15 @@ class Probed:
         if not self._refuses:
             self._refuses = True
             _log.error("a destination refuses everything: a person must act", destination=self._destination, error=str(error))
+
+
+class ProbedStore:
+    """A ReportStore."""
+
+    def __init__(self, store: ReportStore, probed: Probed) -> None:
+        self._store = store
+        self._probed = probed
+
+    async def put(self, bundle: bytes) -> Acknowledgement:
+        """See ReportStore.put."""
+        return await self._probed(self._store.put(bundle))

@@ -104,7 +104,8 @@ def _where(settings: Settings) -> str:
         doors.append(f"webhook on {settings.webhook.host}:{settings.webhook.port}")
     if settings.dicom.port is not None:
         doors.append(f"DICOM on {settings.dicom.host}:{settings.dicom.port}")
-    return f"the engine is up: {', '.join(doors)}, logs in {settings.run_folder}"
+    told = ", ".join(settings.destinations.names)
+    return f"the engine is up: {', '.join(doors)}; delivers to {told}; logs in {settings.run_folder}"
 
 
 def stop_up(settings: Settings) -> str:

@@ -12,7 +12,7 @@ from schemas.identifiers import identity
 from schemas.ports import Outgoing, Record, ReportStore
 from schemas.renderings.fhir.envelope import open_bundle
 from streams.emission import emit
-from streams.steps.inform import place_of
+from streams.steps.inform import LATER_STATE, place_of
 from streams.topics import DELIVERIES
 
 
@@ -38,12 +38,7 @@ async def deliver(record: Record, *, destination: str, store: ReportStore, cases
         if answer.superseded:
             held = await cases.delivered(destination, study)
             if held is None or held.sequence <= envelope.sequence:
-                raise Conflict(
-                    "deliver",
-                    f"study {study} to {destination}",
-                    "the destination holds a later state than was ever delivered from here: "
-                    "was the case store lost, or does another engine write there?",
-                )
+                raise Conflict("deliver", f"study {study} to {destination}", LATER_STATE)
         outcome, acknowledgement = "superseded" if answer.superseded else "stored", answer.reference
     if outcome == "stored":
         await cases.put_delivery(Delivery(destination, study, envelope.analysis_id, envelope.sequence, acknowledgement))

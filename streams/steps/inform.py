@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from schemas.errors import InvalidResource, MalformedMessage, NotYet, Refused, Rejected
+from schemas.errors import Conflict, InvalidResource, MalformedMessage, NotYet, Refused, Rejected
 from schemas.events import DeliveryAcknowledged
 from schemas.findings import CHEST_RADIOGRAPH_FINDINGS, Findings
 from schemas.identifiers import identity
@@ -15,6 +15,11 @@ from schemas.ports import Acknowledgement, Outgoing, Record
 from schemas.tellings import Telling, Tellings
 from streams.emission import emit
 from streams.topics import DELIVERIES
+
+LATER_STATE = (
+    "the destination holds a later state than was ever delivered from here: "
+    "was the case store lost, or does another engine write there?"
+)
 
 Tell = Callable[[Findings, Findings | None], Awaitable[Acknowledgement]]
 
@@ -25,7 +30,8 @@ async def inform(record: Record, *, destination: str, tell: Tell, tellings: Tell
     that has to be replaced or withdrawn. Of a service beside the one that every study has, destinations are recorded as
     DESTINATION#SERVICE. `tell` is that of a ReportingSystem.
 
-    Raises MalformedMessage (no Findings), and what `tell` and `tellings` raise."""
+    Raises MalformedMessage (no Findings); Conflict when the destination knows more than we do (parked, then a person must see it);
+    and what `tell` and `tellings` raise."""
     try:
         findings = Findings.model_validate_json(record.value)
     except ValidationError:  # its text quotes the input
@@ -42,7 +48,12 @@ async def inform(record: Record, *, destination: str, tell: Tell, tellings: Tell
         return [_said(record, place, findings, "superseded", telling.acknowledgement)]
     acknowledgement = telling.acknowledgement
     if not telling.answered:
-        acknowledgement = await _told(telling, tell)
+        answer = await _told(telling, tell)
+        acknowledgement = answer.reference
+        if answer.superseded:
+            if (await tellings.begin_telling(place, study, sequence, record.value)).sequence > sequence:
+                return [_said(record, place, findings, "superseded", acknowledgement)]
+            raise Conflict("inform", f"study {study} to {place}", LATER_STATE)
         await tellings.answer_telling(place, study, sequence, acknowledgement)
     return [_said(record, place, findings, "stored", acknowledgement)]
 
@@ -52,7 +63,7 @@ def place_of(destination: str, service: str) -> str:
     return destination if service == CHEST_RADIOGRAPH_FINDINGS else f"{destination}#{service}"
 
 
-async def _told(telling: Telling, tell: Tell) -> str:
+async def _told(telling: Telling, tell: Tell) -> Acknowledgement:
     """The state itself, once for each that the receiver may hold: almost always one, or none."""
     findings = _findings(telling.findings)
     held = None if telling.held is None else _findings(telling.held)
@@ -63,7 +74,7 @@ async def _told(telling: Telling, tell: Tell) -> str:
         replaced = [one for one in (held, *unanswered) if one is not None and one.not_analysed is None]
         replaced = replaced or [unanswered[-1] if unanswered else held]
     answers = [await tell(findings, one) for one in replaced]
-    return answers[-1].reference
+    return next((answer for answer in answers if answer.superseded), answers[-1])
 
 
 async def _replaced(held: Findings | None, unanswered: Sequence[Findings], tell: Tell) -> Sequence[Findings | None]:

@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from schemas.errors import SettingsInvalid
 from streams import topics
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from connectors.kafka import KafkaLog
     from connectors.objects import Objects
     from connectors.rendering import PebbleRenderer
+    from streams.destination_settings import FhirSettings
 
 
 def ensure_all_topics(settings: Settings) -> Sequence[str]:
@@ -58,10 +60,36 @@ def archive_for(settings: Settings) -> DicomWebArchive:
 
 
 def fhir_server_for(settings: Settings) -> FhirServer:
-    """The FHIR server that reports go to."""
-    from connectors.fhir import FhirServer
+    """The FHIR server of the section `fhir`. Raises SettingsInvalid when a file of its credentials or certificates cannot be
+    used."""
+    return fhir_server(settings.fhir)
 
-    return FhirServer(settings.fhir.url, timeout_s=settings.fhir.timeout_s, pool_size=settings.fhir.connections)
+
+def fhir_server(fhir: FhirSettings) -> FhirServer:
+    """Any one. Raises as `fhir_server_for`."""
+    from connectors.fhir import FhirServer
+    from connectors.http_access import HttpAccess
+
+    access = HttpAccess(
+        token_file=fhir.token_file,
+        token_url=fhir.oauth2_token_url,
+        client_id=fhir.oauth2_client_id,
+        client_secret_file=fhir.oauth2_client_secret_file,
+        scope=fhir.oauth2_scope,
+        tls_ca=fhir.tls_ca,
+        tls_certificate=fhir.tls_certificate,
+        tls_key=fhir.tls_key,
+    )
+    return FhirServer(fhir.url, timeout_s=fhir.timeout_s, access=access, pool_size=fhir.connections)
+
+
+def without_password(url: str) -> str:
+    """As it may be shown."""
+    parts = urlsplit(url)
+    if not parts.username:
+        return url
+    host = parts.netloc.rpartition("@")[2]
+    return parts._replace(netloc=f"...@{host}").geturl()
 
 
 def decoder_for(settings: Settings) -> PebbleDecoder:

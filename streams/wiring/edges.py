@@ -6,6 +6,7 @@ Imports are made inside each function, so that a process loads only what its rol
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -14,17 +15,13 @@ from streams.clock import SystemClock
 from streams.health import Health
 from streams.listener_settings import host_and_port
 from streams.settings import Settings
-from streams.wiring.clients import fhir_server_for, log_for
-from streams.wiring.running import run_step, together, window
+from streams.wiring.clients import log_for
+from streams.wiring.running import kept, run_step, together, window
 
 if TYPE_CHECKING:
-    from connectors.case_store import SqlCaseStore
-    from schemas.ports import Step
     from streams.health import Part
     from streams.listener_settings import ListenerSettings, MllpSettings
-
-#: the destination "FHIR server" in deliveries and consumer groups
-FHIR_DESTINATION = "fhir"
+    from streams.wiring.destinations import Destination
 
 
 async def listen(settings: Settings, stop: asyncio.Event, health: Health) -> None:
@@ -38,20 +35,23 @@ async def listen(settings: Settings, stop: asyncio.Event, health: Health) -> Non
 
 
 async def deliver(settings: Settings, stop: asyncio.Event, health: Health) -> None:
-    """Each destination is a consumer group of its own: one that is down delays no other (rule 9)."""
+    from streams.wiring.destinations import destinations
+
+    await deliver_to(destinations(settings), settings, stop, health)
+
+
+async def deliver_to(destinations: Sequence[Destination], settings: Settings, stop: asyncio.Event, health: Health) -> None:
+    """Each destination is a consumer group of its own: one that is down, or broken, delays no other (rule 9). So is each return
+    address."""
     from streams.health import Shared
-    from streams.steps.deliver import deliver
-
-    name = f"deliver.{FHIR_DESTINATION}"
-
-    def step(cases: SqlCaseStore) -> Step:
-        return partial(deliver, destination=FHIR_DESTINATION, store=fhir_server_for(settings), cases=cases)
+    from streams.wiring.destinations import bring
 
     shared = Shared(health)
-    runs = [run_step(name, step, [topics.FINDINGS], window(name, settings), settings, stop, shared.part(FHIR_DESTINATION))]
-    for address, listener in return_addresses(settings.mllp).items():
-        runs.append(_answer(address, listener, settings, stop, shared.part(address)))
-    await together(stop, *runs)
+    of_destinations = [(one.name, partial(bring, one, settings, stop)) for one in destinations]
+    of_addresses = [(to, partial(_answer, to, one, settings, stop)) for to, one in return_addresses(settings.mllp).items()]
+    # all parts before the first of them is ready: the role is when all are
+    parts = [(name, shared.part(name), run) for name, run in (*of_destinations, *of_addresses)]
+    await together(stop, *(kept(name, partial(run, part), stop, part) for name, part, run in parts))
 
 
 def return_addresses(mllp: MllpSettings) -> dict[str, ListenerSettings]:

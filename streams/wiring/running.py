@@ -6,11 +6,15 @@ Imports are made inside each function, so that a process loads only what its rol
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import platform
 import re
 from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import structlog
+
+from schemas.errors import RadstreamError, SettingsInvalid
 from streams import topics
 from streams.clock import SystemClock
 from streams.health import Health
@@ -18,6 +22,7 @@ from streams.settings import Settings
 from streams.wiring.clients import log_and_cases
 
 T = TypeVar("T")
+_log = structlog.get_logger(__name__)
 
 if TYPE_CHECKING:
     from connectors.case_store import SqlCaseStore
@@ -80,6 +85,40 @@ async def unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
         for task in (doing, stopping):
             task.cancel()
         await asyncio.wait((doing, stopping))
+
+
+async def kept(
+    name: str,
+    run: Callable[[], Coroutine[Any, Any, None]],
+    stop: asyncio.Event,
+    health: Part,
+    *,
+    first_pause_s: float = 0.2,
+    longest_pause_s: float = 10.0,
+    sound_after_s: float = 30.0,
+) -> None:
+    """Until `stop`: what ends before is begun again after a growing pause (seconds), and nothing beside it notices. Raises
+    SettingsInvalid of the first time: that is for who starts it to know."""
+    loop, pause, begun = asyncio.get_running_loop(), first_pause_s, False
+    while not stop.is_set():
+        started = loop.time()
+        try:
+            await run()
+            reason = "it ended"
+        except RadstreamError as error:
+            if isinstance(error, SettingsInvalid) and not begun:
+                raise
+            reason = str(error)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the others go on
+            reason = type(error).__name__  # its text may quote anything
+        if stop.is_set():
+            return
+        begun = True
+        pause = first_pause_s if loop.time() - started > sound_after_s else min(pause * 2, longest_pause_s)
+        _log.error("a part of the role ended and is started again", part=name, reason=reason, pause_s=pause)
+        health.set("paused", reason)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), pause)
 
 
 async def together(stop: asyncio.Event, *runs: Coroutine[Any, Any, None]) -> None:

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectors.case_store import SqlCaseStore
-from schemas.errors import ItemNotServed, MalformedMessage, RadstreamError, ReceiverUnavailable, ResourceRefused
+from schemas.errors import Conflict, ItemNotServed, MalformedMessage, RadstreamError, ReceiverUnavailable, ResourceRefused
 from schemas.findings import Findings, NotAnalysedReason
-from schemas.ports import Place, Record
+from schemas.ports import Acknowledgement, Place, Record
 from streams.steps.inform import inform
 from streams.steps.project import project
 from tests.contract.example_findings import DEVICES, STUDY, devices_alone, findings, not_analysed, subject, two_findings
@@ -148,6 +148,23 @@ async def test_what_is_refused_is_not_what_the_next_one_replaces(cases: SqlCaseS
     await inform(record_of(findings(subject(12))), destination=RIS, tell=receiver.tell, tellings=cases)
     assert receiver.tellings == [(4, None), (12, 4)]
     assert receiver.live == {12}
+
+
+async def test_who_knows_more_than_we_ever_told_is_for_a_person_to_see(cases: SqlCaseStore) -> None:
+    """Or another process has told it just now."""
+
+    async def tell(findings: Findings, held: Findings | None) -> Acknowledgement:
+        return Acknowledgement("state 8", superseded=True)
+
+    with pytest.raises(Conflict, match="later state"):
+        await inform(record_of(findings(subject(4))), destination=RIS, tell=tell, tellings=cases)
+
+    async def tell_beside_another(findings: Findings, held: Findings | None) -> Acknowledgement:
+        await cases.begin_telling(RIS, STUDY, 8, b"{}")
+        return await tell(findings, held)
+
+    event = said(await inform(record_of(findings(subject(4))), destination=RIS, tell=tell_beside_another, tellings=cases))
+    assert (event.outcome, event.sequence, event.acknowledgement) == ("superseded", 4, "state 8")
 
 
 class Killed(Exception):

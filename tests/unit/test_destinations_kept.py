@@ -1,0 +1,85 @@
+"""A destination that ends is begun again, and the others of its role go on."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from schemas.errors import SettingsInvalid
+from streams.guard import StepStopped
+from streams.health import Health, Part, Shared, read_health
+from streams.wiring.running import kept, together
+
+
+@pytest.fixture
+def shared(tmp_path: Path) -> Shared:
+    return Shared(Health(tmp_path, "deliver"))
+
+
+class Run:
+    """Ends with each of `ends`, one after the other; then runs until stop. `begun`: how often it was."""
+
+    def __init__(self, stop: asyncio.Event, part: Part, *ends: Exception | None) -> None:
+        self._stop, self._part, self._ends = stop, part, list(ends)
+        self.begun = 0
+        self.runs = asyncio.Event()
+
+    async def __call__(self) -> None:
+        self.begun += 1
+        if self._ends:
+            if (end := self._ends.pop(0)) is not None:
+                raise end
+            return
+        self._part.set("ready")
+        self.runs.set()
+        await self._stop.wait()
+
+
+async def test_whatever_ends_one_the_others_never_notice(shared: Shared, tmp_path: Path) -> None:
+    stop = asyncio.Event()
+    broken, sound = shared.part("ris"), shared.part("fhir")
+    ends = (StepStopped("deliver.ris", "ai.results/0/3", "5 unexpected exceptions in a row"), RuntimeError("MRN-4711"), None)
+    one, other = Run(stop, broken, *ends), Run(stop, sound)
+    both = together(
+        stop,
+        kept("ris", one, stop, broken, first_pause_s=0.01, longest_pause_s=0.02),
+        kept("fhir", other, stop, sound),
+    )
+    running = asyncio.create_task(both)
+    async with asyncio.timeout(30):
+        await one.runs.wait()
+    assert (one.begun, other.begun) == (4, 1)
+    assert read_health(tmp_path)["deliver"].state == "ready"
+    stop.set()
+    await running
+
+
+async def test_meanwhile_its_part_of_the_health_is_red_and_says_why(shared: Shared, tmp_path: Path) -> None:
+    stop = asyncio.Event()
+    part, sound = shared.part("ris"), shared.part("fhir")
+    sound.set("ready")
+    run = Run(stop, part, RuntimeError("MRN-4711"))
+    running = asyncio.create_task(kept("ris", run, stop, part, first_pause_s=3600, longest_pause_s=3600))
+    async with asyncio.timeout(30):
+        while (health := read_health(tmp_path).get("deliver")) is None or not health.reason:
+            await asyncio.sleep(0)
+    assert (health.state, health.reason) == ("paused", "ris: RuntimeError")
+    stop.set()
+    await running
+    assert run.begun == 1, "and a stop is heard during the pause"
+
+
+async def test_settings_that_cannot_work_are_said_at_the_start_and_only_then(shared: Shared) -> None:
+    stop = asyncio.Event()
+    part = shared.part("ris")
+    invalid = SettingsInvalid("webhook", "secret_file", "/s cannot be read")
+    with pytest.raises(SettingsInvalid):
+        await kept("ris", Run(stop, part, invalid), stop, part)
+    run = Run(stop, part, RuntimeError(), invalid)
+    running = asyncio.create_task(kept("ris", run, stop, part, first_pause_s=0.01))
+    async with asyncio.timeout(30):
+        await run.runs.wait()
+    stop.set()
+    await running
