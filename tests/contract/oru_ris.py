@@ -158,7 +158,8 @@ class RisServer:
         self._open.add(writer)
         try:
             while not reader.at_eof():
-                answer = await self.answer(self.ris, await reader.readblock())
+                data = await reader.readblock()
+                answer = await self.answer(self.ris, data)
                 if answer is None:
                     break
                 writer.writeblock(answer)

@@ -1,0 +1,140 @@
+"""A receiver of ORU^R01 over MLLP: a RIS, or an interface engine before it. The port ReportingSystem.
+
+A message is told again until it is acknowledged, which only an MSA with its own MSH-10 does. When one is not, nobody can ask the
+receiver why; but the last message that it took can be sent once more, byte for byte, which changes nothing there: if that one is
+acknowledged, the trouble is that of the other alone."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Protocol
+
+import structlog
+
+from schemas.errors import ItemNotServed, ReceiverUnavailable, ResourceRefused, Unavailable
+from schemas.findings import Findings
+from schemas.hl7v2.acknowledgement import Ack
+from schemas.ports import Acknowledgement
+from schemas.renderings.hl7oru import oru_messages
+from schemas.renderings.hl7oruterms import OruTerms
+
+_STEP = "oru"
+#: MSA-1, table 0008
+_REJECTED = frozenset({"AR", "CR"})
+#: table 0357: any other text in ERR-3 may quote what was sent
+_CONDITION = re.compile(r"[0-9]{3}\Z")
+#: So often an item is told, with the receiver there, before it is put aside: a pause lies between, in which a receiver recovers
+_TRIES = 3
+#: so many are put aside, or refused, with nothing taken in between; then it is the receiver that takes nothing
+_MOST_ASIDE = 5
+#: items that failed and were never told again, because a later state took their place
+_MOST_COUNTED = 1000
+_log = structlog.get_logger()
+
+_Item = tuple[str, str, int]
+
+
+class Sender(Protocol):
+    """As connectors.mllp.client.MllpClient."""
+
+    async def deliver(self, message: bytes, *, attempts: int = ..., wait_s: float = ...) -> Ack: ...
+
+    async def connect(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+class OruReceiver:
+    """`client` is closed with it. AE, CE and no answer are tried up to `attempts` times in one telling, from `wait_s` seconds
+    apart."""
+
+    def __init__(self, client: Sender, terms: OruTerms, *, attempts: int = 3, wait_s: float = 0.5) -> None:
+        self._client = client
+        self._terms = terms
+        self._attempts = attempts
+        self._wait_s = wait_s
+        self._taken: bytes | None = None
+        #: tellings that failed though the receiver was there
+        self._failed: dict[_Item, int] = {}
+        self._aside: set[_Item] = set()
+        self._refuses_all = False
+
+    async def tell(self, findings: Findings, held: Findings | None) -> Acknowledgement:
+        """See ReportingSystem.tell. The reference is the MSH-10 of the (last) message."""
+        subject = findings.subject
+        item = (subject.study_instance_uid, findings.service, subject.sequence)
+        control_id = ""
+        # 5 ms of computing for each OBX
+        for message in await asyncio.to_thread(oru_messages, findings, held, self._terms):
+            control_id = (await self._accepted(message, item)).message_control_id
+        return Acknowledgement(f"MSH-10 {control_id}")
+
+    async def probe(self) -> None:
+        """Connects, and sends nothing: MLLP has no question that leaves no trace. See ReportingSystem.probe."""
+        try:
+            await self._client.connect()
+        except Unavailable as error:
+            raise ReceiverUnavailable(_STEP, error.reference, error.reason) from None
+
+    async def close(self) -> None:
+        await self._client.close()
+
+    async def _accepted(self, message: bytes, item: _Item) -> Ack:
+        ack, trouble = await self._told(message)
+        if ack is not None and ack.accepted:
+            self._note_taken(message, item)
+            return ack
+        reference = f"study {item[0]}"
+        if ack is not None and ack.code in _REJECTED:
+            if fault := await self._fault(message, item):
+                self._alarm(f"{trouble}, and {fault}")
+                raise ReceiverUnavailable(_STEP, reference, f"{trouble}, and {fault}")
+            raise ResourceRefused(_STEP, reference, f"{trouble}: see its answer", ack.content)
+        await self.probe()
+        if len(self._failed) >= _MOST_COUNTED:
+            self._failed.clear()
+        tries = self._failed[item] = self._failed.get(item, 0) + 1
+        if tries < _TRIES:
+            raise ReceiverUnavailable(_STEP, reference, f"{trouble} ({tries} of {_TRIES} tries)")
+        if fault := await self._fault(message, item):
+            raise ReceiverUnavailable(_STEP, reference, f"{trouble}, and {fault}")
+        raise ItemNotServed(_STEP, reference, f"{trouble}, though the receiver is well")
+
+    async def _told(self, message: bytes) -> tuple[Ack | None, str]:
+        """The answer, if there was one, and what is wrong with it in our own words."""
+        try:
+            ack = await self._client.deliver(message, attempts=self._attempts, wait_s=self._wait_s)
+        except Unavailable as error:
+            return None, error.reason
+        # what a receiver writes into MSA-1 and ERR-3 is its own; only what the tables hold is repeated
+        code = ack.code if ack.code in ("AA", "AE", "AR", "CA", "CE", "CR") else "an unknown code"
+        condition = f", condition {ack.condition}" if _CONDITION.match(ack.condition) else ""
+        return ack, f"answered with {code}{condition}"
+
+    async def _fault(self, message: bytes, item: _Item) -> str | None:
+        """What is wrong with the receiver itself; None when it is this item alone, which then counts as put aside."""
+        if self._taken == message:
+            return "it had taken this one before"
+        if self._taken is not None:
+            ack, trouble = await self._told(self._taken)
+            if ack is None or not ack.accepted:
+                return f"takes others no more ({trouble})"
+        if item not in self._aside and len(self._aside) >= _MOST_ASIDE:
+            return f"took none of the last {_MOST_ASIDE + 1}"
+        self._aside.add(item)
+        return None
+
+    def _note_taken(self, message: bytes, item: _Item) -> None:
+        self._taken = message
+        self._failed.pop(item, None)
+        self._aside.clear()
+        if self._refuses_all:
+            self._refuses_all = False
+            _log.info("the receiver of ORU messages takes them again")
+
+    def _alarm(self, refusal: str) -> None:
+        """At the first refusal of everything."""
+        if not self._refuses_all:
+            self._refuses_all = True
+            _log.error("a receiver of ORU messages refuses everything: a person must act", error=refusal, alarm=True)
