@@ -233,9 +233,10 @@ def test_the_observer_is_a_device() -> None:
 def test_after_verification_is_said() -> None:
     said = after_verification(two_findings())
     report = read_report(structured_report(said, evidence_of(said)))
-    (sentence,) = [one for one in report.sentences if one.startswith("After verification")]
+    (sentence,) = [one for one in report.sentences if one.startswith("After verification: the radiologist's report was")]
     assert VERIFIED_AT.strftime("%Y-%m-%d %H:%M:%S UTC") in sentence
-    assert not any("erification" in one for one in read_report(structured_report(two_findings(), evidence_of(said))).sentences)
+    usual = read_report(structured_report(two_findings(), evidence_of(said)))
+    assert not any("erification" in one for one in usual.sentences)
 
 
 def test_what_was_not_looked_for_is_said() -> None:
@@ -243,6 +244,30 @@ def test_what_was_not_looked_for_is_said() -> None:
     sentence = "Nodules and masses of the lung were not looked for."
     assert sentence in read_report(structured_report(alone, evidence_of(alone))).sentences
     assert sentence not in read_report(structured_report(both, evidence_of(both))).sentences
+
+
+def test_it_speaks_chinese_too() -> None:
+    said = after_verification(devices_alone(subject(orders=())))
+    report = read_report(structured_report(said, evidence_of(said), language="zh-TW"))
+    assert report.sentences[0] == "展示用模型，非醫療器材；未經放射科醫師確認。"
+    assert report.sentences[1].startswith("確認後：") and report.sentences[1].endswith("。")
+    assert report.sentences[2:] == ("未檢視肺結節及肺部腫塊。", "此檢查無對應醫囑。")
+    assert _language(report.dataset) == "zh-TW"
+    assert _language(_written()) == "en"
+
+
+def _language(written: Dataset) -> str:
+    """PS3.16 TID 1204."""
+    (item,) = [item for item in written.ContentSequence if item.ConceptNameCodeSequence[0].CodeValue == "121049"]
+    return str(item.ConceptCodeSequence[0].CodeValue)
+
+
+def test_a_kind_has_its_codes_of_radiology_as_equivalents() -> None:
+    written = _written(findings(None, finding(1)))
+    group = written.ContentSequence[-1].ContentSequence[1]
+    (kind,) = [item for item in group.ContentSequence if item.ConceptNameCodeSequence[0].CodeValue == "121071"]
+    others = [(code.CodingSchemeDesignator, code.CodeValue) for code in kind.ConceptCodeSequence[0].EquivalentCodeSequence]
+    assert others == [("RADLEX", "RID50149"), ("RADELEMENT", "RDES195")]
 
 
 def test_a_long_name_of_a_service_fits() -> None:

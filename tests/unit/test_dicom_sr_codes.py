@@ -10,13 +10,14 @@ from pydicom.sr._concepts_dict import concepts
 from pydicom.sr.coding import Code
 
 from schemas.coding import SNOMED_CT, CheckedCoding
-from schemas.findings import WITHDRAWING, NotAnalysedReason
+from schemas.findings import WITHDRAWING, FindingKind, NotAnalysedReason
 from schemas.outputs import Coding
 from schemas.renderings.dicom import codes
 from schemas.renderings.fhir import codes as fhir
+from schemas.renderings.labels import Presence
 
 _PLAIN = [code for code in vars(codes).values() if isinstance(code, Code)]
-_ALL = [*_PLAIN, *codes.KINDS.values(), *codes.PLANES.values()]
+_ALL = [*_PLAIN, *codes.KINDS.values(), *codes.PLANES.values(), *codes.ANSWERS.values(), *codes.LANGUAGES.values()]
 
 
 def _entries(code: Code) -> list[tuple[str, list[int]]]:
@@ -36,13 +37,16 @@ def test_snomeds_codes_have_right_check_digits(code: Code) -> None:
     TypeAdapter(CheckedCoding).validate_python({"system": SNOMED_CT, "code": code.value, "display": code.meaning})
 
 
-@pytest.mark.parametrize("code", [codes.PRESENT, codes.ABSENT, codes.UNDETERMINED], ids=lambda code: code.meaning)
-def test_answers_are_of_cid_240(code: Code) -> None:
-    assert any(240 in groups for _, groups in _entries(code))
+@pytest.mark.parametrize("answer", ["present", "absent"])
+def test_answers_are_of_cid_240(answer: Presence) -> None:
+    assert any(240 in groups for _, groups in _entries(codes.ANSWERS[answer]))
 
 
 def test_kinds_have_the_codes_of_fhir() -> None:
-    assert {kind: code.value for kind, code in codes.KINDS.items()} == {kind: code.code for kind, code in fhir.KINDS.items()}
+    for kind in FindingKind:
+        assert codes.KINDS[kind].value == fhir.KINDS[kind].code
+        assert [other.value for other in codes.OTHER_CODES[kind]] == [other.code for other in fhir.OTHER_CODES[kind]]
+    assert codes.ANSWERS["indeterminate"].value == fhir.INDETERMINATE.code
 
 
 @pytest.mark.parametrize("code", _ALL, ids=lambda code: code.value)

@@ -18,8 +18,7 @@ from tests.contract.example_findings import every_state as _every_state
 from tests.contract.sr_reader import Coded, ReadGroup, ReadRegion, read_report
 
 _STATES = {name: said for name, said in _every_state().items() if said.not_analysed is None}
-#: PS3.16 CID 240
-_PRESENT, _ABSENT, _UNDETERMINED = ("SCT", "52101004"), ("SCT", "272519000"), ("SCT", "373068000")
+_PRESENT, _ABSENT, _INDETERMINATE = ("SCT", "52101004"), ("SCT", "272519000"), ("SCT", "82334004")
 _KINDS = {FindingKind.NODULE: ("SCT", "786838002"), FindingKind.MASS: ("SCT", "309529002")}
 _DESIGNATORS = {"http://snomed.info/sct": "SCT", "http://loinc.org": "LN", "http://radlex.org": "RADLEX"}
 
@@ -108,7 +107,7 @@ def _same_presence(group: ReadGroup, said: Findings) -> None:
     answer = _PRESENT if said.findings else _ABSENT
     assert said.probability is not None and said.threshold is not None
     if not said.findings and said.probability >= said.threshold:
-        answer = _UNDETERMINED
+        answer = _INDETERMINATE
     kinds = {_KINDS[finding.kind] for finding in said.findings} or {*_KINDS.values()}
     assert group.evaluations == {("99RADSTREAM", "nodule-or-mass"): answer} | dict.fromkeys(kinds, answer)
     assert group.numbers == {

@@ -9,6 +9,7 @@ from pydicom import Dataset, dcmread
 
 from connectors.rejection_notes import rejected_by
 from schemas.findings import DEMONSTRATION, Findings, NotAnalysedReason
+from schemas.renderings import labels
 from schemas.renderings.dicom.evidence import Document, Evidence, document_of
 from schemas.renderings.dicom.rejection_note import note_of, rejection_note
 from tests.contract.example_evidence import header
@@ -26,6 +27,12 @@ def _written(said: Findings, documents: tuple[Document, ...] = _DOCUMENTS) -> Da
     return dcmread(BytesIO(rejection_note(said, _HELD, documents)))
 
 
+def _words(written: Dataset) -> str:
+    contained = [item for item in written.ContentSequence if item.RelationshipType == "CONTAINS"]
+    (words,) = [item.TextValue for item in contained if item.ValueType == "TEXT"]
+    return str(words)
+
+
 @pytest.mark.parametrize("reason", NotAnalysedReason)
 def test_it_names_every_document_and_why(reason: NotAnalysedReason) -> None:
     written = _written(_withdrawn(reason))
@@ -35,10 +42,9 @@ def test_it_names_every_document_and_why(reason: NotAnalysedReason) -> None:
     assert {item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID for item in named} == {
         document.sop_instance_uid for document in _DOCUMENTS
     }
-    (words,) = [
-        item.TextValue for item in written.ContentSequence if item.ValueType == "TEXT" and item.RelationshipType == "CONTAINS"
-    ]
-    assert words.startswith("Withdrawn: ") and words.endswith(DEMONSTRATION)
+    words = _words(written)
+    assert words.startswith("Withdrawn: what the AI said before does not hold. ") and words.endswith(DEMONSTRATION)
+    assert labels.not_analysed(reason, "en") in words
 
 
 @pytest.mark.parametrize(
@@ -91,6 +97,15 @@ def test_it_says_whose_it_is() -> None:
     assert written.SeriesDescription == "AI, withdrawn: chest-radiograph-findings"
     moment = _withdrawn().subject.triggered_at
     assert written.ContentDate + written.ContentTime == moment.strftime("%Y%m%d%H%M%S.%f")
+
+
+def test_it_speaks_chinese_too() -> None:
+    written = dcmread(BytesIO(rejection_note(_withdrawn(), _HELD, _DOCUMENTS, language="zh-TW")))
+    assert _words(written).split() == [
+        *("已撤銷：AI", "先前的結果不再有效。"),
+        *("AI", "未分析：曾分析此檢查的", "AI", "模型已被召回。"),
+        "展示用模型，非醫療器材；未經放射科醫師確認。",
+    ]
 
 
 def test_nothing_is_withdrawn_of_what_stands() -> None:

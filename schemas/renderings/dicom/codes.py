@@ -6,11 +6,13 @@ from __future__ import annotations
 from hashlib import sha256
 
 from highdicom.coding_schemes import CodingSchemeIdentificationItem
+from highdicom.sr import CodedConcept
 from pydicom.sr.coding import Code
 
 from schemas.coding import DCM, LOINC, RADLEX, SNOMED_CT
 from schemas.findings import WITHDRAWING, FindingKind, NotAnalysedReason
 from schemas.outputs import Coding
+from schemas.renderings.labels import Language, Presence
 
 #: PS3.16 section 8.2: private designators begin with 99
 OWN = "99RADSTREAM"
@@ -28,8 +30,11 @@ COMMENT = Code("121106", "DCM", "Comment")
 DEVICE = Code("121007", "DCM", "Device")
 #: PS3.16 TID 4019 "Algorithm Family" (111000, DCM); CID 7162 "Surface Processing Algorithm Family" holds this value
 ARTIFICIAL_INTELLIGENCE = Code("123110", "DCM", "Artificial Intelligence")
-#: RFC 5646, PS3.16 TID 1204
-ENGLISH = Code("en", "RFC5646", "English")
+#: RFC 5646, PS3.16 TID 1204: of the sentences, which are the only text that is not an identifier
+LANGUAGES: dict[Language, Code] = {
+    "en": Code("en", "RFC5646", "English"),
+    "zh-TW": Code("zh-TW", "RFC5646", "Chinese, Taiwan"),
+}
 
 # ---------------------------------------------------------------------------------------------------- the image library
 
@@ -49,12 +54,20 @@ KINDS: dict[FindingKind, Code] = {
     FindingKind.NODULE: Code("786838002", "SCT", "Nodule of lung"),
     FindingKind.MASS: Code("309529002", "SCT", "Lung mass"),
 }
+#: The same in radiology's own terms, as in renderings/fhir/codes.py: RadLex, and RadElement (PS3.16 table 8-1 knows both)
+OTHER_CODES: dict[FindingKind, tuple[Code, ...]] = {
+    FindingKind.NODULE: (Code("RID50149", "RADLEX", "pulmonary nodule"), Code("RDES195", "RADELEMENT", "Pulmonary Nodule")),
+    FindingKind.MASS: (Code("RID39056", "RADLEX", "lung mass"),),
+}
 #: SNOMED CT has no "nodule or mass", and "absent" must be said of both.
 NODULE_OR_MASS = Code("nodule-or-mass", OWN, "Nodule or mass of lung on radiograph")
-#: PS3.16 CID 240 "Present-Absent". DICOM took 272519000 for Absent where FHIR's value sets took 2667000.
-PRESENT = Code("52101004", "SCT", "Present")
-ABSENT = Code("272519000", "SCT", "Absent")
-UNDETERMINED = Code("373068000", "SCT", "Undetermined")
+#: PS3.16 CID 240 "Present-Absent", where Absent is another code than FHIR's 2667000. Its third, 373068000 "Undetermined", says that
+#: nobody decided; here somebody did, and it is neither.
+ANSWERS: dict[Presence, Code] = {
+    "present": Code("52101004", "SCT", "Present"),
+    "absent": Code("272519000", "SCT", "Absent"),
+    "indeterminate": Code("82334004", "SCT", "Indeterminate"),
+}
 #: Not (111012, DCM, "Certainty of Finding") in percent nor (122157, DCM, "Probability"): nobody showed that the output of a model
 #: is either.
 FINDING_SCORE = Code("finding-score", OWN, "Model output for this finding, 0 to 1")
@@ -69,6 +82,14 @@ PLANES = {
     "patient": Code("patient-plane", OWN, "Size in the patient"),
     "detector": Code("detector-plane", OWN, "Size on the detector, not corrected for magnification"),
 }
+
+
+def kind(of: FindingKind) -> CodedConcept:
+    """With its other codes as equivalents, (0008,0121)."""
+    concept = CodedConcept.from_code(KINDS[of])
+    concept.EquivalentCodeSequence = [CodedConcept.from_code(code) for code in OTHER_CODES[of]]
+    return concept
+
 
 # ------------------------------------------------------------------------------------------------------- rejection notes
 

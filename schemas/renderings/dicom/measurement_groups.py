@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from uuid import UUID
 
 import numpy as np
@@ -28,6 +28,7 @@ from schemas.outputs import Output
 from schemas.renderings.dicom import codes
 from schemas.renderings.dicom.evidence import EvidenceImage
 from schemas.renderings.fhir.references import observation_id, output_id
+from schemas.renderings.labels import presence_of
 
 Group = MeasurementsAndQualitativeEvaluations | PlanarROIMeasurementsAndQualitativeEvaluations
 Held = Callable[[SOPInstanceUID], EvidenceImage]
@@ -46,7 +47,7 @@ def groups_of(findings: Findings, held: Held) -> list[Group]:
         raise ValueError("not analysed: nothing was measured")
     algorithm = _algorithm(findings.model)
     return [
-        *([_presence(findings, held, algorithm)] if findings.locates else []),
+        *_presence(findings, held, algorithm),
         *(_located(findings, finding, held, algorithm) for finding in findings.findings),
         *(_output(findings, output, held(image), algorithm) for output, image in findings.outputs_with_image),
     ]
@@ -65,9 +66,13 @@ def _tracking(identifier: str, of: UUID) -> TrackingIdentifier:
     return TrackingIdentifier(identifier=identifier, uid=f"2.25.{of.int}")
 
 
-def _presence(findings: Findings, held: Held, algorithm: AlgorithmIdentification) -> Group:
-    """Of both kinds together; with SNOMED CT's codes also of each kind that was found, and of both where neither was."""
-    answer = _answer(findings)
+def _presence(findings: Findings, held: Held, algorithm: AlgorithmIdentification) -> Iterator[Group]:
+    """Of both kinds together; with SNOMED CT's codes also of each kind that was found, and of both where neither was. None of a
+    model that does not look for them."""
+    presence = presence_of(findings)
+    if presence is None:
+        return
+    answer = codes.ANSWERS[presence]
     found = {finding.kind for finding in findings.findings}
     evaluations = [QualitativeEvaluation(codes.NODULE_OR_MASS, answer)]
     evaluations += [QualitativeEvaluation(code, answer) for kind, code in codes.KINDS.items() if kind in found or not found]
@@ -75,22 +80,13 @@ def _presence(findings: Findings, held: Held, algorithm: AlgorithmIdentification
     if findings.probability is not None and findings.threshold is not None:
         measurements.append(_number(codes.STUDY_SCORE, findings.probability))
         measurements.append(_number(codes.STUDY_THRESHOLD, findings.threshold))
-    return MeasurementsAndQualitativeEvaluations(
+    yield MeasurementsAndQualitativeEvaluations(
         tracking_identifier=_tracking("presence", observation_id(findings.analysis_id, 0)),
         algorithm_id=algorithm,
         measurements=measurements,
         qualitative_evaluations=evaluations,
         source_images=[_source(held(image.sop_instance_uid)) for image in findings.images],
     )
-
-
-def _answer(findings: Findings) -> Code:
-    """Undetermined: the study's score reaches the model's operating point, and yet no place does."""
-    if findings.present:
-        return codes.PRESENT
-    if findings.probability is not None and findings.threshold is not None and findings.probability >= findings.threshold:
-        return codes.UNDETERMINED
-    return codes.ABSENT
 
 
 def _located(findings: Findings, finding: Finding, held: Held, algorithm: AlgorithmIdentification) -> Group:
@@ -102,7 +98,7 @@ def _located(findings: Findings, finding: Finding, held: Held, algorithm: Algori
     return PlanarROIMeasurementsAndQualitativeEvaluations(
         tracking_identifier=_tracking(f"finding-{finding.ordinal}", observation_id(findings.analysis_id, finding.ordinal)),
         referenced_region=_region(finding.region, held(finding.region.sop_instance_uid)),
-        finding_type=codes.KINDS[finding.kind],
+        finding_type=codes.kind(finding.kind),
         algorithm_id=algorithm,
         measurements=measurements,
     )
@@ -137,7 +133,7 @@ def _output(findings: Findings, output: Output, image: EvidenceImage, algorithm:
     if output.threshold is None:
         evaluations, measurements = [], [Measurement(name, float(output.value), unit)]
     else:
-        evaluations = [QualitativeEvaluation(name, codes.PRESENT if output.present else codes.ABSENT)]
+        evaluations = [QualitativeEvaluation(name, codes.ANSWERS["present" if output.present else "absent"])]
         measurements = [
             Measurement(codes.OUTPUT_VALUE, float(output.value), unit),
             Measurement(codes.OUTPUT_THRESHOLD, float(output.threshold), unit),

@@ -9,12 +9,13 @@ from datetime import UTC, tzinfo
 from highdicom.ko import KeyObjectSelection, KeyObjectSelectionDocument
 from pydicom.uid import KeyObjectSelectionDocumentStorage
 
-from schemas.findings import DEMONSTRATION, Findings, NotAnalysed
+from schemas.findings import Findings, NotAnalysed
 from schemas.renderings.dicom import codes
 from schemas.renderings.dicom.evidence import Document, Evidence, series_of, uid
 from schemas.renderings.dicom.instance import header, part10, referenced, series
+from schemas.renderings.dicom.sentences import of_note
 from schemas.renderings.dicom.structured_report import observer
-from schemas.renderings.fhir.codes import NOT_ANALYSED
+from schemas.renderings.labels import Language
 
 
 def note_of(findings: Findings, rejected: Sequence[Document]) -> Document:
@@ -28,9 +29,16 @@ def note_of(findings: Findings, rejected: Sequence[Document]) -> Document:
     return Document(KeyObjectSelectionDocumentStorage, uid("ko", *names), series)
 
 
-def rejection_note(findings: Findings, evidence: Evidence, rejected: Sequence[Document], *, zone: tzinfo = UTC) -> bytes:
+def rejection_note(
+    findings: Findings,
+    evidence: Evidence,
+    rejected: Sequence[Document],
+    *,
+    zone: tzinfo = UTC,
+    language: Language = "en",
+) -> bytes:
     """As PS3.10 in Explicit VR Little Endian; the same arguments give the same bytes. `findings`: why the study is not analysed, or
-    not any more. Of `evidence` its header alone: the images may be gone. `zone` as of `structured_report`.
+    not any more. Of `evidence` its header alone: the images may be gone. `zone` and `language` as of `structured_report`.
 
     Raises ValueError when the study is analysed (a newer document names its predecessors), and when nothing is rejected."""
     why = _why(findings, rejected)
@@ -40,7 +48,7 @@ def rejection_note(findings: Findings, evidence: Evidence, rejected: Sequence[Do
         document_title=codes.rejection_title(why.reason),
         referenced_objects=documents,
         observer_device_context=observer(None),
-        description=f"Withdrawn: {NOT_ANALYSED[why.reason].display}. {DEMONSTRATION}",
+        description=" ".join(of_note(why, language)),
     )
     document = KeyObjectSelectionDocument(
         evidence=documents,

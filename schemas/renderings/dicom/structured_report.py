@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, tzinfo
 
 from highdicom.sr import (
@@ -22,20 +22,26 @@ from highdicom.sr import (
 )
 from pydicom import Dataset
 
-from schemas.findings import DEMONSTRATION, AnalysedImage, Findings, ModelIdentity
+from schemas.findings import AnalysedImage, Findings, ModelIdentity
 from schemas.identifiers import SOPInstanceUID
-from schemas.renderings.dicom import codes
+from schemas.renderings.dicom import codes, sentences
 from schemas.renderings.dicom.evidence import Document, Evidence, EvidenceImage, document_of, uid
 from schemas.renderings.dicom.instance import MANUFACTURER, header, part10, referenced, series
 from schemas.renderings.dicom.measurement_groups import groups_of
+from schemas.renderings.labels import Language
 
 
 def structured_report(
-    findings: Findings, evidence: Evidence, *, predecessors: Sequence[Document] = (), zone: tzinfo = UTC
+    findings: Findings,
+    evidence: Evidence,
+    *,
+    predecessors: Sequence[Document] = (),
+    zone: tzinfo = UTC,
+    language: Language = "en",
 ) -> bytes:
     """The document that `document_of` names, as PS3.10 in Explicit VR Little Endian; the same arguments give the same bytes.
     `predecessors`: documents of ours that it takes the place of. `zone`: of the times of the document, unless the archive states
-    one of the study, (0008,0201).
+    one of the study, (0008,0201). `language`: of its sentences.
 
     Numbers are exact (Floating Point Value, (0040,A161)); regions are float32, see `measurement_groups.outline`. Raises ValueError
     when not analysed, when the archive told nothing of an analysed image, and when that is of a retired or private SOP class."""
@@ -45,7 +51,7 @@ def structured_report(
         report = Comprehensive3DSR(
             # what Current Requested Procedure Evidence Sequence (0040,A375) names
             evidence=[referenced(findings, _document(image)) for image in images.values()],
-            content=_content(findings, images),
+            content=_content(findings, images, language),
             # nobody verified it, and the radiologist's report is to come: "complete", for the AI will add nothing
             is_complete=True,
             is_final=False,
@@ -63,18 +69,20 @@ def _document(image: EvidenceImage) -> Document:
     return Document(image.sop_class_uid, image.sop_instance_uid, image.series_instance_uid)
 
 
-def _content(findings: Findings, images: dict[SOPInstanceUID, EvidenceImage]) -> Dataset:
+def _content(findings: Findings, images: dict[SOPInstanceUID, EvidenceImage], language: Language) -> Dataset:
     report = MeasurementReport(
         observation_context=ObservationContext(observer_device_context=observer(findings.model)),
         procedure_reported=codes.IMAGING_PROCEDURE,
         imaging_measurements=groups_of(findings, images.__getitem__),
         title=codes.IMAGING_MEASUREMENT_REPORT,
-        language_of_content_item_and_descendants=LanguageOfContentItemAndDescendants(CodedConcept.from_code(codes.ENGLISH)),
+        language_of_content_item_and_descendants=LanguageOfContentItemAndDescendants(
+            CodedConcept.from_code(codes.LANGUAGES[language])
+        ),
     )[0]
     report.ContentSequence.insert(-1, _library(findings.images, images))  # TID 1500: before the measurements
-    for sentence in _sentences(findings):  # TID 1500 is extensible; first of what is contained, so that readers show it first
-        item = TextContentItem(codes.COMMENT, sentence, RelationshipTypeValues.CONTAINS)
-        report.ContentSequence.insert(-2, item)
+    for sentence in sentences.of_report(findings, language):
+        # TID 1500 is extensible; before all else that is contained, so that readers show it first
+        report.ContentSequence.insert(-2, TextContentItem(codes.COMMENT, sentence, RelationshipTypeValues.CONTAINS))
     return report
 
 
@@ -88,17 +96,6 @@ def observer(model: ModelIdentity | None) -> ObserverContext:
         model_name=None if model is None else model.name,
     )
     return ObserverContext(CodedConcept.from_code(codes.DEVICE), attributes)
-
-
-def _sentences(findings: Findings) -> Iterator[str]:
-    yield DEMONSTRATION
-    if findings.verified_at is not None:
-        moment = findings.verified_at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-        yield f"After verification: a radiologist had verified the report of this study ({moment}) before this answer came."
-    if not findings.locates:  # else what is not mentioned would be read as not there
-        yield "Nodules and masses of the lung were not looked for."
-    if not findings.subject.orders:
-        yield "There is no order for this study."
 
 
 def _library(analysed: Sequence[AnalysedImage], images: dict[SOPInstanceUID, EvidenceImage]) -> ContainerContentItem:
