@@ -21,6 +21,7 @@ from schemas.findings import Findings
 from schemas.ports import EventLog, Record
 from schemas.study_events import AnalysisRequested
 from streams import topics
+from streams.demo.documents import ORU, STRUCTURED_REPORT, write_documents
 from streams.demo.orders import order_for
 from streams.demo.picture import draw
 from streams.demo.radiographs import CHEST, EXTREMITY, copy_of, study_uid_of
@@ -42,7 +43,7 @@ _SHOWN = (topics.HL7_RAW, topics.ORDERS, *STUDY_PATH, topics.DELIVERIES, topics.
 
 
 async def run_demo(folder: Path, tell: Tell = print) -> None:
-    """Runs the main job once and writes finding.png, bundle.json and fhir.json into `folder`.
+    """Runs the main job once and writes finding.png, bundle.json, fhir.json and the documents into `folder`.
 
     Raises TimeoutError naming what did not arrive; schemas.errors.RadstreamError; streams.services.ServiceError.
     """
@@ -85,6 +86,8 @@ async def _main_job(engine: LocalEngine, folder: Path, tell: Tell) -> None:
     chest = study_uid_of(_CASES[0][0])
     (folder / "bundle.json").write_bytes(walk.last(topics.FINDINGS.name, chest).value)
     await _draw(settings, walk, folder)
+    tell(f"   An archive would be sent {folder / STRUCTURED_REPORT} (DICOM SR), a RIS {folder / ORU} (HL7 ORU^R01)")
+    await write_documents(settings, Findings.model_validate_json(walk.last(topics.RESULTS.name, chest).value), folder)
     tell("6. Share of each step in the study path (from imaging.studies to delivered)")
     for line in walk.shares(chest):
         tell("   " + line)
