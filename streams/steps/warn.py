@@ -32,23 +32,23 @@ class Warn:
     def __init__(self, receiver: EventReceiver | None, *, opened: bool = False) -> None:
         self._receiver = receiver
         self._kinds = (DiscrepancyOpened, DiscrepancyEscalated) if opened else (DiscrepancyEscalated,)
-        self._alarmed: dict[int, int] = {}
+        #: discrepancies are rare: all since the start
+        self._alarmed: set[UUID] = set()
 
     async def __call__(self, record: Record) -> Sequence[Outgoing]:
         """Told again it is the same message. Raises MalformedMessage, and as `tell_event`."""
         event = discrepancy_event(record)
         if isinstance(event, (DiscrepancyOpened, DiscrepancyEscalated)):
-            self._alarm(event, record)
+            self._alarm(event)
         if self._receiver is not None and isinstance(event, self._kinds):
             await self._receiver.tell_event(record.value, event.id, event.TYPE)
         return []
 
-    def _alarm(self, event: DiscrepancyEvent, record: Record) -> None:
-        """Once: while the receiver is down the record is tried again and again."""
-        place = record.place
-        if place.offset <= self._alarmed.get(place.partition, -1):
+    def _alarm(self, event: DiscrepancyEvent) -> None:
+        """Once: while the receiver is down the record is tried again and again, or comes again."""
+        if event.id in self._alarmed:
             return
-        self._alarmed[place.partition] = place.offset
+        self._alarmed.add(event.id)
         _log.error(
             "alarm",
             alarm="discrepancy",
