@@ -54,7 +54,7 @@ KINDS: dict[FindingKind, Code] = {
     FindingKind.NODULE: Code("786838002", "SCT", "Nodule of lung"),
     FindingKind.MASS: Code("309529002", "SCT", "Lung mass"),
 }
-#: The same in radiology's own terms, as in renderings/fhir/codes.py: RadLex, and RadElement (PS3.16 table 8-1 knows both)
+#: The same in radiology's own terms, as in renderings/fhir/codes.py: RadLex, and RadElement (designators of PS3.6 table A-1)
 OTHER_CODES: dict[FindingKind, tuple[Code, ...]] = {
     FindingKind.NODULE: (Code("RID50149", "RADLEX", "pulmonary nodule"), Code("RDES195", "RADELEMENT", "Pulmonary Nodule")),
     FindingKind.MASS: (Code("RID39056", "RADLEX", "lung mass"),),
@@ -75,7 +75,7 @@ STUDY_SCORE = Code("study-score", OWN, "Highest model output of the images, 0 to
 STUDY_THRESHOLD = Code("study-threshold", OWN, "Operating point of the model on the study score")
 OUTPUT_VALUE = Code("output-value", OWN, "Model output, highest of the images")
 OUTPUT_THRESHOLD = Code("output-threshold", OWN, "Model output from which it is present")
-#: PS3.16 CID 7470 "Linear Measurement Type"
+#: PS3.16 CID 7470 "Linear Measurement"
 LONG_AXIS = Code("103339001", "SCT", "Long Axis")
 #: (370129005, SCT, "Measurement Method") of a size: on a projection it is true on the detector, where everything is magnified
 PLANES = {

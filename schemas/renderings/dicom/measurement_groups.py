@@ -112,7 +112,7 @@ def _region(region: Region, image: EvidenceImage) -> ImageRegion:
 
 def outline(region: Region) -> NDArray[np.float32]:
     """The box as a closed polyline, (5, 2) of column and row in pixels, clockwise from its upper left corner. The origin is that of
-    Region: the upper left corner of the upper left pixel (PS3.3 C.18.6.1.1).
+    Region: the upper left corner of the upper left pixel (PS3.3 table C.18.6-1).
 
     Graphic Data (0070,0022) are float32: a corner is right to half a unit in the last place, 0.00013 pixel up to column or row 4096
     and 0.00025 up to 8192; left and top of a box that came from float32 are exact. A box thinner than that is one unit thin, never
