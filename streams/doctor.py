@@ -119,7 +119,7 @@ def _destinations(settings: Settings) -> dict[str, tuple[Check, str]]:
 
 async def _destination(destination: Destination, settings: Settings) -> str:
     del settings
-    connected = destination.connect()
+    connected = await asyncio.to_thread(destination.connect)
     try:
         return await connected.ask()
     finally:

@@ -41,8 +41,8 @@ class Connected:
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """`connect` raises SettingsInvalid. `advice`: what to do when it does not answer. `from_now`: what its topic held before it was
-    named is not for it."""
+    """`connect` may run in any thread and raises SettingsInvalid. `advice`: what to do when it does not answer. `from_now`: what its
+    topic held before it was named is not for it."""
 
     name: str
     topic: topics.Topic
@@ -75,12 +75,27 @@ async def bring(destination: Destination, settings: Settings, stop: asyncio.Even
     """One destination to the last state of each study, as a consumer group of its own, until `stop`. Raises SettingsInvalid,
     StepStopped, BrokerUnavailable."""
     name = f"deliver.{destination.name}"
-    connected = destination.connect()
+    connected = await asyncio.to_thread(destination.connect)  # loading renderings takes seconds, in which others go on
     try:
         runner = window(name, settings, from_now=destination.from_now)
         await run_step(name, connected.step, [destination.topic], runner, settings, stop, part)
     finally:
         await connected.close()
+
+
+async def warn(settings: Settings, stop: asyncio.Event, part: Part) -> None:
+    """Of discrepancies: an alarm for each, and the web server of the settings is told. Raises as `bring`."""
+    from streams.steps.warn import Warn
+
+    name = settings.discrepancies.receiver
+    receivers = [webhook_receiver(one) for one in settings.destinations.webhook if one.name == name]
+    step = Warn(receivers[0] if receivers else None)
+    try:
+        runner = window("warn", settings, size=1)
+        await run_step("warn", lambda _: step, [topics.DISCREPANCIES], runner, settings, stop, part)
+    finally:
+        for receiver in receivers:
+            await receiver.close()
 
 
 def fhir_destination(name: str, connect: Callable[[], FhirServer]) -> Connected:

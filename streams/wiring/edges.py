@@ -41,16 +41,17 @@ async def deliver(settings: Settings, stop: asyncio.Event, health: Health) -> No
 
 
 async def deliver_to(destinations: Sequence[Destination], settings: Settings, stop: asyncio.Event, health: Health) -> None:
-    """Each destination is a consumer group of its own: one that is down, or broken, delays no other (rule 9). So is each return
-    address."""
+    """Each destination is a consumer group of its own: one that is down, or broken, delays no other (rule 9). So are each return
+    address, and whoever is warned of discrepancies."""
     from streams.health import Shared
-    from streams.wiring.destinations import bring
+    from streams.wiring.destinations import bring, warn
 
     shared = Shared(health)
     of_destinations = [(one.name, partial(bring, one, settings, stop)) for one in destinations]
     of_addresses = [(to, partial(_answer, to, one, settings, stop)) for to, one in return_addresses(settings.mllp).items()]
     # all parts before the first of them is ready: the role is when all are
-    parts = [(name, shared.part(name), run) for name, run in (*of_destinations, *of_addresses)]
+    runs = (*of_destinations, *of_addresses, ("discrepancies", partial(warn, settings, stop)))
+    parts = [(name, shared.part(name), run) for name, run in runs]
     await together(stop, *(kept(name, partial(run, part), stop, part) for name, part, run in parts))
 
 
