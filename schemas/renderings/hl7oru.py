@@ -230,12 +230,11 @@ def _check_identifiers(subject: Subject, codec: str) -> None:
     numbers: list[_Number | None] = [subject.patient, subject.accession_number]
     for order in subject.orders:
         numbers += (order.placer_order_number, order.filler_order_number, order.accession_number)
-    try:
-        for number in filter(None, numbers):
-            number.text.encode(codec)
-    except UnicodeEncodeError:
-        why = "an identifier holds a character that the receiver's character set lacks"
-        raise InvalidResource("oru", f"study {subject.study_instance_uid}", why) from None
+    for number in filter(None, numbers):
+        # Python writes some characters (of Big5 a yen sign) as others that look alike
+        if number.text.encode(codec, "replace").decode(codec) != number.text:
+            why = "an identifier holds a character that the receiver's character set lacks"
+            raise InvalidResource("oru", f"study {subject.study_instance_uid}", why)
 
 
 def _set(segment: Any, number: int, value: str) -> None:

@@ -7,11 +7,21 @@ from typing import get_args
 
 import pytest
 
-from schemas.findings import DEMONSTRATION, FindingKind, Measurement, NotAnalysedReason, Region
+from schemas.findings import DEMONSTRATION, FindingKind, Findings, Measurement, NotAnalysedReason, Region
 from schemas.outputs import Coding, Output
 from schemas.renderings import labels
+from schemas.renderings.fhir.presence import presence_of as fhir_presence_of
 from schemas.renderings.labels import LABELS, LANGUAGES, Language, Presence
-from tests.contract.example_findings import DEVICE_CODES, IMAGE, findings, image, indeterminate, not_analysed, two_findings
+from tests.contract.example_findings import (
+    DEVICE_CODES,
+    IMAGE,
+    every_state,
+    findings,
+    image,
+    indeterminate,
+    not_analysed,
+    two_findings,
+)
 
 SECTIONS = {
     "finding": {kind.value for kind in FindingKind},
@@ -92,6 +102,11 @@ def test_a_place_is_one_of_the_picture(left: float, top: float, words: str) -> N
 )
 def test_numbers_for_people_have_no_exponent(value: float, words: str) -> None:
     assert labels.number(value) == words
+
+
+@pytest.mark.parametrize("state", [state for state in every_state().values() if state.locates])
+def test_presence_is_that_of_fhir(state: Findings) -> None:
+    assert (labels.presence_of(state) or "").capitalize() == fhir_presence_of(state).display
 
 
 def test_presence() -> None:
