@@ -23,7 +23,7 @@ from streams.promotion.listing import run_list
 from streams.promotion.promoting import read_acts, taken_by_all
 from streams.services import LocalServices
 from streams.settings import Settings
-from tests.unit.packages import CLOCK, OWN, Packages, digest, model, promote, said, worker
+from tests.unit.packages import CLOCK, OWN, Packages, digest, model, promote, recall, said, worker
 
 pytestmark = pytest.mark.service
 
@@ -153,11 +153,18 @@ async def test_list(log: KafkaLog, kafka_bootstrap: str, tmp_path: Path, capsys:
     (mine,) = [one for one in found["in_use"] if one["service"] == service]
     assert (mine["version"], mine["since"]) == ("1", None)
 
-    await promote(log, "nodules/7", service=service, weights=digest("nodules/7"))
+    name = f"nodules-{uuid4().hex[:8]}"  # what is recalled is recalled for other tests too
+    await promote(log, f"{name}/7", service=service, weights=digest("nodules/7"))
     (mine,) = [one for one in (await listed())["in_use"] if one["service"] == service]
-    assert (mine["name"], mine["version"], mine["approved_by"], mine["reason"]) == ("nodules", "7", "Dr A", "better")
-    assert mine["since"]
+    assert (mine["name"], mine["version"], mine["approved_by"], mine["reason"]) == (name, "7", "Dr A", "better")
+    assert mine["since"] and not mine["recalled"]
+
+    await recall(log, f"{name}/7")
+    found = await listed()
+    assert [one["recalled"] for one in found["in_use"] if one["service"] == service] == [True]
+    (told,) = [one for one in found["recalled"] if one["name"] == name]
+    assert (told["version"], told["approved_by"], told["reason"]) == ("7", "Dr B", "it misses")
 
     await run_list(settings, Console(width=300), as_json=False)
     out = capsys.readouterr().out
-    assert "nodules/7" in out and "Dr A" in out and "no: weights.safetensors" in out
+    assert f"{name}/7 (recalled" in out and "it misses" in out and "Dr A" in out and "no: weights.safetensors" in out
