@@ -250,7 +250,7 @@ def _advice(error: ValidationError) -> Iterator[tuple[str, str]]:
             continue
         name = "__".join(str(part) for part in place if part != "[key]").upper()
         words = one["msg"].removeprefix("Value error, ").removeprefix("Input ")
-        yield f"RADSTREAM_{name}", _ADVICE.get(one["type"], words)
+        yield f"RADSTREAM_{name}".rstrip("_"), _ADVICE.get(one["type"], words)
 
 
 def as_environment(settings: Settings) -> dict[str, str]:

@@ -41,8 +41,8 @@ class Connected:
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """`connect` may run in any thread and raises SettingsInvalid. `advice`: what to do when it does not answer. `from_now`: what its
-    topic held before it was named is not for it."""
+    """`connect` may run in any thread and raises SettingsInvalid. `advice`: what to do when it does not answer. `from_now`: what
+    its topic held before is not for it."""
 
     name: str
     topic: topics.Topic
