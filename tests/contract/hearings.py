@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from datetime import timedelta
 from uuid import uuid5
 
 import pytest
 
+from connectors.case_store import SqlCaseStore
 from schemas.case_store import CaseStore
 from schemas.events import ReportAmended, ReportDrafted, ReportSigned
+from schemas.findings import ModelIdentity, NotAnalysedReason
 from schemas.hearings import Discrepancy, Heard
 from schemas.identifiers import NAMESPACE, AccessionNumber, FillerOrderNumber, PlacerOrderNumber, StudyInstanceUID
-from tests.unit.cases import minutes, recall, report
+from tests.unit.answers import answer_to, record, result
+from tests.unit.cases import Hospital, minutes, order, reason, recall, report, said, study
 
 STUDY = StudyInstanceUID("1.2.3")
 OTHER = StudyInstanceUID("1.2.4")
 VERSION_1 = ("chest-nodule", "1.0")
 
 
-def said(
+def spoken(
     study: StudyInstanceUID = STUDY,
     sequence: int = 4,
     *,
@@ -36,7 +40,7 @@ def opened(name: str, study: StudyInstanceUID = STUDY, sequence: int = 5) -> Dis
 
 
 class HearingsContract:
-    """For a class that gives `store`."""
+    """For a class that gives `url`, `store` and `other`."""
 
     async def test_reports_come_back_as_they_were_put_by_any_of_their_numbers(self, store: CaseStore) -> None:
         drafted = report(ReportDrafted, placer="P1", accession="A1", at=1)
@@ -59,7 +63,7 @@ class HearingsContract:
             assert await rows.reports_sharing(()) == []
 
     async def test_what_was_heard_first_is_kept(self, store: CaseStore, other: CaseStore) -> None:
-        first = said()
+        first = spoken()
         async with store.correlation("a") as rows:
             assert await rows.put_heard(first) == first
         again = replace(first, value=b"other bytes", came_at=minutes(99), verified_at=minutes(98))
@@ -69,10 +73,10 @@ class HearingsContract:
             assert await rows.heard_of(OTHER) == []
 
     async def test_all_that_was_heard_of_a_study_by_service_and_sequence(self, store: CaseStore) -> None:
-        usual = [said(sequence=4), said(sequence=8, model=None), said(sequence=12), said(sequence=12, analysis="b")]
-        devices = said(sequence=4, service="devices", analysis="c")
+        usual = [spoken(sequence=4), spoken(sequence=8, model=None), spoken(sequence=12), spoken(sequence=12, analysis="b")]
+        devices = spoken(sequence=4, service="devices", analysis="c")
         async with store.correlation("a") as rows:
-            for one in (usual[2], usual[0], devices, usual[1], usual[3], said(OTHER)):
+            for one in (usual[2], usual[0], devices, usual[1], usual[3], spoken(OTHER)):
                 await rows.put_heard(one)
             devices_first, *rest = await rows.heard_of(STUDY)
         assert devices_first == devices
@@ -80,11 +84,11 @@ class HearingsContract:
         assert sorted(rest, key=usual.index) == usual
 
     async def test_a_mark_stays_as_it_was_set_first(self, store: CaseStore) -> None:
-        one, because = said(), uuid5(NAMESPACE, "report")
+        one, because = spoken(), uuid5(NAMESPACE, "report")
         marked = replace(one, verified_at=minutes(0.5) + timedelta(microseconds=1), because=because)
         async with store.correlation("a") as rows:
             await rows.put_heard(one)
-            await rows.put_heard(said(sequence=8))
+            await rows.put_heard(spoken(sequence=8))
             await rows.mark_heard(marked)
         async with store.correlation("a") as rows:
             await rows.mark_heard(replace(one, verified_at=minutes(77)))
@@ -106,10 +110,10 @@ class HearingsContract:
         uids = [StudyInstanceUID(f"1.2.{number}") for number in range(25)]
         async with store.correlation("a") as rows:
             for uid in uids:
-                await rows.put_heard(said(uid))
-                await rows.put_heard(said(uid, 8, analysis="later"))
-                await rows.put_heard(said(uid, 12, model=("chest-nodule", "2.0")))
-            await rows.put_heard(said(StudyInstanceUID("1.3"), model=None))
+                await rows.put_heard(spoken(uid))
+                await rows.put_heard(spoken(uid, 8, analysis="later"))
+                await rows.put_heard(spoken(uid, 12, model=("chest-nodule", "2.0")))
+            await rows.put_heard(spoken(StudyInstanceUID("1.3"), model=None))
             found: list[StudyInstanceUID] = []
             while page := await rows.studies_heard_from("chest-nodule", "1.0", found[-1] if found else "", 10):
                 assert len(page) <= 10
@@ -135,3 +139,25 @@ class HearingsContract:
             expected = sorted((replace(one, acknowledged=True), withdrawn), key=lambda each: str(each.discrepancy_id))
             assert await rows.discrepancies_of(STUDY) == expected
             assert await rows.discrepancies_of(OTHER) == [elsewhere]
+
+    async def test_an_answer_the_report_and_the_recall_at_the_same_moment(self, url: str) -> None:
+        """Whoever comes last sees what the other wrote, though the report does not know at first of which study it is."""
+        stores = [SqlCaseStore(url) for _ in range(3)]
+        here, there, elsewhere = map(Hospital, stores)
+        for number in range(15):
+            of = ModelIdentity(name="chest-nodule", version=str(number), weights_sha256="a" * 64)
+            await here.happens(order(placer=f"P{number}", accession=f"A{number}"))
+            (request,) = await here.happens(study(f"1.2.{number + 1}", accession=f"A{number}", at=1))
+            answer = record(result(answer_to(request).model_copy(update={"model": of})), number, at=3)
+            # by the order's number alone; by the answer's model alone
+            signed = report(ReportSigned, placer=f"P{number}", at=2)
+            by_report = await asyncio.gather(here.reads(answer), there.happens(signed))
+            marked = {out.value for outs in by_report for out in outs if out.topic == "ai.results"}
+            assert len(marked) == 1
+            (again,) = await here.happens(study(f"1.2.{number + 1}", accession=f"A{number}", at=4, images=2))
+            second = record(result(answer_to(again).model_copy(update={"model": of})), number, at=5)
+            by_answer, _ = await asyncio.gather(here.reads(second), elsewhere.happens(recall(of.name, of.version)))
+            outs = [said(out) for out in (*by_answer, *await here.time_passes(5)) if out.topic == "ai.results"]
+            assert NotAnalysedReason.MODEL_RECALLED in map(reason, outs)
+        for store in stores:
+            await store.close()
