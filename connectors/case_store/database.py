@@ -16,6 +16,7 @@ from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, mak
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DataError, SQLAlchemyError
 
+from connectors.case_store.answers_before import hear_what_was_said_before, tables_older_than_hearing
 from connectors.case_store.events import find_by_patients, tables_older_than_patients
 from connectors.case_store.tables import cases, metadata
 from schemas.errors import InvalidResource, SettingsInvalid, StoreUnavailable
@@ -107,10 +108,13 @@ class Database:
                 with self._engine.begin() as connection:  # SQLite: BEGIN IMMEDIATE
                     if not self._is_sqlite:
                         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _CREATION_LOCK})
-                    older = tables_older_than_patients(connection)
+                    without_patients = tables_older_than_patients(connection)
+                    without_hearing = tables_older_than_hearing(connection)
                     metadata.create_all(connection)
-                    if older:
+                    if without_patients:
                         find_by_patients(connection)
+                    if without_hearing:
+                        hear_what_was_said_before(connection)
                 self._created = True
 
     def _whole(self, engine: Engine, work: Callable[[Connection], T]) -> T:

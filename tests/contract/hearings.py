@@ -15,6 +15,7 @@ from schemas.events import ReportAmended, ReportDrafted, ReportSigned
 from schemas.findings import ModelIdentity, NotAnalysedReason
 from schemas.hearings import Discrepancy, Heard
 from schemas.identifiers import NAMESPACE, AccessionNumber, FillerOrderNumber, PlacerOrderNumber, StudyInstanceUID
+from tests.contract.example_findings import MODEL, subject, two_findings
 from tests.unit.answers import answer_to, record, result
 from tests.unit.cases import Hospital, minutes, order, reason, recall, report, said, study
 
@@ -139,6 +140,22 @@ class HearingsContract:
             expected = sorted((replace(one, acknowledged=True), withdrawn), key=lambda each: str(each.discrepancy_id))
             assert await rows.discrepancies_of(STUDY) == expected
             assert await rows.discrepancies_of(OTHER) == [elsewhere]
+
+    async def test_a_database_made_before_answers_were_heard(self, url: str, store: CaseStore) -> None:
+        """A recall finds what was said then; no report marks it."""
+        first = SqlCaseStore(url)
+        answers = [two_findings(subject(number, study=StudyInstanceUID(f"1.2.{number}"))) for number in range(1, 4)]
+        for answer in answers:
+            await first.put_analysis(answer.analysis_id, answer.model_dump_json().encode())
+        await first.put_analysis(uuid5(NAMESPACE, "broken"), b"{")
+        await first._database.write(lambda connection: connection.exec_driver_sql("DROP TABLE heard"))
+        await first.close()
+        async with store.correlation("a") as rows:
+            assert len(await rows.studies_heard_from(MODEL.name, MODEL.version, "", 10)) == len(answers)
+            (found,) = await rows.heard_of(StudyInstanceUID("1.2.2"))
+        assert found.value == answers[1].model_dump_json().encode()
+        assert (found.sequence, found.analysis_id, found.verified_at) == (2, answers[1].analysis_id, None)
+        assert found.came_at < minutes(-999_999)
 
     async def test_an_answer_the_report_and_the_recall_at_the_same_moment(self, url: str) -> None:
         """Whoever comes last sees what the other wrote, though the report does not know at first of which study it is."""
