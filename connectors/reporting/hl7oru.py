@@ -1,8 +1,8 @@
 """A receiver of ORU^R01 over MLLP: a RIS, or an interface engine before it. The port ReportingSystem.
 
 A message is told again until it is acknowledged, which only an MSA with its own MSH-10 does. When one is not, nobody can ask the
-receiver why; but the last message that it took can be sent once more, byte for byte, which changes nothing there: if that one is
-acknowledged, the trouble is that of the other alone."""
+receiver why; but what it took last can be sent once more, which changes nothing there: if that is acknowledged, the trouble is
+that of the other message alone. It goes under another MSH-10: by its own a receiver may know a repetition, and not look at it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from schemas.errors import ItemNotServed, ReceiverUnavailable, ResourceRefused, 
 from schemas.findings import Findings
 from schemas.hl7v2.acknowledgement import Ack
 from schemas.ports import Acknowledgement
-from schemas.renderings.hl7oru import oru_messages
+from schemas.renderings.hl7oru import once_more, oru_messages
 from schemas.renderings.hl7oruterms import OruTerms
 
 _STEP = "oru"
@@ -87,6 +87,13 @@ class OruReceiver:
             return ack
         reference = f"study {item[0]}"
         if ack is not None and ack.code in _REJECTED:
+            if self._taken == message:  # it refuses repetitions
+                return ack
+            # perhaps it has it too, and the answer was lost
+            again, _ = await self._told(once_more(message, "rejected"))
+            if again is not None and again.accepted:
+                self._note_taken(message, item)
+                return again
             if fault := await self._fault(message, item):
                 self._alarm(f"{trouble}, and {fault}")
                 raise ReceiverUnavailable(_STEP, reference, f"{trouble}, and {fault}")
@@ -117,7 +124,8 @@ class OruReceiver:
         if self._taken == message:
             return "it had taken this one before"
         if self._taken is not None:
-            ack, trouble = await self._told(self._taken)
+            asked = f"{item} {self._failed.get(item, 0)} {len(self._aside)}"
+            ack, trouble = await self._told(once_more(self._taken, asked))
             if ack is None or not ack.accepted:
                 return f"takes others no more ({trouble})"
         if item not in self._aside and len(self._aside) >= _MOST_ASIDE:

@@ -16,6 +16,7 @@ from hl7apy.core import Message
 from schemas.errors import InvalidResource
 from schemas.findings import Findings, NotAnalysedReason, OrderReference, Subject
 from schemas.hl7v2.charset import codec_of
+from schemas.hl7v2.header import Header
 from schemas.identifiers import AccessionNumber, FillerOrderNumber, PatientIdentifier, PlacerOrderNumber, identity
 from schemas.renderings import labels
 from schemas.renderings.hl7observations import OWN, Observation, observations
@@ -60,6 +61,13 @@ def oru_messages(findings: Findings, held: Findings | None, terms: OruTerms) -> 
     if held is not None and held.subject.patient != findings.subject.patient:
         return _message(left, findings, terms), _message(told, findings, terms)
     return (_message([*left, *told], findings, terms),)
+
+
+def once_more(message: bytes, why: str) -> bytes:
+    """The same content under another MSH-10, the same for the same `why`: for receivers that know repetitions by it."""
+    id = Header.read(message).field(10)
+    other = hashlib.sha256(f"{id}|{why}".encode()).hexdigest()[:20].upper()
+    return message.replace(f"|{id}|".encode(), f"|{other}|".encode(), 1)
 
 
 def filler_order_number(subject: Subject, service: str, order: OrderReference | None) -> str:

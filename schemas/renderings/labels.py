@@ -64,7 +64,7 @@ def place(region: Region, image: AnalysedImage, language: Language) -> str:
 
 
 def _third(at: float, length: int, names: tuple[str, str, str]) -> str:
-    return names[min(int(3 * at / length), 2)]
+    return names[int(min(3 * at / length, 2.0))]
 
 
 def size(measurement: Measurement, language: Language) -> str:

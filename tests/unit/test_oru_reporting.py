@@ -179,6 +179,39 @@ async def test_a_receiver_that_takes_nothing_any_more_holds_up_everything_and_re
     assert [line["log_level"] for line in lines] == (["error", "info"] if fault == "AR" else [])
 
 
+async def refuse_repetitions(ris: Ris, data: bytes) -> bytes | None:
+    """By their MSH-10."""
+    known = {control_id(one) for one in ris.messages}
+    ris.take(data)
+    return acknowledgement("AR" if control_id(data) in known else "AA", control_id(data))
+
+
+async def test_a_receiver_that_refuses_repetitions_and_whose_answer_was_lost() -> None:
+    async with receiving(taken_and_closed) as (server, receiver):
+        with pytest.raises(ReceiverUnavailable):
+            await receiver.tell(findings(), None)
+        server.answer = refuse_repetitions
+        await receiver.tell(findings(), None)
+        await receiver.tell(findings(), None)
+    assert len(server.ris.reports) == 1
+
+
+async def test_a_receiver_that_refuses_repetitions_is_not_taken_for_one_that_takes_nothing() -> None:
+    poison = of_studies(UIDS[0], but=FAULTS["closes"])
+
+    async def answer(ris: Ris, data: bytes) -> bytes | None:
+        return None if await poison(Ris(), data) is None else await refuse_repetitions(ris, data)
+
+    async with receiving(answer) as (_, receiver):
+        await receiver.tell(findings(subject(4, study=UIDS[1])), None)
+        for _ in range(2):
+            with pytest.raises(ReceiverUnavailable):
+                await receiver.tell(findings(subject(4, study=UIDS[0])), None)
+        for _ in range(2):
+            with pytest.raises(ItemNotServed):
+                await receiver.tell(findings(subject(4, study=UIDS[0])), None)
+
+
 async def test_a_refusal_is_one_of_the_message_and_its_answer_is_kept_and_not_told() -> None:
     quoted = b"MSH|^~\\&|RIS|H|radstream||2026||ACK|X|P|2.5.1\rMSA|AR|%b\rERR||PID^1^3|MRN-4711 is unknown|E\r"
 
