@@ -160,7 +160,8 @@ def recall(
 
     Every receiver is then told that it holds no longer, in its own idiom, and the version never speaks again: the model promoted
     before takes its place, else that of RADSTREAM_MODELS__USE, else none (analysis stops, studies are told as late). It cannot be
-    undone: a mended model has another version. The studies are not analysed again. The exit code is 1 when not all was withdrawn.
+    undone: a mended model has another version. The studies are not analysed again. The exit code is 1 when a
+    worker has not stopped, or not all was withdrawn.
 
     [bold]radstream model recall chest-nodule 2[/bold]
     [bold]radstream model recall chest-nodule 2 --withdraw --approved-by "Dr A. Example" --reason "misses what lies apical"[/bold]

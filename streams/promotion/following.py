@@ -5,18 +5,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import Protocol
 
 import structlog
 
-from schemas.errors import AccessRefused, BrokerUnavailable, MalformedMessage, ModelFailed, RadstreamError, Unavailable
+from schemas.errors import AccessRefused, BrokerUnavailable, MalformedMessage, RadstreamError, Unavailable
 from schemas.findings import ModelIdentity
 from schemas.ports import Clock, EventLog, Record
 from streams import topics
-from streams.promotion.acts import NOT_LOADED, Act, Acts, ended, promoted_before, taken
-from streams.promotion.models_in_use import InUse, Load, ModelsInUse, approved
+from streams.promotion.acts import NOT_LOADED, Act, Acts, ended, taken
+from streams.promotion.candidates import Candidates
+from streams.promotion.models_in_use import Load, ModelsInUse
 
 _log = structlog.get_logger(__name__)
 
@@ -46,11 +45,11 @@ class Follower:
         self._own = own
         self._worker = worker
         self._log = log
-        self._load = load
         self._clock = clock
         self._health = health
         self._pauses = first_pause_s, longest_pause_s
         self._acts = Acts()
+        self._candidates = Candidates(service, own, log, load, self._acts)
         self._news = asyncio.Event()
         #: the promotion that was tried last, why it is not in use ("": it is), and whether trying again may help
         self._tried: Act | None = None
@@ -58,6 +57,8 @@ class Follower:
         self._again = False
         #: what speaks must be looked at: another was promoted, or it was recalled
         self._unsettled = False
+        #: what was recalled while it spoke
+        self._stopped: ModelIdentity | None = None
 
     async def start(self) -> ModelsInUse:
         """What was promoted last and works, else the package of the settings; what was recalled never. Nothing speaks where only
@@ -67,53 +68,32 @@ class Follower:
             self._see(record, None)
         self._news.clear()
         self._unsettled = False
-        self._tried = act = self._wanted
+        self._tried = self._candidates.wanted
         try:
-            return self._well(ModelsInUse(await (self._of_settings() if act is None else self._approved(act))))
+            return self._well(ModelsInUse(await self._candidates.first()))
         except RadstreamError as error:
-            if self._first_choice == self._own and self._own not in self._acts.recalled:
+            if self._choice == self._own and not self._candidates.is_recalled(self._own):
                 raise
             models = ModelsInUse(None, self._service)
             await self._instead(models, error, starting=True)
             return models
 
     @property
-    def _first_choice(self) -> str:
-        return self._own if self._wanted is None else self._wanted.reference
+    def _choice(self) -> str:
+        """NAME/VERSION of what was tried last."""
+        return self._own if self._tried is None else self._tried.reference
 
     async def _instead(self, models: ModelsInUse, trouble: RadstreamError, *, starting: bool = False) -> None:
         """In the place of the first choice: what a person had promoted before, newest first, if it still is that and works; else
         the package of the settings; else nothing, and a person is told. `starting`: raises instead, unless the package of the
         settings was recalled."""
         try:
-            models.change(await self._before() or await self._of_settings())
+            models.change(await self._candidates.other(self._choice))
         except RadstreamError as error:
-            if starting and self._own not in self._acts.recalled:
+            if starting and not self._candidates.is_recalled(self._own):
                 raise
             trouble = error
         self._alarm(trouble, models)
-
-    async def _before(self) -> InUse | None:
-        """Raises the Unavailable of one of them, when it is all that stands in the way."""
-        away: Unavailable | None = None
-        for act in await promoted_before(self._log, self._service):
-            if act.reference == self._first_choice:
-                continue
-            try:
-                return await self._approved(act)
-            except RadstreamError as error:
-                away = error if isinstance(error, Unavailable) else away
-                _log.warning("nor is one promoted before used", model=act.reference, error=str(error))
-        if away is not None and self._own in self._acts.recalled:
-            raise away
-        return None
-
-    async def _of_settings(self) -> InUse:
-        first = await self._loaded(self._own, partial(self._load, self._own))
-        if first.model.service != self._service:
-            await first.close()
-            raise ModelFailed("load", self._own, f"it is a package of {first.model.service}, not of {self._service}")
-        return first
 
     async def follow(self, models: ModelsInUse, stop: asyncio.Event) -> None:
         """Until `stop`. No error of a package, of its store or of the log ends it, or disturbs what is in use."""
@@ -132,10 +112,6 @@ class Follower:
         except BrokerUnavailable as error:
             _log.warning("a worker ended and could not say so", error=str(error))
 
-    @property
-    def _wanted(self) -> Act | None:
-        return self._acts.promoted.get(self._service)
-
     async def _read(self, models: ModelsInUse) -> None:
         """Again from the beginning after each break: what was seen is seen as such."""
         pause, longest = self._pauses
@@ -150,15 +126,16 @@ class Follower:
             pause = min(pause * 2, longest)
 
     def _see(self, record: Record, models: ModelsInUse | None) -> None:
-        before = self._wanted
+        before = self._candidates.wanted
         try:
             self._acts.see(record)
         except MalformedMessage as error:
             _log.error("an act about a model cannot be read", error=str(error))
-        if self._wanted is not before:
+        if self._candidates.wanted is not before:
             self._unsettled = True
-        if models is not None and models.speaks and models.current.reference in self._acts.recalled:
-            models.stop(self._recalled(models.current.reference))  # at once: to load another takes its time
+        if models is not None and models.speaks and self._candidates.is_recalled(models.current.reference):
+            self._stopped = models.current.model.identity
+            models.stop(self._candidates.why_recalled(models.current.reference))  # at once: to load another takes its time
             self._unsettled = True
         if self._unsettled:
             self._news.set()
@@ -188,14 +165,14 @@ class Follower:
             self._news.clear()
 
     async def _try(self, models: ModelsInUse) -> None:
-        act = self._wanted
+        act = self._candidates.wanted
         if act is not self._tried:
             self._tried, self._reason = act, ""
         if act is not None and models.speaks and models.current.is_what(act.event):
             self._well(models)
             return
         try:
-            new = await (self._of_settings() if act is None else self._approved(act))
+            new = await self._candidates.first()
         except RadstreamError as error:
             if models.speaks:
                 self._alarm(error, models)
@@ -207,31 +184,6 @@ class Follower:
         if act is not None:
             _log.info("another model speaks", service=self._service, model=act.reference, approved_by=act.event.approved_by)
 
-    async def _approved(self, act: Act) -> InUse:
-        return await self._loaded(act.reference, partial(approved, self._load, act.event, "promote it again"))
-
-    async def _loaded(self, reference: str, load: Callable[[], Awaitable[InUse]]) -> InUse:
-        """Raises as `load`; ModelFailed when it was recalled, also meanwhile, and when anything but our own errors comes out."""
-        self._refuse_recalled(reference)
-        try:
-            found = await load()
-        except RadstreamError:
-            raise
-        except Exception as error:  # a strange package must not end the process: it would be tried again at every start
-            raise ModelFailed("load", reference, f"it cannot be loaded: {type(error).__name__}") from error
-        if reference in self._acts.recalled:
-            await found.close()
-        self._refuse_recalled(reference)
-        return found
-
-    def _refuse_recalled(self, reference: str) -> None:
-        if reference in self._acts.recalled:
-            raise ModelFailed("load", reference, self._recalled(reference))
-
-    def _recalled(self, reference: str) -> str:
-        """Without the person's reason, which is free text: `radstream model list` shows it."""
-        return f"was recalled by {self._acts.recalled[reference].approved_by}: promote another version"
-
     async def _say(self, models: ModelsInUse) -> bool:
         uses = models.current.model.identity if models.speaks else self._may_not_use()
         try:
@@ -242,8 +194,10 @@ class Follower:
         return True
 
     def _may_not_use(self) -> ModelIdentity:
-        name, _, version = self._first_choice.partition("/")
-        weights = NOT_LOADED if self._wanted is None else self._wanted.digest
+        if self._stopped is not None:
+            return self._stopped
+        name, _, version = self._choice.partition("/")
+        weights = NOT_LOADED if self._tried is None else self._tried.digest
         return ModelIdentity(name=name, version=version, weights_sha256=weights)
 
     def _well(self, models: ModelsInUse) -> ModelsInUse:
@@ -253,7 +207,7 @@ class Follower:
 
     def _alarm(self, error: RadstreamError, models: ModelsInUse) -> None:
         """Once for each promotion and reason, however often it is tried. Who promotes the same again is told again."""
-        wanted, instead = self._first_choice, models.current.reference if models.speaks else "nothing"
+        wanted, instead = self._choice, models.current.reference if models.speaks else "nothing"
         reason = str(error) if models.speaks else f"nothing speaks for {self._service} now: {error}"
         if reason != self._reason:
             _log.error("a promoted model is not used", model=wanted, instead=instead, error=reason)

@@ -105,7 +105,7 @@ async def taken_by_all(
     answered: dict[str, bool] = {}
 
     def waiting() -> list[str]:
-        return [key for key in sorted(acts.workers) if _lives(acts.workers[key], event.service, roles) and key not in answered]
+        return [key for key in sorted(acts.workers) if lives(acts.workers[key], event.service, roles) and key not in answered]
 
     async def hear() -> None:
         async for record in log.read(topics.MODELS.name, follow=True):
@@ -146,7 +146,7 @@ def _offset(cause: str | None) -> int | None:
     return int(number) if number.isdecimal() else None
 
 
-def _lives(taken: Taken, service: str, roles: Mapping[str, RoleHealth]) -> bool:
+def lives(taken: Taken, service: str, roles: Mapping[str, RoleHealth]) -> bool:
     """One that was killed said nothing. On this machine its health file tells, or that there is none; of other machines nothing is
     known, so they are waited for."""
     if taken.event.service != service:

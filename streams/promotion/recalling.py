@@ -19,10 +19,12 @@ from schemas.model_events import ModelRecalled
 from schemas.ports import Clock, EventLog
 from streams import topics
 from streams.clock import SystemClock
+from streams.health import read_health
 from streams.promotion.acts import Acts, promoted, promoted_before, recall, recall_key, told
 from streams.promotion.progress import progress
 from streams.promotion.promoting import Say, read_acts
 from streams.promotion.standing import Standing, Stands
+from streams.promotion.stopping import stopped_by_all
 from streams.settings import Settings
 from streams.wiring.clients import ensure_all_topics, log_for
 from streams.wiring.models import package_store_for, services
@@ -44,9 +46,9 @@ class Decision:
 async def run_recall(
     settings: Settings, name: str, version: str, decision: Decision | None, *, as_json: bool, wait_s: float, say: Say
 ) -> bool:
-    """Lists; with a `decision` also recalls, and waits until nothing stands: False when for `wait_s` nothing more was withdrawn.
-    Raises SettingsInvalid (a model of which nothing is known; who or why too long or empty), BrokerUnavailable,
-    ObjectStoreUnavailable."""
+    """Lists; with a `decision` also recalls, and waits until every worker has stopped and nothing stands: False when one has not
+    said so within `wait_s`, or for `wait_s` nothing more was withdrawn. Raises SettingsInvalid (a model of which nothing is known;
+    who or why too long or empty), BrokerUnavailable, ObjectStoreUnavailable."""
     event = None if decision is None else act_of(name, version, decision, SystemClock())
     await asyncio.to_thread(ensure_all_topics, settings)
     sizes = await asyncio.to_thread(topic_sizes, settings.kafka.bootstrap, [topics.RESULTS.name])
@@ -62,7 +64,8 @@ async def run_recall(
             return True
         await tell_recall(log, acts, event, say)
         await tell_consequences(settings, log, acts, event, say)
-        return await withdrawn(log, standing, wait_s, say)
+        stopped = await stopped_by_all(log, f"{name}/{version}", wait_s, say, read_health(settings.run_folder))
+        return await withdrawn(log, standing, wait_s, say) and stopped
 
 
 async def catch_up(log: EventLog, standing: Standing, tell: Callable[[int], None]) -> None:

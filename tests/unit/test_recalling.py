@@ -19,15 +19,18 @@ from schemas.model_events import ModelRecalled
 from schemas.ports import Place, Record
 from streams import topics
 from streams.cli import app
+from streams.promotion.acts import ended, taken
 from streams.promotion.promoting import read_acts
 from streams.promotion.recalling import Decision, act_of, catch_up, show, tell_consequences, tell_recall, withdrawn
 from streams.promotion.standing import Standing
+from streams.promotion.stopping import stopped_by_all
 from streams.settings import Settings
 from tests.contract import example_findings
 from tests.contract.example_findings import after_verification, devices_alone, not_analysed, subject, two_findings
 from tests.contract.fake_event_log import FakeEventLog
 from tests.unit.answers import result
-from tests.unit.packages import CLOCK, NOW, promote
+from tests.unit.followers import told, until
+from tests.unit.packages import CLOCK, NOW, OWN, Packages, promote, recall, worker
 
 NAME = example_findings.MODEL.name
 OTHER = ModelIdentity(name=NAME, version="2", weights_sha256="b" * 64)
@@ -247,3 +250,43 @@ async def test_a_broker_that_goes_away_meanwhile_ends_nothing() -> None:
 )
 def test_somebody_answers_for_it(options: list[str]) -> None:
     assert CliRunner().invoke(app, ["model", "recall", NAME, "1", *options]).exit_code == 2
+
+
+# ------------------------------------------------------------------------------------------------------------ the workers
+
+
+async def test_each_worker_that_used_it_says_what_it_uses_now(log: FakeEventLog) -> None:
+    lines: list[str] = []
+    await promote(log, "nodules/2")
+    async with worker(log, Packages.of(OWN, "nodules/2")):
+        await until(lambda: told(log))
+        await recall(log, "nodules/2")
+        assert await stopped_by_all(log, "nodules/2", 5, lines.append, {})
+        assert lines == [f"analyse-here uses {OWN} now."]
+        await recall(log, OWN)
+        assert await stopped_by_all(log, OWN, 5, lines.append, {})
+        assert lines[1:] == ["analyse-here uses nothing now."]
+
+
+async def test_one_that_ended_and_those_that_use_another(log: FakeEventLog) -> None:
+    lines: list[str] = []
+    async with worker(log, Packages.of(OWN)):
+        await until(lambda: told(log))
+        await recall(log, "nodules/9")
+        assert await stopped_by_all(log, "nodules/9", 5, lines.append, {})
+        assert lines == []
+        stop = asyncio.create_task(stopped_by_all(log, "nodules/8", 5, lines.append, {}))
+        await recall(log, "nodules/8")
+        assert await stop
+
+
+async def test_one_that_says_nothing_is_named(log: FakeEventLog) -> None:
+    of = ModelIdentity(name="nodules", version="2", weights_sha256="b" * 64)
+    lines: list[str] = []
+    await log.append([taken("analyse-there", CHEST, of, None, NOW)])
+    await recall(log, "nodules/2")
+    assert not await stopped_by_all(log, "nodules/2", 0.05, lines.append, {})
+    assert lines == ["analyse-there has not said within 0.05 s that it stopped: radstream model list, radstream doctor."]
+    await log.append([ended("analyse-there", CHEST, NOW)])
+    assert await stopped_by_all(log, "nodules/2", 5, lines.append, {})
+    assert lines[1:] == [f"worker.analyse-there.{CHEST} has ended."]
