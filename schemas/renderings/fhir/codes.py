@@ -74,7 +74,7 @@ KINDS: dict[FindingKind, Code] = {
     FindingKind.MASS: Code(SNOMED_CT, "309529002", "Lung mass"),
 }
 #: The same in radiology's own terms: RadLex, and RadElement (common data elements of ACR, RSNA), whose set RDES195 IHE's "Imaging
-#: Diagnostic Report" 6.7.3.6.3.1 prefers as the code of a pulmonary nodule; it has no set for a mass.
+#: Diagnostic Report" 6.7.3.6.3.1 prefers as the code of a pulmonary nodule; for a mass we know none.
 OTHER_CODES: dict[FindingKind, tuple[Code, ...]] = {
     FindingKind.NODULE: (Code(RADLEX, "RID50149", "pulmonary nodule"), Code(RADELEMENT, "RDES195", "Pulmonary Nodule")),
     FindingKind.MASS: (Code(RADLEX, "RID39056", "lung mass"),),
