@@ -53,7 +53,7 @@ def table(result: Mapping[str, Any]) -> Table:
     rendering, delivery, path = result["rendering"], result["delivery"], result["readable"]
     found = Table("part", "ours", "beside it", title="findings out")
     found.add_row(
-        "Findings -> Bundle, /s of one core", f"{rendering['ours']:.0f}", f"fhir.resources writes: {rendering['peer']:.0f}"
+        "Findings -> Bundle, /s of one core", f"{rendering['ours']:.0f}", f"all by fhir.resources: {rendering['peer']:.0f}"
     )
     found.add_row("", "", f"Findings -> JSON (floor): {rendering['floor']:.0f}")
     found.add_row("Bundle -> FHIR server, /s", f"{delivery['ours']:.1f}", f"bare client: {delivery['bare']:.1f}")
