@@ -1,4 +1,4 @@
-"""Findings of every shape that the schema allows, for hypothesis. Text is what FHIR's `string` can hold: no control characters."""
+"""Findings of every shape that the schema allows, for hypothesis: any text that UTF-8 can hold, also what no receiver likes."""
 
 from __future__ import annotations
 
@@ -26,8 +26,9 @@ from schemas.findings import (
 from schemas.identifiers import AccessionNumber, FillerOrderNumber, PatientIdentifier, PlacerOrderNumber, SOPInstanceUID
 from schemas.outputs import Coding, Output
 
-words = st.text(st.characters(exclude_categories=("C", "Z")), min_size=1, max_size=12)
-_texts = st.lists(words, min_size=1, max_size=3).map(" ".join)
+_texts = st.text(st.characters(codec="utf-8"), min_size=1, max_size=20).filter(str.strip)
+#: as the cards of models may have them (schemas.coding)
+_codes = st.text(st.characters(exclude_categories=("C", "Z")), min_size=1, max_size=12)
 _names = st.from_regex(r"[a-z0-9]{1,6}(-[a-z0-9]{1,6}){0,2}", fullmatch=True)
 _digests = st.integers(min_value=0, max_value=2**256 - 1).map(lambda number: f"{number:064x}")
 _uids = st.integers(min_value=0, max_value=2**128 - 1).map(lambda number: f"2.25.{number}")
@@ -72,11 +73,11 @@ def _subjects(draw: st.DrawFn) -> Subject:
     )
 
 
-_codings = st.builds(Coding, system=st.sampled_from(["http://snomed.info/sct", "urn:example:codes"]), code=words, display=_texts)
+_codings = st.builds(Coding, system=st.sampled_from(["http://snomed.info/sct", "urn:example:codes"]), code=_codes, display=_texts)
 _outputs = st.builds(
     Output, name=_names, coding=_codings, value=_numbers, unit=st.sampled_from(UNITS), threshold=st.none() | _numbers
 )
-_models = st.builds(ModelIdentity, name=_texts, version=words, weights_sha256=_digests)
+_models = st.builds(ModelIdentity, name=_texts, version=_texts, weights_sha256=_digests)
 
 
 @st.composite
