@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from schemas.errors import Conflict, InvalidResource, MalformedMessage, NotYet, Refused, Rejected
+from schemas.errors import Conflict, InvalidResource, MalformedMessage
 from schemas.events import DeliveryAcknowledged
 from schemas.findings import CHEST_RADIOGRAPH_FINDINGS, Findings
 from schemas.identifiers import identity
@@ -64,34 +64,14 @@ def place_of(destination: str, service: str) -> str:
 
 
 async def _told(telling: Telling, tell: Tell) -> Acknowledgement:
-    """The state itself, once for each that the receiver may hold: almost always one, or none."""
+    """The state, once for each that the receiver may hold: almost always one, or none. What was begun before and not answered is
+    not told again, it may be wrong by now; but it may have arrived, even if it was refused."""
     findings = _findings(telling.findings)
-    held = None if telling.held is None else _findings(telling.held)
-    unanswered = [_findings(value) for value in telling.unanswered]
-    if findings.not_analysed is None:
-        replaced = await _replaced(held, unanswered, tell)
-    else:
-        replaced = [one for one in (held, *unanswered) if one is not None and one.not_analysed is None]
-        replaced = replaced or [unanswered[-1] if unanswered else held]
-    answers = [await tell(findings, one) for one in replaced]
+    may_hold = [None if value is None else _findings(value) for value in (telling.held, *telling.unanswered)]
+    if telling.unanswered and telling.held is None:
+        may_hold = may_hold[1:]
+    answers = [await tell(findings, held) for held in may_hold]
     return next((answer for answer in answers if answer.superseded), answers[-1])
-
-
-async def _replaced(held: Findings | None, unanswered: Sequence[Findings], tell: Tell) -> Sequence[Findings | None]:
-    """What was begun is finished first, so that the receiver knows what is replaced. What it refuses, as it did before, it does not
-    hold; what it fails on, it may."""
-    may_hold = [held]
-    for one in unanswered:
-        try:
-            for before in may_hold:
-                await tell(one, before)
-        except (Rejected, Refused):
-            continue
-        except NotYet:
-            may_hold = [before for before in (*may_hold, one) if before is not None]
-        else:
-            may_hold = [one]
-    return may_hold
 
 
 def _findings(value: bytes) -> Findings:

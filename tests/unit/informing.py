@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from schemas.errors import Refused
 from schemas.events import DeliveryAcknowledged
 from schemas.findings import Findings
 from schemas.ports import Acknowledgement, Outgoing, Place, Record
@@ -29,7 +28,7 @@ def said(outputs: Sequence[Outgoing]) -> DeliveryAcknowledged:
 class Documents:
     """A receiver with a document for each state, that takes away only what it is told to: neither does it know what it holds of a
     study, nor does it see that a later state is there. `faults`: what each telling meets, one after the other: an error, and
-    whether what was told arrived all the same. It refuses nothing that it has taken."""
+    whether what was told arrived all the same."""
 
     def __init__(self) -> None:
         self.live: set[int] = set()
@@ -39,8 +38,6 @@ class Documents:
     async def tell(self, findings: Findings, held: Findings | None) -> Acknowledgement:
         sequence, before = findings.subject.sequence, None if held is None else held.subject.sequence
         fault, arrives = self.faults.pop(0) if self.faults else (None, True)
-        if isinstance(fault, Refused) and sequence in (one for one, _ in self.tellings):
-            fault, arrives = None, True
         if arrives:
             self.tellings.append((sequence, before))
             if before is not None and before != sequence:
