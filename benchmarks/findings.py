@@ -23,36 +23,18 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import findings_figures as figures
 import requests
 from fhir.resources.R4B.bundle import Bundle
+from findings_studies import said_of_a_study
 from rich.console import Console
 
 from connectors.fhir import FhirServer
 from connectors.kafka import KafkaLog
 from schemas.errors import RadstreamError
 from schemas.events import FINDINGS_TYPE
-from schemas.findings import (
-    AnalysedImage,
-    Finding,
-    FindingKind,
-    Findings,
-    Measurement,
-    ModelIdentity,
-    OrderReference,
-    Region,
-    Subject,
-)
-from schemas.identifiers import (
-    AccessionNumber,
-    FillerOrderNumber,
-    PatientIdentifier,
-    PlacerOrderNumber,
-    SOPInstanceUID,
-    StudyInstanceUID,
-)
+from schemas.findings import Findings
 from schemas.ports import Outgoing
 from schemas.renderings.fhir.bundle import bundle_of
 from schemas.renderings.fhir.references import Site, report_id
@@ -70,39 +52,6 @@ ROLES = ("work report", "deliver")
 QUICK = {"rounds": 1, "repeats": 30, "turns": 2, "many": 12, "studies": 10}
 WHOLE = {"rounds": 5, "repeats": 300, "turns": 60, "many": 12, "studies": 120}
 console = Console(stderr=True, highlight=False, soft_wrap=True)
-
-
-def said_of_a_study() -> Findings:
-    """A nodule and a mass, of a study that nobody has yet."""
-    number = uuid4().int
-    study, image = StudyInstanceUID(f"2.25.{number}"), SOPInstanceUID(f"2.25.{number + 1}")
-    accession = AccessionNumber(value=f"B{number}", assigner="RIS")
-    order = OrderReference(
-        placer_order_number=PlacerOrderNumber(value=f"P{number}", assigner="HIS"),
-        filler_order_number=FillerOrderNumber(value=f"F{number}", assigner="RIS"),
-        accession_number=accession,
-    )
-    kinds = enumerate(FindingKind, start=1)
-    region = Region(sop_instance_uid=image, left=811.25, top=402.5, width=88.125, height=91.75)
-    return Findings(
-        analysis_id=uuid4(),
-        subject=Subject(
-            study_instance_uid=study,
-            revision=f"{number:064x}",
-            sequence=4,
-            accession_number=accession,
-            patient=PatientIdentifier(value="BENCH", assigner="HOSPITAL"),
-            orders=(order,),
-            triggered_at=datetime.now(UTC),
-        ),
-        model=ModelIdentity(name="bench", version="1", weights_sha256="a" * 64),
-        images=(AnalysedImage(sop_instance_uid=image, pixel_sha256="b" * 64, rows=2048, columns=2500, probability=0.75),),
-        findings=tuple(
-            Finding(ordinal=n, kind=kind, probability=0.73, region=region, long_axis=Measurement(value=31.5, plane="detector"))
-            for n, kind in kinds
-        ),
-        threshold=0.5,
-    )
 
 
 # ---------------------------------------------------------------------------------------------------------- rendering
@@ -264,11 +213,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="1 short round")
     parser.add_argument("--out", type=Path, default=Path("var/benchmarks/findings.json"), help="default %(default)s")
     told = parser.parse_args()
-    size = (
-        {"rounds": 1, "repeats": 30, "many": 20, "studies": 10}
-        if told.quick
-        else {"rounds": 5, "repeats": 300, "many": 200, "studies": 120}
-    )
+    size = QUICK if told.quick else WHOLE
     try:
         with (
             tempfile.TemporaryDirectory(prefix="radstream-findings-") as name,
