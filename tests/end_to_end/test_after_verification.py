@@ -1,4 +1,5 @@
-"""A radiologist signs before the AI answers: every receiver hears that it came after, and a person is asked to look."""
+"""A radiologist signs before the AI answers: every receiver hears that it came after, and a person is asked to look. And a model
+is recalled: what it said is withdrawn."""
 
 from __future__ import annotations
 
@@ -7,11 +8,15 @@ from datetime import UTC, datetime
 import pytest
 
 from schemas.discrepancies import DISCREPANCY_EVENTS, DiscrepancyEvent, DiscrepancyOpened, DiscrepancyWithdrawn
-from schemas.findings import Findings
+from schemas.findings import Findings, ModelIdentity, NotAnalysedReason
 from streams import topics
 from streams.demo.radiographs import CHEST, copy_of, study_uid_of
-from streams.sequences import AFTER_VERIFICATION
+from streams.emission import emit
+from streams.sequences import AFTER_VERIFICATION, RECALLED
+from tests.contract.example_findings import devices_alone
 from tests.end_to_end.conftest import Hospital
+from tests.unit.answers import result
+from tests.unit.cases import reason, recall
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.asyncio(loop_scope="session")]
 
@@ -65,3 +70,26 @@ async def test_findings_after_he_signed(hospital: Hospital) -> None:
     assert withdrawn.discrepancy_id == opened.discrepancy_id
     await hospital.delivered(study, marked.subject.sequence + 1)
     assert (await hospital.report(accession))["status"] == "cancelled"
+
+
+async def test_what_a_recalled_model_said(hospital: Hospital) -> None:
+    """One that nobody here speaks with: an answer of before."""
+    accession, study = "E2E-RECALLED", study_uid_of("E2E-RECALLED")
+    await hospital.order(accession)
+    await hospital.archive.store([copy_of(CHEST, accession_number=accession, patient_id="P-1")])
+    await hospital.delivered(study)
+    (answer,) = results(hospital, study)
+    model = ModelIdentity(name="of-before", version="9", weights_sha256="9" * 64)
+    other = devices_alone(service="bones").model_copy(update={"subject": answer.subject, "model": model})
+    await hospital.log.append([result(other)])
+    await hospital.delivered(study, answer.subject.sequence)
+    await hospital.log.append([emit(topics.MODELS, "recalled.of-before.9", recall("of-before", "9"), None)])
+
+    def withdrawn(_: object) -> list[Findings]:
+        return [one for one in results(hospital, study) if reason(one) is NotAnalysedReason.MODEL_RECALLED]
+
+    (word,) = await hospital.until("its withdrawal", withdrawn)
+    assert (word.service, word.subject.sequence) == ("bones", answer.subject.sequence + RECALLED)
+    await hospital.delivered(study, word.subject.sequence)
+    reports = [r for r in await hospital.fhir.search_reports(accession) if r["resourceType"] == "DiagnosticReport"]
+    assert sorted(report["status"] for report in reports) == ["cancelled", "partial"]
