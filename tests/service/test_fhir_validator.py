@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,8 @@ def validator() -> Path:
 def test_every_state_is_valid_r4(validator: Path, tmp_path: Path) -> None:
     origin = Origin("0af7651916cd43dd8448eb211c80319c", ("hl7.v2.raw/3/17", "ai.requests/0/4"))
     states = {name: bundle_of(findings, SITE, origin) for name, findings in every_state().items()}
+    chinese = replace(SITE, language="zh-TW")
+    states |= {f"{name}-zh-TW": bundle_of(findings, chinese, origin) for name, findings in every_state().items()}
     resources = {
         f"{name}-{number}-{entry['resource']['resourceType']}": json.dumps(entry["resource"]).encode()
         for name, bundle in states.items()

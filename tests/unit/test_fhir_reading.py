@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -31,7 +32,12 @@ def test_every_field_comes_back_from_json(of: Findings) -> None:
 def test_every_state_comes_back_whatever_the_site_calls_its_assigners(name: str) -> None:
     of = every_state()[name]
     shared = "urn:oid:1.2.3"  # two assigners in one system
-    for site in (SITE, Site("ELSEWHERE"), Site("HOSPITAL", {"RIS": shared, "HIS": shared, "HOSPITAL & Sons": shared})):
+    for site in (
+        SITE,
+        replace(SITE, language="zh-TW"),
+        Site("ELSEWHERE"),
+        Site("HOSPITAL", {"RIS": shared, "HIS": shared, "HOSPITAL & Sons": shared}),
+    ):
         assert findings_of(bundle_of(of, site)) == of
 
 

@@ -10,24 +10,32 @@ from schemas.findings import CHEST_RADIOGRAPH_FINDINGS, DEMONSTRATION, FindingKi
 from schemas.outputs import Output
 from schemas.renderings.fhir import codes
 from schemas.renderings.fhir.presence import presence_of
+from schemas.renderings.labels import Language, phrase
+from schemas.renderings.report_text import report_text
 
+_UNCUT = 1_000_000
 _KINDS = {FindingKind.NODULE: ("nodule", "nodules"), FindingKind.MASS: ("mass", "masses")}
 
 
-def conclusion_of(findings: Findings) -> str:
-    """A few plain sentences, and what every text of this product says of itself."""
+def conclusion_of(findings: Findings, language: Language = "en") -> str:
+    """All that is said, uncut, and what every text of this product says of itself: in English a few plain sentences, else the lines
+    of the text for the report field."""
+    if language != "en":
+        return report_text(findings, language=language, lines=_UNCUT, limit=_UNCUT)
     sentences = [*_service(findings), *_said(findings)]
     if findings.verified_at is not None:
-        sentences.insert(0, after_verification(findings.verified_at))
+        sentences.insert(0, after_verification(findings.verified_at, language))
     said_already = findings.not_analysed is not None and findings.not_analysed.reason is NotAnalysedReason.NO_ORDER
     if not findings.subject.orders and not said_already:
         sentences.append("There is no order for this study.")
     return " ".join([*sentences, DEMONSTRATION])
 
 
-def after_verification(verified_at: datetime) -> str:
+def after_verification(verified_at: datetime, language: Language) -> str:
     """That a radiologist had verified the report before the AI answered."""
     moment = verified_at.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    if language != "en":
+        return f"{phrase('after-verification', language)} ({moment})"
     return f"After verification: AI answered when the radiologist's report had been verified ({moment})."
 
 

@@ -9,6 +9,7 @@ from fhir.resources.R4B.observation import Observation
 from schemas.findings import CHEST_RADIOGRAPH_FINDINGS, Finding, FindingKind, Findings, NotAnalysed, Region
 from schemas.identifiers import SOPInstanceUID
 from schemas.outputs import Output
+from schemas.renderings import labels
 from schemas.renderings.fhir import codes
 from schemas.renderings.fhir.conclusion import after_verification
 from schemas.renderings.fhir.envelope import Resource
@@ -24,15 +25,22 @@ from schemas.renderings.fhir.references import (
     subject_reference,
 )
 from schemas.renderings.fhir.resource import resource_of
+from schemas.renderings.labels import Language
+
+_PRESENCES: dict[codes.Code, labels.Presence] = {
+    codes.PRESENT: "present",
+    codes.ABSENT: "absent",
+    codes.INDETERMINATE: "indeterminate",
+}
 
 
 def observations_of(findings: Findings, site: Site) -> list[Resource]:
     """Root, findings in the order of their ordinals, outputs: as `observation_ids` counts them."""
-    shared = _shared(findings, site)
+    shared, language = _shared(findings, site), site.language
     said = [
-        *([_root(findings)] if findings.not_analysed is not None or findings.locates else []),
-        *(_finding(finding) for finding in findings.findings),
-        *(_output(output, image) for output, image in findings.outputs_with_image),
+        *([_root(findings, language)] if findings.not_analysed is not None or findings.locates else []),
+        *(_finding(finding, language) for finding in findings.findings),
+        *(_output(output, image, language) for output, image in findings.outputs_with_image),
     ]
     ids = observation_ids(findings)
     return [resource_of(Observation, {"id": str(id)} | shared | one) for id, one in zip(ids, said, strict=True)]
@@ -53,22 +61,24 @@ def _shared(findings: Findings, site: Site) -> dict[str, Any]:
     if findings.model is not None:
         elements["device"] = reference("Device", device_id(findings.model))
     if findings.verified_at is not None:  # of each: it may be read without its report
-        elements["note"] = [{"text": after_verification(findings.verified_at)}]
+        elements["note"] = [{"text": after_verification(findings.verified_at, site.language)}]
+    if site.language != "en":
+        elements["language"] = site.language
     return elements
 
 
-def _root(findings: Findings) -> dict[str, Any]:
+def _root(findings: Findings, language: Language) -> dict[str, Any]:
     """ "Nothing found" is an explicit Absent; "not analysed" has no value and says why: never confusable."""
     if findings.not_analysed is not None:
         ours = findings.service == CHEST_RADIOGRAPH_FINDINGS
         question = codes.NODULE_OR_MASS if ours else codes.ANALYSIS
-        reason = _absent_reason(findings.not_analysed)
+        reason = _absent_reason(findings.not_analysed, language)
         said = {"code": question.concept(), "status": "cancelled", "dataAbsentReason": reason}
         words = findings.not_analysed.explanation
         return said | ({"note": [{"text": words}]} if words.strip() else {})  # FHIR has no empty string
     root: dict[str, Any] = {
         "code": codes.NODULE_OR_MASS.concept(),
-        "valueCodeableConcept": presence_of(findings).concept(),
+        "valueCodeableConcept": _answer(presence_of(findings), language),
     }
     if findings.probability is not None and findings.threshold is not None:
         root["component"] = [_score(codes.STUDY_PROBABILITY, findings.probability)]
@@ -80,12 +90,19 @@ def _root(findings: Findings) -> dict[str, Any]:
     return root
 
 
-def _absent_reason(not_analysed: NotAnalysed) -> dict[str, Any]:
+def _absent_reason(not_analysed: NotAnalysed, language: Language) -> dict[str, Any]:
     reason = codes.NOT_ANALYSED[not_analysed.reason]
-    return {"coding": [codes.NOT_PERFORMED.coding, reason.coding], "text": f"Not analysed: {reason.display}"}
+    text = f"Not analysed: {reason.display}"
+    if language != "en":
+        text = f"{labels.phrase('not-analysed', language)}：{labels.not_analysed(not_analysed.reason, language)}"
+    return {"coding": [codes.NOT_PERFORMED.coding, reason.coding], "text": text}
 
 
-def _finding(finding: Finding) -> dict[str, Any]:
+def _answer(code: codes.Code, language: Language) -> dict[str, Any]:
+    return code.concept() if language == "en" else code.concept(labels.presence(_PRESENCES[code], language))
+
+
+def _finding(finding: Finding, language: Language) -> dict[str, Any]:
     components = [_score(codes.PROBABILITY, finding.probability)]
     if finding.kind is FindingKind.NODULE:
         present = codes.ELEMENT_PRESENT.concept()
@@ -95,24 +112,26 @@ def _finding(finding: Finding) -> dict[str, Any]:
         code = {"coding": [codes.LONG_AXIS.coding, codes.PLANES[size.plane].coding], "text": text}
         components.append({"code": code, "valueQuantity": quantity(size.value, codes.MILLIMETRE)})
     kind = codes.KINDS[finding.kind]
+    words = kind.display if language == "en" else labels.finding_kind(finding.kind, language)
     return {
-        "code": {"coding": [kind.coding, *(other.coding for other in codes.OTHER_CODES[finding.kind])], "text": kind.display},
-        "valueCodeableConcept": codes.PRESENT.concept(),
+        "code": {"coding": [kind.coding, *(other.coding for other in codes.OTHER_CODES[finding.kind])], "text": words},
+        "valueCodeableConcept": _answer(codes.PRESENT, language),
         "component": components + _region(finding.region),
     }
 
 
-def _output(output: Output, image: SOPInstanceUID) -> dict[str, Any]:
+def _output(output: Output, image: SOPInstanceUID, language: Language) -> dict[str, Any]:
     """Present or absent where the card has a threshold; else a value in its unit."""
     unit = (output.unit, output.unit)
     components: list[dict[str, Any]] = [{"code": codes.SOP_INSTANCE_UID.concept(), "valueString": image}]
-    said: dict[str, Any] = {"code": {"coding": [output.coding.model_dump()], "text": output.coding.display}}
+    words = output.coding.display if language == "en" else labels.output(output, language)
+    said: dict[str, Any] = {"code": {"coding": [output.coding.model_dump()], "text": words}}
     if output.threshold is None:
         return said | {"valueQuantity": quantity(output.value, unit), "component": components}
     components.append(_quantity(codes.OUTPUT_VALUE, output.value, unit))
     components.append(_quantity(codes.OUTPUT_THRESHOLD, output.threshold, unit))
     answer = codes.PRESENT if output.present else codes.ABSENT
-    return said | {"valueCodeableConcept": answer.concept(), "component": components}
+    return said | {"valueCodeableConcept": _answer(answer, language), "component": components}
 
 
 def _region(region: Region) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from uuid import UUID
 from schemas.findings import CHEST_RADIOGRAPH_FINDINGS, Findings, ModelIdentity, OrderReference, Subject
 from schemas.identifiers import AccessionNumber, FillerOrderNumber, PatientIdentifier, PlacerOrderNumber, StudyInstanceUID, identity
 from schemas.renderings.fhir.codes import ACCESSION_ID, FILLER_IDENTIFIER, PLACER_IDENTIFIER, Code
+from schemas.renderings.labels import Language
 
 Number = AccessionNumber | PlacerOrderNumber | FillerOrderNumber
 
@@ -23,10 +24,11 @@ _OID = re.compile(r"[0-2](?:\.(?:0|[1-9][0-9]*))+\Z")
 @dataclass(frozen=True, slots=True)
 class Site:
     """`assigner` stands in the identity of every report of this site; it never changes. `systems` gives the identifier system
-    of an assigner where the hospital has one."""
+    of an assigner where the hospital has one; `language` is that of what people read."""
 
     assigner: str
     systems: Mapping[str, str] = field(default_factory=dict)
+    language: Language = "en"
 
     def system(self, assigner: str) -> str:
         """As `systems` says; an assigner that is a URI or an OID (EI.3, CX.4.2) is its own; else a URN of ours."""

@@ -42,8 +42,10 @@ def report_of(findings: Findings, site: Site) -> Resource:
         # report no longer lists is superseded
         "result": [reference("Observation", observation) for observation in observation_ids(findings)],
         "imagingStudy": [study_reference(subject.study_instance_uid)],
-        "conclusion": conclusion_of(findings),
+        "conclusion": conclusion_of(findings, site.language),
     }
+    if site.language != "en":
+        elements["language"] = site.language
     if orders := order_references(subject, site):
         elements["basedOn"] = orders
     if subject.patient is not None:
