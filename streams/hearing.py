@@ -54,12 +54,14 @@ async def reported(
 ) -> list[Outgoing]:
     """A report event: it is kept for the answers to come, and marks those that had come after it and were read before it. Read
     again, it says again what it led to."""
-    await rows.put_report(report)
+    # who verified when is all that is asked of it: no need to keep what it says, and of whom
+    await rows.put_report(report.model_copy(update={"text": "", "addendum": "", "attachments": (), "patients": ()}))
     studies = sorted(await _studies_of(rows, report))
-    cover(rows, locked, own | keys_of(studies))
+    heard = [await rows.heard_of(study) for study in studies]
+    models = {key_of_model(*one.model) for said in heard for one in said if one.model is not None}
+    cover(rows, locked, own | keys_of(studies) | models)
     outs: list[Outgoing] = []
-    for study in studies:
-        said = await rows.heard_of(study)
+    for said in heard:
         last = {one.service: one for one in said}  # by sequence
         for one in last.values():
             if one.verified_at is None and is_of(report, Findings.model_validate_json(one.value).subject):

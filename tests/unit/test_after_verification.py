@@ -52,6 +52,15 @@ async def test_an_answer_that_came_after_the_report_was_signed_is_told_again_and
     assert await hospital.reads(record(out, at=4)) == [], "our own word is no news"
 
 
+async def test_of_a_report_only_what_verification_needs_is_kept(hospital: Hospital) -> None:
+    await hospital.happens(SIGNED.model_copy(update={"text": "DOE^JANE: no nodule", "addendum": "but a mass"}))
+    async with hospital.cases.correlation() as rows:
+        assert SIGNED.accession_number is not None
+        (kept,) = await rows.reports_sharing({SIGNED.accession_number})
+    assert (kept.text, kept.addendum, kept.patients) == ("", "", ())
+    assert (kept.id, kept.sender) == (SIGNED.id, SIGNED.sender)
+
+
 async def test_what_was_told_before_stays_as_it_was_told(hospital: Hospital) -> None:
     """Read again after the report was signed, too."""
     request = await requested(hospital)
