@@ -19,6 +19,7 @@ from schemas.renderings.fhir.references import observation_id, observation_ids, 
 from tests.contract.example_findings import (
     DEVICES,
     SITE,
+    after_verification,
     devices_alone,
     every_state,
     finding,
@@ -217,6 +218,25 @@ class ReportStoreContract:
         assert root["status"] == "cancelled"
         assert "valueCodeableConcept" not in root
         assert root["dataAbsentReason"]["coding"][0]["code"] == "not-performed"
+
+    async def test_an_answer_that_is_marked_and_then_recalled(self, store: ReadableReportStore, study: Study) -> None:
+        """As `streams.sequences` numbers them: 4, 5 and 6."""
+        said = two_findings(study.subject(4))
+        marked = after_verification(said.model_copy(update={"subject": study.subject(5)}))
+        recalled = not_analysed(NotAnalysedReason.MODEL_RECALLED, study.subject(6))
+        for state in (said, marked):
+            await store.put(bundle_of(state, SITE))
+        report, root = await store.read(study.report), await store.read(observation(said, 0))
+        assert report is not None
+        assert report["conclusion"].startswith("After verification:")
+        assert root is not None
+        assert root["note"][0]["text"].startswith("After verification:")
+        assert await statuses(store, said) == ["preliminary"] * 3
+        answer = await store.put(bundle_of(recalled, SITE))
+        late = [await store.put(bundle_of(state, SITE)) for state in (said, marked)]
+        assert late == [Acknowledgement(answer.reference, superseded=True)] * 2
+        assert await status_of(store, study.report) == "cancelled"
+        assert await statuses(store, said) == ["entered-in-error"] * 3
 
     async def test_an_earlier_analysis_said_again_is_live_again(self, store: ReadableReportStore, study: Study) -> None:
         old, between = two_findings(study.subject(1)), findings(study.subject(2))
