@@ -19,6 +19,7 @@ from connectors.fhir_http import STEP, FhirHttp, TimeLimit
 from connectors.http_access import HttpAccess
 from schemas.errors import Conflict, FhirServerUnavailable, InvalidResource, ResourceRefused
 from schemas.ports import Acknowledgement
+from schemas.renderings.fhir.codes import AI_ASSERTED
 from schemas.renderings.fhir.envelope import ENTERED_IN_ERROR, VERIFIED, Envelope, Resource, open_bundle, sequence_of, with_sequence
 
 #: Two transactions at once (the same report, or the first use of a Device): the loser reads again and decides again. HAPI's own
@@ -130,13 +131,14 @@ class FhirServer:
         return answer
 
     def _listed(self, current: Resource | None, limit: TimeLimit, kept: set[str]) -> list[Resource]:
-        """What the report on the server lists, but for what is `kept`."""
+        """The Observations of ours that the report on the server lists, but for what is `kept`. A person may have added hers: those
+        are not for us to withdraw."""
         listed = [result.get("reference", "") for result in (current or {}).get("result", ())]
         old = ["/".join(reference.split("/")[-2:]) for reference in listed]
         found = [
             self._http.read(reference, limit) for reference in old if reference.startswith("Observation/") and reference not in kept
         ]
-        return [resource for resource in found if resource is not None]
+        return [resource for resource in found if resource is not None and _by_ai(resource)]
 
     def _transact(
         self, entries: list[dict[str, Any]], envelope: Envelope, in_error: list[Resource], limit: TimeLimit
@@ -149,6 +151,12 @@ class FhirServer:
 
 def _name(resource: Resource) -> str:
     return f"{resource['resourceType']}/{resource['id']}"
+
+
+def _by_ai(resource: Resource) -> bool:
+    """Whether its security labels say so: those of every resource of ours do."""
+    labels = resource.get("meta", {}).get("security", ())
+    return any((label.get("system"), label.get("code")) == (AI_ASSERTED.system, AI_ASSERTED.code) for label in labels)
 
 
 def _version(resource: Resource) -> str:

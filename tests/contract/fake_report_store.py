@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from schemas.errors import InvalidResource, ResourceRefused
 from schemas.ports import Acknowledgement
+from schemas.renderings.fhir.codes import AI_ASSERTED
 from schemas.renderings.fhir.envelope import ENTERED_IN_ERROR, VERIFIED, Envelope, Resource, open_bundle, sequence_of, with_sequence
 
 
@@ -62,7 +63,7 @@ class FakeReportStore:
     def _in_error(self, report: Resource, kept: set[str]) -> None:
         for result in report.get("result", ()):
             old = f"Observation/{result['reference'].removeprefix('urn:uuid:')}"
-            if old not in kept:
+            if old not in kept and self.resources[old].get("meta", {}).get("security") == [AI_ASSERTED.coding]:
                 self._write(old, self.resources[old] | {"status": ENTERED_IN_ERROR})
 
     def _write(self, reference: str, resource: Resource) -> None:

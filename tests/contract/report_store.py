@@ -90,6 +90,17 @@ def as_a_person_left_it(of: Findings, status: str) -> bytes:
     return json.dumps(bundle).encode()
 
 
+def with_a_persons_observation(bundle: bytes) -> tuple[bytes, str]:
+    """The same, and what a person had measured is a result of the report too; and the reference of that."""
+    of = json.loads(bundle)
+    reports = [entry["resource"] for entry in of["entry"] if entry["resource"]["resourceType"] == "DiagnosticReport"]
+    id = str(uuid4())
+    hers = {"resourceType": "Observation", "id": id, "status": "final", "code": {"text": "Cobb angle"}, "valueString": "12 degrees"}
+    reports[0]["result"].append({"reference": f"urn:uuid:{id}"})
+    of["entry"].append({"fullUrl": f"urn:uuid:{id}", "resource": hers})
+    return json.dumps(of).encode(), f"Observation/{id}"
+
+
 class ReportStoreContract:
     @pytest.fixture
     def study(self) -> Study:
@@ -142,6 +153,23 @@ class ReportStoreContract:
             with pytest.raises(ResourceRefused, match="person"):
                 await store.put(bundle_of(not_analysed(reason, study.subject(2)), SITE))
         assert await status_of(store, study.report) == "final"
+
+    @pytest.mark.parametrize(
+        ("status", "reason"), [("partial", None), ("partial", NotAnalysedReason.NO_IMAGE), ("final", NotAnalysedReason.NO_IMAGE)]
+    )
+    async def test_what_a_person_observed_is_hers(
+        self, store: ReadableReportStore, study: Study, status: str, reason: NotAnalysedReason | None
+    ) -> None:
+        """Neither a withdrawal nor a later state touches an Observation that no machine asserted, though our report lists it."""
+        of, next_state = two_findings(study.subject(1)), study.subject(2)
+        before = as_a_person_left_it(of, status) if status == "final" else bundle_of(of, SITE)
+        bundle, hers = with_a_persons_observation(before)
+        await store.put(bundle)
+        await store.put(bundle_of(findings(next_state) if reason is None else not_analysed(reason, next_state), SITE))
+        assert await statuses(store, of) == ["entered-in-error"] * 3
+        left = await store.read(hers)
+        assert left is not None
+        assert (left["status"], left["valueString"], left["meta"]["versionId"]) == ("final", "12 degrees", "1")
 
     async def test_an_older_withdrawal_does_not_reach_what_was_verified_later(
         self, store: ReadableReportStore, study: Study
