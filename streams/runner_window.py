@@ -28,7 +28,7 @@ logger = structlog.get_logger()
 _POLL_MS = 200
 _COMMIT_INTERVAL_S = 0.5
 _COMMIT_TIMEOUT_S = 5.0
-#: A rebalance waits so long for records in flight; then they are repeated by whoever gets the partition.
+#: A rebalance waits so long for records in flight; then they are cancelled, and repeated by whoever gets the partition.
 _REVOKE_GRACE_S = 10.0
 _REBALANCE_TIMEOUT_S = 30.0
 #: First join after a broker's start: "coordinator load in progress" for seconds.
@@ -179,13 +179,7 @@ class _Run(ConsumerRebalanceListener):  # type: ignore[misc]
         """Let what is in flight end, then commit what is finished. What is not is repeated after the next start."""
         self._ending = True
         self._window.drop_waiting()
-        tasks = list(self._tasks)
-        if tasks:
-            _, late = await asyncio.wait(tasks, timeout=seconds)
-            for task in late:
-                task.cancel()
-            if late:
-                await asyncio.wait(late)
+        await _ended_or_cancelled(list(self._tasks), seconds)
         await self._commit()
 
     async def _commit_regularly(self) -> None:
@@ -208,14 +202,25 @@ class _Run(ConsumerRebalanceListener):  # type: ignore[misc]
             self._window.committed(marks)
 
     async def on_partitions_revoked(self, revoked: Any) -> None:
-        """Before the partitions go elsewhere: what has not started is dropped, what has may end and is committed."""
+        """Before the partitions go elsewhere: what has not started is dropped; what has may end and is committed, or is cancelled:
+        it must tell nobody an old state after whoever has the partition then has told a later one."""
         partitions = {(one.topic, one.partition) for one in revoked}
         self._window.drop_waiting(partitions)
         tasks = [task for task, ticket in self._tasks.items() if ticket.partition in partitions]
-        if tasks:
-            await asyncio.wait(tasks, timeout=_REVOKE_GRACE_S)
+        await _ended_or_cancelled(tasks, _REVOKE_GRACE_S)
         await self._commit()
         self._window.revoke(partitions)
 
     async def on_partitions_assigned(self, assigned: Any) -> None:
         self._changed.set()
+
+
+async def _ended_or_cancelled(tasks: Sequence[asyncio.Task[None]], seconds: float) -> None:
+    """None of them runs any more."""
+    if not tasks:
+        return
+    _, late = await asyncio.wait(tasks, timeout=seconds)
+    for task in late:
+        task.cancel()
+    if late:
+        await asyncio.wait(late)
