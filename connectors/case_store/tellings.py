@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import Boolean, Column, Connection, Integer, LargeBinary, Row, String, Table, and_, select, update
 
@@ -26,6 +27,14 @@ tellings = Table(
     Column("acknowledgement", String, nullable=False),
     Column("held", LargeBinary),
     Column("unanswered", LargeBinary, nullable=False),  # JSON: a list of the texts
+)
+
+#: who was told that a discrepancy was escalated: `warn` alone writes here
+warned_discrepancies = Table(
+    "warned_discrepancies",
+    metadata,
+    Column("receiver", String, primary_key=True),
+    Column("discrepancy_id", String(36), primary_key=True),
 )
 
 #: a view: `project` alone writes here
@@ -63,14 +72,39 @@ class SqlTellings:
 
         return await self._database.write(begin)
 
-    async def answer_telling(self, destination: str, study: StudyInstanceUID, sequence: int, acknowledgement: str) -> None:
+    async def answer_telling(
+        self, destination: str, study: StudyInstanceUID, sequence: int, acknowledgement: str, left: Sequence[bytes] = ()
+    ) -> None:
         this = and_(
             tellings.c.destination == destination,
             tellings.c.study_instance_uid == study,
             tellings.c.sequence == sequence,
         )
-        answered = {"answered": True, "acknowledgement": acknowledgement, "held": None, "unanswered": _listed(())}
+        answered = {"answered": True, "acknowledgement": acknowledgement, "held": None, "unanswered": _listed(left)}
         await self._database.write(lambda connection: connection.execute(update(tellings).where(this).values(answered)))
+
+    async def tell_earlier(self, destination: str, study: StudyInstanceUID, findings: bytes) -> Telling:
+        here = and_(tellings.c.destination == destination, tellings.c.study_instance_uid == study)
+
+        def tell(connection: Connection) -> Telling:
+            kept = _telling(connection.execute(select(tellings).where(here).with_for_update()).one())
+            if kept.answered:
+                return kept
+            following = kept.with_earlier(findings)
+            connection.execute(update(tellings).where(here).values(_values(following)))
+            return following
+
+        return await self._database.write(tell)
+
+    async def put_warned(self, receiver: str, discrepancy_id: UUID) -> None:
+        insert = self._database.insert(warned_discrepancies).values(receiver=receiver, discrepancy_id=str(discrepancy_id))
+        insert = insert.on_conflict_do_nothing(index_elements=["receiver", "discrepancy_id"])
+        await self._database.write(lambda connection: connection.execute(insert))
+
+    async def warned(self, receiver: str, discrepancy_id: UUID) -> bool:
+        told = warned_discrepancies.c
+        query = select(told.receiver).where(told.receiver == receiver, told.discrepancy_id == str(discrepancy_id))
+        return await self._database.read(lambda connection: connection.scalar(query)) is not None
 
     async def put_latest_state(self, topic: str, study: StudyInstanceUID, service: ServiceName, sequence: int) -> None:
         insert = self._database.insert(latest_states)

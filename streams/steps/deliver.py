@@ -17,7 +17,8 @@ from streams.topics import DELIVERIES
 
 
 async def deliver(record: Record, *, destination: str, store: ReportStore, cases: CaseStore) -> Sequence[Outgoing]:
-    """A state is not sent when a later one was, or stands on the topic. The same state is sent again when its record
+    """An answer is not sent when a later state was, or stands on the topic; what says that there is none is sent until a later
+    state is there, which may be refused (of two the server keeps the later one). The same state is sent again when its record
     comes again: the store makes nothing of it, and a destination that lost its data gets it back by a replay. Raises
     MalformedMessage; Conflict when the destination knows more than we do (parked: another process may be about to record it; if
     none does, a person must see it); and what `store` and `cases` raise. Of a service beside the one that every study has,
@@ -27,11 +28,12 @@ async def deliver(record: Record, *, destination: str, store: ReportStore, cases
     except ValueError as error:
         raise MalformedMessage("deliver", str(record.place), str(error)) from None
     study, destination = envelope.study_instance_uid, place_of(destination, envelope.service)
+    cancelled = envelope.report.get("status") == "cancelled"
     outcome: Literal["stored", "superseded"]
     held = await cases.delivered(destination, study)
     if held is not None and held.sequence > envelope.sequence:
         outcome, acknowledgement = "superseded", held.acknowledgement
-    elif await cases.latest_state(record.place.topic, study, envelope.service) > envelope.sequence:
+    elif not cancelled and await cases.latest_state(record.place.topic, study, envelope.service) > envelope.sequence:
         outcome, acknowledgement = "superseded", ""  # that one is sent in its place
     else:
         answer = await store.put(record.value)

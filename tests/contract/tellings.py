@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from uuid import UUID
 
 from schemas.case_store import CaseStore
 from schemas.identifiers import StudyInstanceUID
@@ -30,6 +31,37 @@ class TellingsContract:
         assert await store.begin_telling("ris", STUDY, 16, b"sixteen") == sixteen
         await store.answer_telling("ris", STUDY, 16, "AA 16")
         assert await store.begin_telling("ris", STUDY, 20, b"twenty") == Telling(20, b"twenty", held=b"sixteen")
+
+    async def test_what_it_would_not_be_told_of_is_not_forgotten(self, store: CaseStore, other: CaseStore) -> None:
+        await store.begin_telling("ris", STUDY, 4, b"four")
+        await store.begin_telling("ris", STUDY, 8, b"eight")
+        await store.answer_telling("ris", STUDY, 8, "AA 8", [b"four"])
+        eight = Telling(8, b"eight", answered=True, acknowledgement="AA 8", unanswered=(b"four",))
+        assert await other.begin_telling("ris", STUDY, 8, b"eight") == eight
+        twelve = Telling(12, b"twelve", held=b"eight", unanswered=(b"four",))
+        assert await other.begin_telling("ris", STUDY, 12, b"twelve") == twelve
+        await store.answer_telling("ris", STUDY, 12, "AA 12")
+        assert await store.begin_telling("ris", STUDY, 16, b"sixteen") == Telling(16, b"sixteen", held=b"twelve")
+
+    async def test_what_is_told_after_a_later_one_is_kept_too(self, store: CaseStore, other: CaseStore) -> None:
+        await store.begin_telling("ris", STUDY, 4, b"four")
+        await store.answer_telling("ris", STUDY, 4, "AA 4")
+        await store.begin_telling("ris", STUDY, 8, b"eight")
+        both = Telling(8, b"eight", held=b"four", unanswered=(b"six",))
+        for one in (store, other):
+            assert await one.tell_earlier("ris", STUDY, b"six") == both
+        assert await store.begin_telling("ris", STUDY, 8, b"eight") == both
+        await store.answer_telling("ris", STUDY, 8, "AA 8")
+        answered = Telling(8, b"eight", answered=True, acknowledgement="AA 8")
+        assert await store.tell_earlier("ris", STUDY, b"six") == answered
+
+    async def test_who_was_warned_of_which_discrepancy_is_kept(self, store: CaseStore, other: CaseStore) -> None:
+        one, another = UUID(int=1), UUID(int=2)
+        for of in (store, other):
+            await of.put_warned("portal", one)
+        assert await other.warned("portal", one)
+        assert not await store.warned("portal", another)
+        assert not await store.warned("pager", one)
 
     async def test_a_lower_state_replaces_nothing(self, store: CaseStore) -> None:
         await store.begin_telling("ris", STUDY, 8, b"eight")

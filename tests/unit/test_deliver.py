@@ -9,13 +9,13 @@ import pytest
 from connectors.case_store import SqlCaseStore
 from schemas.errors import Conflict, FhirServerUnavailable, MalformedMessage
 from schemas.events import DeliveryAcknowledged
-from schemas.findings import Findings
+from schemas.findings import Findings, NotAnalysedReason
 from schemas.ports import Outgoing, Place, Record
 from schemas.renderings.fhir.bundle import bundle_of
 from schemas.renderings.fhir.references import report_id
 from streams.steps.deliver import deliver
 from streams.steps.project import project
-from tests.contract.example_findings import DEVICES, SITE, STUDY, devices_alone, findings, subject, two_findings
+from tests.contract.example_findings import DEVICES, SITE, STUDY, devices_alone, findings, not_analysed, subject, two_findings
 from tests.contract.fake_report_store import FakeReportStore
 
 REPORT = f"DiagnosticReport/{report_id(STUDY, SITE)}"
@@ -138,6 +138,23 @@ async def test_of_a_backlog_the_last_state_is_sent_wherever_the_view_is(
     held = await cases.delivered("fhir", STUDY)
     assert held is not None
     assert held.sequence == 5
+
+
+@pytest.mark.parametrize("reason", [NotAnalysedReason.MODEL_RECALLED, NotAnalysedReason.LATE])
+async def test_what_withdraws_is_sent_although_a_later_state_stands(
+    reason: NotAnalysedReason, store: FakeReportStore, cases: SqlCaseStore
+) -> None:
+    """For that one may be refused; what the person verified then stays with what was recalled in it."""
+    withdrawal, later = found(not_analysed(reason, subject(6))), found(two_findings(subject(8)))
+    await deliver(found(two_findings(subject(4))), destination="fhir", store=store, cases=cases)
+    for record in (withdrawal, later):
+        await project(record, cases=cases)
+    (out,) = await deliver(withdrawal, destination="fhir", store=store, cases=cases)
+    assert said(out).outcome == "stored"
+    assert store.resources[REPORT]["status"] == "cancelled"
+    await deliver(later, destination="fhir", store=store, cases=cases)
+    (out,) = await deliver(withdrawal, destination="fhir", store=store, cases=cases)
+    assert (said(out).outcome, store.resources[REPORT]["status"]) == ("superseded", "partial")
 
 
 async def test_what_is_no_bundle_is_malformed(store: FakeReportStore, cases: SqlCaseStore) -> None:
