@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Protocol
 from uuid import UUID
 
 from schemas.events import ReportEvent
-from schemas.identifiers import AccessionNumber, FillerOrderNumber, PlacerOrderNumber, StudyInstanceUID
+from schemas.findings import Subject
+from schemas.identifiers import StudyInstanceUID
 from schemas.model_events import ModelRecalled
+from schemas.ports import Place, Record
+
+#: when the answers came that a database held before any were heard: nobody knows what was told between them
+BEFORE_HEARING = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class Heard:
     """What a service said of a state of a study, as it was heard first. `value`: the Findings; `came_at`: when it came to the log;
     `model`: name and version, None: it was not analysed. `verified_at`: it came after verification (OBR-22 of the report), and so
-    it stays; `because`: the report event that made it so afterwards."""
+    it stays; `because`: the report event that made it so afterwards. `place` and `traceparent` are of its record: from there
+    comes what is said of it later."""
 
     study_instance_uid: StudyInstanceUID
     service: str
@@ -28,6 +34,16 @@ class Heard:
     model: tuple[str, str] | None = None
     verified_at: datetime | None = None
     because: UUID | None = None
+    place: Place | None = None
+    traceparent: str | None = None
+
+    @property
+    def record(self) -> Record | None:
+        """Its record, as far as it is kept."""
+        if self.place is None:
+            return None
+        headers = () if self.traceparent is None else (("traceparent", self.traceparent.encode("utf-8")),)
+        return Record(self.place, None, self.value, headers, self.came_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +69,9 @@ class Hearings(Protocol):
         """Once, however often put."""
         ...
 
-    async def reports_sharing(
-        self, numbers: Collection[PlacerOrderNumber | FillerOrderNumber | AccessionNumber]
-    ) -> Sequence[ReportEvent]:
-        """All report events that carry any of the numbers, each as its own class, in order of arrival."""
+    async def reports_of(self, subject: Subject) -> Sequence[ReportEvent]:
+        """All report events that may be of the study: by its accession numbers or, of those that have none of their own, by placer
+        and filler number of its orders; each as its own class, in order of arrival."""
         ...
 
     async def put_heard(self, heard: Heard) -> Heard:

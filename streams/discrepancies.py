@@ -1,8 +1,9 @@
 """The AI found something, after a radiologist had verified the report: a discrepancy, that a person must look at.
 
-It is one for study, service, revision and model: these find the same whenever they are asked again, for another order or after
-another correction. So it opens once, and again only when it was withdrawn in between and nobody had acknowledged it. What had
-been told before he verified, and is merely told again, opens none."""
+It is one for study, accession number, patient, service, revision and model: these find the same whenever they are asked again, for
+another order or after another correction. So it opens once, and again only when it was withdrawn in between and nobody had
+acknowledged it. What had been told before he verified, and is merely told again, opens none. Where that is uncertain one opens: an
+alarm too many harms less than one too few."""
 
 from __future__ import annotations
 
@@ -19,38 +20,45 @@ from schemas.discrepancies import (
     DiscrepancyOpened,
     DiscrepancyWithdrawn,
 )
-from schemas.findings import Findings
-from schemas.hearings import Discrepancy, Heard
+from schemas.findings import Findings, NotAnalysedReason
+from schemas.hearings import BEFORE_HEARING, Discrepancy, Heard
 from schemas.identifiers import StudyInstanceUID, identity
 from schemas.ports import Outgoing, Record
 from streams.emission import emit
 from streams.serialised import keys_of
-from streams.topics import DISCREPANCIES
+from streams.topics import DISCREPANCIES, RESULTS
+from streams.verification import after_verification, locked_by
 
 #: the timer of a discrepancy that nobody has acknowledged
 ESCALATION = "discrepancy-escalation"
 
 
 def discrepancy_id(findings: Findings) -> UUID | None:
-    """None: it was not analysed."""
-    if findings.model is None or findings.not_analysed is not None:
+    """None: nothing was found."""
+    if findings.model is None or not findings.present:
         return None
     of, model = findings.subject, findings.model
+    whose = ("" if number is None else number.text for number in (of.accession_number, of.patient))
     parts = (of.study_instance_uid, findings.service, of.revision, model.name, model.version, model.weights_sha256)
-    return identity("discrepancy", *parts)
+    return identity("discrepancy", *parts, *whose)
 
 
-async def opened(
-    rows: Correlation, said: Heard, marked: Findings, escalate_after: timedelta | None, cause: Record
-) -> list[Outgoing]:
-    """What a marked answer opens, if it found something: nothing in its place yet, and nothing that he knew when he verified."""
+async def opened(rows: Correlation, said: Heard, escalate_after: timedelta | None, *, by_report: bool = False) -> list[Outgoing]:
+    """What a marked answer opens, if it found something: nothing in its place yet, and nothing that he knew when he verified. What
+    it opened before, it says again; `by_report`, also what an earlier answer opened that found the same."""
+    if said.verified_at is None:
+        return []
+    marked = after_verification(Findings.model_validate_json(said.value), said.verified_at)
     id = discrepancy_id(marked)
-    if id is None or not marked.present:
+    if id is None or await _is_over(rows, said):
         return []
     kept = await _kept(rows, said, id)
+    others = [one for one in await rows.heard_of(said.study_instance_uid) if one.service == said.service]
+    replaced = any(one.sequence > said.sequence and not _is_late(one) for one in others)
     if kept is None or (kept.withdrawn_by is not None and kept.withdrawn_at < said.sequence):
-        others = [one for one in await rows.heard_of(said.study_instance_uid) if one.service == said.service]
-        if (kept is not None and kept.acknowledged) or _replaced(said, others) or _known_before(said, others, id):
+        lock = locked_by(await rows.reports_of(marked.subject), marked.subject, said.came_at)
+        acknowledged = kept is not None and kept.acknowledged
+        if acknowledged or replaced or lock is None or _known_before(said, others, id, lock.time):
             return []
         event = _opened(id, said, marked, escalate_after)
         value = event.model_dump_json().encode("utf-8")
@@ -59,9 +67,11 @@ async def opened(
         if event.escalate_at is not None:
             await rows.put_due(Due(_escalation_id(new), ESCALATION, said.study_instance_uid, event.escalate_at))
         kept = await _kept(rows, said, id) or new  # somebody may have acknowledged it, where the tables are built anew
-    if kept.analysis_id != said.analysis_id or kept.acknowledged or kept.withdrawn_by is not None:
+    mine = not replaced if by_report else kept.analysis_id == said.analysis_id
+    if not mine or kept.acknowledged or kept.withdrawn_by is not None:
         return []
-    return [_emitted(DiscrepancyOpened.model_validate_json(kept.event), cause)]
+    first = next((one for one in others if one.analysis_id == kept.analysis_id), said)
+    return [_emitted(DiscrepancyOpened.model_validate_json(kept.event), first.record)]
 
 
 async def superseded(rows: Correlation, findings: Findings, cause: Record) -> list[Outgoing]:
@@ -101,19 +111,29 @@ async def _kept(rows: Correlation, said: Heard, id: UUID) -> Discrepancy | None:
     return next((one for one in await rows.discrepancies_of(said.study_instance_uid) if one.discrepancy_id == id), None)
 
 
-def _replaced(said: Heard, others: Sequence[Heard]) -> bool:
-    return any(one.sequence > said.sequence for one in others)
+async def _is_over(rows: Correlation, said: Heard) -> bool:
+    """`correlate` has said since that the study is not analysed: that stands on the log, and is about to be heard."""
+    state = await rows.study(said.study_instance_uid)
+    told = None if state is None else state.told
+    return told is not None and told.topic == RESULTS.name and told.sequence > said.sequence
 
 
-def _known_before(said: Heard, others: Sequence[Heard], id: UUID) -> bool:
-    """Whether receivers had been told the same before he verified, and nothing else since."""
+def _is_late(one: Heard) -> bool:
+    if one.model is not None:
+        return False
+    why = Findings.model_validate_json(one.value).not_analysed
+    return why is not None and why.reason is NotAnalysedReason.LATE
+
+
+def _known_before(said: Heard, others: Sequence[Heard], id: UUID, verified: datetime) -> bool:
+    """Whether receivers had been told the same before he verified, and nothing else since: not even that it is late."""
     for one in sorted(others, key=lambda other: other.sequence, reverse=True):
         if one.sequence >= said.sequence:
             continue
         before = Findings.model_validate_json(one.value)
-        if discrepancy_id(before) != id or not before.subject.outward:
+        if discrepancy_id(before) != id or not before.subject.outward or one.came_at == BEFORE_HEARING:
             return False
-        if one.verified_at is None:
+        if one.came_at < verified:
             return True
     return False
 

@@ -1,4 +1,5 @@
-"""A version of a model is recalled: what it said last of a study is withdrawn, in the report of its service.
+"""A version of a model is recalled: all that it said of a study is withdrawn, in the report of its service; also what its service
+has replaced since, for a receiver may have refused what did.
 
 Answers heard before are gone through by a timer, page by page, so that thousands hold up no other case and a crash repeats one
 page; those heard later are withdrawn when they are. Both hold the lock of the version, so none falls between."""
@@ -14,7 +15,7 @@ from schemas.findings import Findings, NotAnalysed, NotAnalysedReason
 from schemas.hearings import Heard
 from schemas.identifiers import StudyInstanceUID, identity
 from schemas.model_events import ModelRecalled
-from schemas.ports import Outgoing, Record
+from schemas.ports import Outgoing
 from streams.emission import emit_value
 from streams.sequences import RECALLED
 from streams.topics import RESULTS
@@ -54,14 +55,14 @@ async def recall_goes_on(due: Due, fired_at: datetime, *, cases: CaseStore, page
             studies = await rows.studies_heard_from(name, version, after, page)
             for study in studies:
                 said = await rows.heard_of(study)
-                outs += [withdrawal(one, event, None) for one in said if one.model == (name, version) and _is_last(one, said)]
+                outs += [withdrawal(one, event) for one in said if one.model == (name, version) and not _overtakes(one, said)]
         if len(studies) == page:
             await rows.put_due(_page_after(studies[-1], name, version))
     return outs
 
 
-def withdrawal(said: Heard, event: ModelRecalled, cause: Record | None) -> Outgoing:
-    """A function of the answer and of the first recall: said again, it is the same."""
+def withdrawal(said: Heard, event: ModelRecalled) -> Outgoing:
+    """A function of the answer and of the first recall alone: said again, by whatever record, it is the same to the last header."""
     answer = Findings.model_validate_json(said.value)
     of = answer.subject
     at = max(of.triggered_at, event.time)
@@ -75,12 +76,12 @@ def withdrawal(said: Heard, event: ModelRecalled, cause: Record | None) -> Outgo
         not_analysed=NotAnalysed(reason=NotAnalysedReason.MODEL_RECALLED, explanation=words),
     )
     value, id = withdrawn.model_dump_json().encode("utf-8"), withdrawn.analysis_id
-    return emit_value(RESULTS, of.study_instance_uid, value, id=id, type=FINDINGS_TYPE, time=at, cause=cause)
+    return emit_value(RESULTS, of.study_instance_uid, value, id=id, type=FINDINGS_TYPE, time=at, cause=None)
 
 
-def _is_last(one: Heard, said: Sequence[Heard]) -> bool:
-    """Nothing needs to be withdrawn that its service has replaced since."""
-    return not any(other.service == one.service and other.sequence > one.sequence for other in said)
+def _overtakes(one: Heard, said: Sequence[Heard]) -> bool:
+    """Whether the number of its withdrawal would be above that of a later answer: states were numbered without room once."""
+    return any(other.service == one.service and one.sequence < other.sequence <= one.sequence + RECALLED for other in said)
 
 
 def _page_after(study: str, name: str, version: str) -> Due:

@@ -31,16 +31,22 @@ def is_of(report: ReportEvent, subject: Subject) -> bool:
     return any(agree(line, (order.placer_order_number, order.filler_order_number)) for order in subject.orders)
 
 
-def verified_at(reports: Sequence[ReportEvent], subject: Subject, came_at: datetime) -> datetime | None:
-    """OBR-22 of the report that first locked the study, as far as anybody knew when the answer came; None: it was not locked.
-    `reports` in order of arrival. Their own times are those of the hospital's clocks, and are not compared with ours."""
+def locked_by(reports: Sequence[ReportEvent], subject: Subject, came_at: datetime) -> ReportEvent | None:
+    """The report that first locked the study, as far as anybody knew when the answer came; None: it was not locked. `reports` in
+    order of arrival. Its `time`, when it came to us, is when he verified; its OBR-22 is of a clock of the hospital's, which is told
+    and never compared with ours."""
     words: dict[object, list[ReportEvent]] = defaultdict(list)
     for report in reports:
         if report.time <= came_at and is_of(report, subject):
             words[_report_of(report)].append(report)
     locks = [first for said in words.values() if (first := _locked_since(said)) is not None]
     # across senders no times are compared: what came first
-    return min(locks, key=lambda first: (first.time, first.id)).sender.occurred_at.astimezone(UTC) if locks else None
+    return min(locks, key=lambda first: (first.time, first.id), default=None)
+
+
+def verified_at(lock: ReportEvent) -> datetime:
+    """What is told: OBR-22."""
+    return lock.sender.occurred_at.astimezone(UTC)
 
 
 def after_verification(findings: Findings, at: datetime) -> Findings:

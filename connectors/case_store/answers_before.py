@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import ValidationError
@@ -12,9 +11,10 @@ from sqlalchemy import Connection, inspect, select
 from connectors.case_store.hearing_tables import heard
 from connectors.case_store.tables import analyses, microseconds
 from schemas.findings import Findings
+from schemas.hearings import BEFORE_HEARING
 
 #: before any report: what was told before anybody asked whether a radiologist had verified stays as it was told
-_LONG_AGO = microseconds(datetime(1970, 1, 1, tzinfo=UTC))
+_LONG_AGO = microseconds(BEFORE_HEARING)
 _AT_A_TIME = 500
 
 

@@ -6,7 +6,8 @@ from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, String, 
 
 from connectors.case_store.tables import COUNTER, metadata
 
-#: every report event once: `digest` is that of its type and bytes, `arrival` the order of first arrival
+#: every report event once: `digest` is that of its type and bytes, `arrival` the order of first arrival. Placer and
+#: filler number only where it can be found by them: it has no accession number of its own
 reports = Table(
     "reports",
     metadata,
@@ -33,6 +34,8 @@ heard = Table(
     Column("model_version", String),
     Column("verified_at", BigInteger),
     Column("because", String(36)),
+    Column("place", String),
+    Column("traceparent", String),
     Index("ix_heard_model", "model_name", "model_version", "study_instance_uid"),
 )
 

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, Table, and_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Table, and_, or_, select, update
 
 from connectors.case_store import events
 from connectors.case_store.database import Transaction
 from connectors.case_store.hearing_tables import acknowledged_discrepancies, discrepancies, heard, recalled_models, reports
 from connectors.case_store.tables import microseconds, moment
 from schemas.events import ReportAmended, ReportDrafted, ReportEvent, ReportSigned
+from schemas.findings import OrderReference, Subject
 from schemas.hearings import Discrepancy, Heard
-from schemas.identifiers import AccessionNumber, FillerOrderNumber, PlacerOrderNumber, StudyInstanceUID
+from schemas.identifiers import StudyInstanceUID
 from schemas.model_events import ModelRecalled
+from schemas.ports import Place
 
 _REPORTS: dict[str, type[ReportEvent]] = {kind.TYPE: kind for kind in (ReportDrafted, ReportSigned, ReportAmended)}
-_NUMBERS = (
-    (PlacerOrderNumber, reports.c.placer_order_number),
-    (FillerOrderNumber, reports.c.filler_order_number),
-    (AccessionNumber, reports.c.accession_number),
-)
 
 
 class SqlHearings:
@@ -32,26 +29,30 @@ class SqlHearings:
 
     async def put_report(self, report: ReportEvent) -> None:
         value = events.value_of(report)
+        line = report.placer_order_number, report.filler_order_number
+        placer, filler = line if _has_no_accession_of_its_own(report) else (None, None)
         row = {
             "digest": events.digest_of(report.TYPE.encode("ascii") + value),
             "type": report.TYPE,
-            "placer_order_number": events.text_of(report.placer_order_number),
-            "filler_order_number": events.text_of(report.filler_order_number),
+            "placer_order_number": events.text_of(placer),
+            "filler_order_number": events.text_of(filler),
             "accession_number": events.text_of(report.accession_number),
             "event": value,
         }
         await self._keep_first(reports, row)
 
-    async def reports_sharing(
-        self, numbers: Collection[PlacerOrderNumber | FillerOrderNumber | AccessionNumber]
-    ) -> Sequence[ReportEvent]:
+    async def reports_of(self, subject: Subject) -> Sequence[ReportEvent]:
+        numbers = {subject.accession_number, *(order.accession_number for order in subject.orders)}
+        accessions = sorted(number.text for number in numbers if number is not None)
+        where = [reports.c.accession_number.in_(some) for some in events.in_turns(accessions)]
+        where += [line for order in subject.orders if (line := _of_line(order)) is not None]
+
         def read(connection: Connection) -> Sequence[ReportEvent]:
             found: dict[int, ReportEvent] = {}
-            for kind, column in _NUMBERS:
-                for some in events.in_turns(sorted(number.text for number in numbers if isinstance(number, kind))):
-                    query = select(reports.c.arrival, reports.c.type, reports.c.event).where(column.in_(some))
-                    for arrival, type, event in connection.execute(query):
-                        found[arrival] = _REPORTS[type].model_validate_json(event)
+            for condition in where:
+                query = select(reports.c.arrival, reports.c.type, reports.c.event).where(condition)
+                for arrival, type, event in connection.execute(query):
+                    found[arrival] = _REPORTS[type].model_validate_json(event)
             return [found[arrival] for arrival in sorted(found)]
 
         return await self._transaction.run(read)
@@ -69,6 +70,8 @@ class SqlHearings:
             "model_version": version,
             "verified_at": None if said.verified_at is None else microseconds(said.verified_at),
             "because": None if said.because is None else str(said.because),
+            "place": None if said.place is None else str(said.place),
+            "traceparent": said.traceparent,
         }
         await self._keep_first(heard, row)
         query = select(heard).where(_this(said))
@@ -131,6 +134,30 @@ class SqlHearings:
         await self._transaction.run(lambda connection: connection.execute(insert))
 
 
+def _has_no_accession_of_its_own(report: ReportEvent) -> bool:
+    """It has none, or its filler order number stands for one that was not sent."""
+    accession, filler = report.accession_number, report.filler_order_number
+    return accession is None or (filler is not None and filler.value == accession.value)
+
+
+def _of_line(order: OrderReference) -> ColumnElement[bool] | None:
+    """They share a number of the order, and contradict each other in none. Some senders write a constant as placer number."""
+    placer, filler = events.text_of(order.placer_order_number), events.text_of(order.filler_order_number)
+    by_placer, by_filler = reports.c.placer_order_number, reports.c.filler_order_number
+    if placer is None or filler is None:
+        return by_filler == filler if filler is not None else by_placer == placer if placer is not None else None
+    return or_(
+        and_(by_placer == placer, by_filler == filler),
+        and_(by_placer == placer, by_filler.is_(None)),
+        and_(by_filler == filler, by_placer.is_(None)),
+    )
+
+
+def _place(text: str) -> Place:
+    topic, partition, offset = text.rsplit("/", 2)
+    return Place(topic, int(partition), int(offset))
+
+
 def _this(said: Heard) -> Any:
     return and_(
         heard.c.study_instance_uid == said.study_instance_uid,
@@ -151,6 +178,8 @@ def _heard(row: Row[Any]) -> Heard:
         model=None if row.model_name is None else (row.model_name, row.model_version),
         verified_at=None if row.verified_at is None else moment(row.verified_at),
         because=None if row.because is None else UUID(row.because),
+        place=None if row.place is None else _place(row.place),
+        traceparent=row.traceparent,
     )
 
 

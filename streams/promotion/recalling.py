@@ -162,8 +162,9 @@ async def withdrawn(log: EventLog, standing: Standing, wait_s: float, say: Say) 
                     await _hear(log, standing, tell, whole, limit, wait_s)
         except TimeoutError:
             left = len(standing.answers)
-            say(f"{left} of {whole} still stand, and for {wait_s:g} s none was withdrawn. Does work correlate run (doctor)?")
-            say("They are withdrawn as soon as it does. To see what is left: the same command again.")
+            say(f"{left} of {whole} still stand, and for {wait_s:g} s none was withdrawn.")
+            say("They are withdrawn as soon as `work correlate` and `work due` run: `radstream doctor` says whether they do.")
+            say("To see what is left: the same command again.")
             return False
     say(f"Nothing stands any more: {whole} withdrawn. Receivers are told by `deliver`: radstream tail {topics.DELIVERIES.name}.")
     return True

@@ -66,7 +66,7 @@ async def correlate(record: Record, *, cases: CaseStore, policy: Policy) -> Sequ
     if topic == RESULTS.name and kind == FINDINGS_TYPE:
         return await _result(_parsed(Findings, record), record, cases, policy)
     if topic == REPORTS.name and kind in _REPORTS:
-        return await _report(_parsed(_REPORTS[kind], record), record, cases, policy)
+        return await _report(_parsed(_REPORTS[kind], record), cases, policy)
     if topic == DISCREPANCIES.name:
         if kind == DiscrepancyAcknowledged.TYPE:
             return await acknowledged(_parsed(DiscrepancyAcknowledged, record), cases=cases)
@@ -109,11 +109,11 @@ async def _result(findings: Findings, record: Record, cases: CaseStore, policy: 
         return [*outs, *await hear(rows, findings, record, policy.escalate_after)]
 
 
-async def _report(report: ReportEvent, record: Record, cases: CaseStore, policy: Policy) -> Sequence[Outgoing]:
+async def _report(report: ReportEvent, cases: CaseStore, policy: Policy) -> Sequence[Outgoing]:
     own = keys_of([report.placer_order_number, report.filler_order_number, report.accession_number])
 
     async def work(rows: Correlation, locked: Keys) -> Sequence[Outgoing]:
-        return await reported(rows, locked, own, report, record, policy.escalate_after)
+        return await reported(rows, locked, own, report, policy.escalate_after)
 
     return await serialised(cases, own, work)
 

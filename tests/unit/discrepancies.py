@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
-from schemas.discrepancies import DiscrepancyEvent, DiscrepancyOpened
+from schemas.discrepancies import DISCREPANCY_EVENTS, DiscrepancyAcknowledged, DiscrepancyEvent, DiscrepancyOpened
 from schemas.findings import CHEST_RADIOGRAPH_FINDINGS
 from schemas.identifiers import AccessionNumber, StudyInstanceUID, identity
 from schemas.ports import Outgoing, Place, Record
 from streams import topics
 from streams.emission import emit
+from tests.unit.cases import minutes
 
 AT = datetime(2026, 11, 29, 9, tzinfo=UTC)
 E = TypeVar("E", bound=DiscrepancyEvent)
@@ -41,3 +43,24 @@ def outgoing(of: DiscrepancyEvent) -> Outgoing:
 def record(of: DiscrepancyEvent, offset: int = 0) -> Record:
     out = outgoing(of)
     return Record(Place(out.topic, 0, offset), out.key, out.value, out.headers, AT)
+
+
+def events_of(outs: Sequence[Outgoing]) -> list[str]:
+    """The classes of those among them that are of discrepancies."""
+    types = [dict(out.headers)["ce_type"].decode() for out in outs if out.topic == topics.DISCREPANCIES.name]
+    return [DISCREPANCY_EVENTS[type].__name__ for type in types]
+
+
+def acknowledgement(of: DiscrepancyEvent, at: float = 10) -> DiscrepancyAcknowledged:
+    """A person has looked at it, `at` minutes after noon."""
+    return DiscrepancyAcknowledged(
+        id=identity("test-acknowledged", str(at)),
+        time=minutes(at),
+        discrepancy_id=of.discrepancy_id,
+        study_instance_uid=of.study_instance_uid,
+        accession_number=of.accession_number,
+        service=of.service,
+        analysis_id=of.analysis_id,
+        acknowledged_by="Dr B",
+        reason="seen on the prior",
+    )

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
-from uuid import uuid5
 
 import pytest
 
 from schemas.discrepancies import (
     DISCREPANCY_EVENTS,
-    DiscrepancyAcknowledged,
     DiscrepancyEscalated,
     DiscrepancyEvent,
     DiscrepancyOpened,
@@ -19,7 +17,6 @@ from schemas.discrepancies import (
 from schemas.errors import MalformedMessage
 from schemas.events import OrderStatus, Priority, ReportSigned
 from schemas.findings import Findings, ModelIdentity, NotAnalysed, NotAnalysedReason
-from schemas.identifiers import NAMESPACE
 from schemas.ports import Outgoing
 from streams.case_state import Policy
 from streams.discrepancies import ESCALATION, not_acknowledged_in_time
@@ -27,6 +24,7 @@ from streams.late import DEADLINE
 from tests.contract.example_findings import DEVICES, MODEL
 from tests.unit.answers import answer_to, record, requested, result
 from tests.unit.cases import CaseEvent, Hospital, gone, minutes, order, recall, record_of, report, said, study
+from tests.unit.discrepancies import acknowledgement
 
 SIGNED = report(ReportSigned, accession="A1", at=2, occurred=1.5)
 STAT = order(placer="P1", accession="A1", at=4, priority=Priority.STAT)
@@ -66,20 +64,6 @@ async def signed_and_answered(hospital: Hospital) -> tuple[Outgoing, Discrepancy
     (event,) = await hears(hospital, answer_to(request))
     assert isinstance(event, DiscrepancyOpened)
     return request, event
-
-
-def acknowledgement(of: DiscrepancyEvent, at: float = 10) -> DiscrepancyAcknowledged:
-    return DiscrepancyAcknowledged(
-        id=uuid5(NAMESPACE, f"acknowledged {at}"),
-        time=minutes(at),
-        discrepancy_id=of.discrepancy_id,
-        study_instance_uid=of.study_instance_uid,
-        accession_number=of.accession_number,
-        service=of.service,
-        analysis_id=of.analysis_id,
-        acknowledged_by="Dr B",
-        reason="seen on the prior",
-    )
 
 
 async def test_findings_after_verification_open_one(hospital: Hospital) -> None:

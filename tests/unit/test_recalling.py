@@ -209,7 +209,8 @@ async def test_nobody_withdraws(log: FakeEventLog) -> None:
     standing, lines = Standing(NAME, "1"), list[str]()
     await append(log, recalled(2))
     assert not await withdrawn(log, standing, 0.05, lines.append)
-    assert lines[0].startswith("1 of 1 still stand, and for 0.05 s none was withdrawn. Does work correlate run (doctor)?")
+    assert lines[0] == "1 of 1 still stand, and for 0.05 s none was withdrawn."
+    assert "`work correlate` and `work due`" in lines[1], "both withdraw: the first what comes, the second what was heard before"
 
 
 async def test_what_was_withdrawn_before_we_looked_again_was_withdrawn(log: FakeEventLog) -> None:

@@ -18,7 +18,7 @@ from streams.recalls import RECALL, recall_goes_on
 from streams.sequences import LATE, RECALLED
 from streams.study_settings import NewsSettings
 from streams.topics import MODELS
-from tests.contract.example_findings import DEVICES, MODEL
+from tests.contract.example_findings import DEVICES, MODEL, subject, two_findings
 from tests.unit.answers import ORDER, answer_to, record, requested, result
 from tests.unit.cases import Hospital, minutes, order, reason, recall, report, said, study
 from tests.unit.receiver import Receiver
@@ -84,7 +84,7 @@ async def test_the_order_in_which_both_are_read_makes_no_difference(hospital: Ho
     before = await hears(hospital, answer_to(request))
     (by_recall,) = await withdrawn(hospital)
     (by_hearing,) = await hears(hospital, answer_to(request))
-    assert (before, by_hearing.value) == ([], by_recall.value)
+    assert (before, by_hearing) == ([], by_recall), "the same to the last header"
 
 
 async def test_every_service_speaks_for_itself(hospital: Hospital) -> None:
@@ -124,15 +124,35 @@ async def test_nothing_that_was_told_since_is_overtaken(hospital: Hospital) -> N
 
 
 @pytest.mark.parametrize("by_another_model", [True, False])
-async def test_what_was_replaced_needs_no_withdrawal(hospital: Hospital, by_another_model: bool) -> None:
+async def test_what_was_replaced_is_withdrawn_below_what_replaced_it(hospital: Hospital, by_another_model: bool) -> None:
+    """A receiver may have refused what did, and show it still."""
     first = await requested(hospital)
     await hears(hospital, answer_to(first))
     if by_another_model:
         (second,) = await hospital.happens(study(at=5, images=2))
         await hears(hospital, answer_to(second).model_copy(update={"model": NEXT_MODEL}))
     else:
-        (cancelled,) = await hospital.happens(order(placer="P1", accession="A1", at=5, status=OrderStatus.CANCELLED))
-        await hospital.reads(record(cancelled))
+        (second,) = await hospital.happens(order(placer="P1", accession="A1", at=5, status=OrderStatus.CANCELLED))
+        await hospital.reads(record(second))
+    (out,) = await withdrawn(hospital)
+    assert said(out).subject.sequence == said(first).subject.sequence + RECALLED < said(second).subject.sequence + LATE
+
+
+async def test_all_its_answers_are_withdrawn(hospital: Hospital) -> None:
+    """The last may have been refused by a receiver that still shows the first."""
+    first = await requested(hospital)
+    await hears(hospital, answer_to(first))
+    (second,) = await hospital.happens(study(at=5, images=2))
+    await hears(hospital, answer_to(second), at=6)
+    numbers = [said(one).subject.sequence + RECALLED for one in (first, second)]
+    assert [said(out).subject.sequence for out in await withdrawn(hospital)] == numbers
+
+
+async def test_states_that_were_numbered_without_room(hospital: Hospital) -> None:
+    """The withdrawal of the first would have a number above that of the second, which another model said."""
+    first, second = (two_findings(subject(number)) for number in (1, 2))
+    await hears(hospital, first)
+    await hears(hospital, second.model_copy(update={"model": NEXT_MODEL}))
     assert await withdrawn(hospital) == []
 
 
