@@ -110,21 +110,24 @@ def group_lag(bootstrap: str, group: str, topics: Sequence[str]) -> Mapping[tupl
         }
 
 
-def begin_at_the_end(bootstrap: str, group: str, topics: Sequence[str]) -> None:
+def begin_at_the_end(bootstrap: str, group: str, topics: Sequence[str], *, begun: bool = False) -> bool:
     """A group that never committed begins at what comes next, and not with what the topics hold; one that did is left as it is, and
-    reads partitions that were added since from their beginning. To be called before it reads. Raises BrokerUnavailable, also when
-    another process of the group did the same at the same moment: then it has been done."""
+    reads partitions that were added since from their beginning. `begun`: it has committed before, so one without any position was
+    forgotten (offsets.retention.minutes; a broker that was made anew) and begins with all that the topics hold; then True. To be
+    called before it reads. Raises BrokerUnavailable, also when another process of the group did the same at the same moment:
+    then it has been done."""
     with _admin(bootstrap, "begin at the end") as admin:
         counts = _partitions(admin)
         committed = _committed(admin, group)
         partitions = [TopicPartition(topic, number) for topic in topics for number in range(counts.get(topic, 0))]
         missing = [partition for partition in partitions if partition not in committed]
         if not missing:
-            return
-        first = _begins(admin, missing) if committed else _ends(admin, missing)
+            return False
+        first = _begins(admin, missing) if committed or begun else _ends(admin, missing)
         answers = admin.alter_group_offsets(group, {one: OffsetAndMetadata(offset, "", -1) for one, offset in first.items()})
         if refused := {error.__name__ for error in answers.values() if error is not NoError}:
             raise BrokerUnavailable("begin at the end", group, f"not committed: {', '.join(sorted(refused))}")
+        return begun and not committed
 
 
 def _partitions(admin: KafkaAdminClient) -> dict[str, int]:

@@ -16,8 +16,8 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError
 
 from connectors.kafka import record_of, stop_consumer
-from connectors.kafka_admin import begin_at_the_end
 from schemas.errors import BrokerUnavailable
+from streams.beginning import OpenPositions, begin_now
 from streams.guard import Guard, Outcome, StepStopped
 from streams.runner import HEARTBEAT_S, LONGEST_PAUSE_S, SESSION_TIMEOUT_S, group_of
 from streams.topics import LARGEST_RECORD
@@ -39,7 +39,7 @@ class WindowRunner:
     """A Runner. `size`: records in flight; `reserved`: how many of them are of the first topic of several; `instance`: a
     name that this process keeps over restarts and shares with no other, so that a restart is no rebalance; `drain_s`: how
     long, in seconds, records in flight may go on after stop was asked; `from_now`: a new group begins with what comes next, and
-    not with what the topics hold."""
+    not with what the topics hold; `begun`: opens what remembers that it has, longer than Kafka does."""
 
     def __init__(
         self,
@@ -51,6 +51,7 @@ class WindowRunner:
         instance: str | None = None,
         drain_s: float = 10.0,
         from_now: bool = False,
+        begun: OpenPositions | None = None,
     ) -> None:
         self._bootstrap = bootstrap
         self._size = size
@@ -58,16 +59,17 @@ class WindowRunner:
         self._instance = instance
         self._drain_s = drain_s
         self._from_now = from_now
+        self._begun = begun
         self.group = group_of(step)
 
     async def run(self, topics: Sequence[str], guard: Guard, stop: asyncio.Event) -> None:
-        """See Runner."""
+        """See Runner. Raises StoreUnavailable too, of what remembers."""
         first = topics[0] if len(topics) > 1 else None
         last = topics[-1] if len(topics) > 2 else None
         reserved = min(self._reserved, self._size - 1) if first else 0
         window = Window(self._size, first=first, reserved=reserved, last=last)
         if self._from_now:  # committed before the first fetch: what comes while it is away is not missed
-            await asyncio.to_thread(begin_at_the_end, self._bootstrap, self.group, topics)
+            await begin_now(self._bootstrap, self.group, topics, self._begun)
         consumer = await self._consumer()
         run = _Run(consumer, window, guard)
         try:

@@ -9,7 +9,9 @@ import asyncio
 import contextlib
 import platform
 import re
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
@@ -19,7 +21,7 @@ from streams import topics
 from streams.clock import SystemClock
 from streams.health import Health
 from streams.settings import Settings
-from streams.wiring.clients import log_and_cases
+from streams.wiring.clients import case_store_for, log_and_cases
 
 T = TypeVar("T")
 _log = structlog.get_logger(__name__)
@@ -52,6 +54,16 @@ async def run_step(
         await runner.run([topic.name for topic in read], guard, stop)
 
 
+@asynccontextmanager
+async def cases_of(settings: Settings) -> AsyncIterator[SqlCaseStore]:
+    """The database, until the end of the block."""
+    cases = case_store_for(settings)
+    try:
+        yield cases
+    finally:
+        await cases.close()
+
+
 def instance_of(name: str) -> str:
     """Kept over restarts, so that a restart is no rebalance; of this machine, because two members of one name fence each other.
     Kafka takes letters, digits, dot, underscore and hyphen."""
@@ -66,13 +78,17 @@ def faust(name: str, settings: Settings) -> Runner:
 
 
 def window(name: str, settings: Settings, size: int | None = None, *, from_now: bool = False) -> Runner:
-    """For a long step. `size`: records in flight, None: as the settings say; 1: one after the other, whatever their keys."""
+    """For a long step. `size`: records in flight, None: as the settings say; 1: one after the other, whatever their keys.
+    `from_now`: as of WindowRunner, and the database remembers that it has begun."""
     from streams.runner_window import WindowRunner
 
     size = size or settings.runner.window
     drain_s = settings.runner.kill_after_s / 2
     instance = instance_of(name)
-    return WindowRunner(settings.kafka.bootstrap, name, size=size, instance=instance, drain_s=drain_s, from_now=from_now)
+    begun = partial(cases_of, settings) if from_now else None
+    return WindowRunner(
+        settings.kafka.bootstrap, name, size=size, instance=instance, drain_s=drain_s, from_now=from_now, begun=begun
+    )
 
 
 async def unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:

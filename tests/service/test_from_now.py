@@ -5,10 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from kafka.admin import KafkaAdminClient
+from structlog.testing import capture_logs
 
+from connectors.case_store import SqlCaseStore
 from connectors.kafka import KafkaLog
 from connectors.kafka_admin import TopicSpec, begin_at_the_end, ensure_topics, group_lag, group_offsets
 from schemas.case_store import Due
@@ -25,6 +30,15 @@ pytestmark = [pytest.mark.service, pytest.mark.timeout(180)]
 class NoDue:
     async def put_due(self, due: Due, /) -> None:
         raise AssertionError("nothing is parked here")
+
+
+@asynccontextmanager
+async def cases_in(database: Path) -> AsyncIterator[SqlCaseStore]:
+    cases = SqlCaseStore(f"sqlite:///{database}")
+    try:
+        yield cases
+    finally:
+        await cases.close()
 
 
 class Bench:
@@ -52,16 +66,26 @@ class Bench:
             await self.news.wait_for(lambda: set(values) <= set(self.seen))
 
     @asynccontextmanager
-    async def running(self, *, from_now: bool) -> AsyncIterator[None]:
+    async def running(self, *, from_now: bool, database: Path | None = None) -> AsyncIterator[None]:
+        """`database`: where it is remembered that it has begun."""
         stop = asyncio.Event()
         guard = Guard(self.step, self._see, self.log, NoDue(), SystemClock(), stop)
-        runner = WindowRunner(self.bootstrap, self.step, instance=self.step, from_now=from_now)
+        begun = None if database is None else partial(cases_in, database)
+        runner = WindowRunner(self.bootstrap, self.step, from_now=from_now, begun=begun)
         task = asyncio.create_task(runner.run([self.topic, self.empty], guard, stop))
         try:
             yield
         finally:
             stop.set()
             await task
+
+    def forget(self) -> None:
+        """As a broker does a week after the last member left (offsets.retention.minutes)."""
+        admin = KafkaAdminClient(bootstrap_servers=self.bootstrap)
+        try:
+            admin.delete_groups([group_of(self.step)])
+        finally:
+            admin.close()
 
     async def begun(self) -> None:
         """It has its place on every partition."""
@@ -104,6 +128,39 @@ async def test_without_it_a_new_group_reads_what_was_there(bench: Bench) -> None
     async with bench.running(from_now=False):
         await bench.until(*old)
     assert sorted(bench.seen) == old
+
+
+async def test_a_group_that_kafka_has_forgotten_reads_all_that_is_kept_and_that_is_an_alarm(bench: Bench, tmp_path: Path) -> None:
+    """Nobody knows what it had read. Told again is harmless; what came while it was away must not be lost."""
+    database = tmp_path / "cases.sqlite"
+    async with bench.running(from_now=True, database=database):
+        await bench.begun()
+        await bench.send(b"read")
+        await bench.until(b"read")
+    await asyncio.to_thread(bench.forget)
+    await bench.send(b"while away")
+    with capture_logs() as logged:
+        async with bench.running(from_now=True, database=database):
+            await bench.until(b"while away", b"read", *(b"old %d" % number for number in range(10)))
+    assert [line["group"] for line in logged if line.get("alarm") == "positions-lost"] == [group_of(bench.step)]
+    with capture_logs() as logged:
+        async with bench.running(from_now=True, database=database):
+            await bench.send(b"last")
+            await bench.until(b"last")
+    assert not [line for line in logged if "alarm" in line]
+
+
+async def test_a_group_that_began_before_it_was_remembered_is_remembered(bench: Bench, tmp_path: Path) -> None:
+    """Killed between the two, or of an earlier version."""
+    database = tmp_path / "cases.sqlite"
+    async with bench.running(from_now=True):
+        await bench.begun()
+    async with bench.running(from_now=True, database=database):
+        await bench.send(b"new")
+        await bench.until(b"new")
+    await asyncio.to_thread(bench.forget)
+    async with bench.running(from_now=True, database=database):
+        await bench.until(b"old 0")
 
 
 async def test_positions_that_are_there_are_left(bench: Bench) -> None:
