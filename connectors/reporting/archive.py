@@ -13,6 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, tzinfo
+from functools import partial
 
 from connectors.archive_access import ArchiveAccess
 from connectors.dicom_json import first, items
@@ -24,6 +25,7 @@ from schemas.ports import Acknowledgement
 from schemas.renderings.dicom.evidence import Document, document_of
 from schemas.renderings.dicom.rejection_note import note_of, rejection_note
 from schemas.renderings.dicom.structured_report import structured_report
+from schemas.renderings.labels import Language
 
 _STEP = "archive"
 #: PS3.6 tags, as PS3.18 F.2 writes them
@@ -35,7 +37,7 @@ _OUT_OF_RESOURCES = range(0xA700, 0xA800)
 
 class ArchiveReceiver:
     """`url` ends before "/studies". `timeout_s` limits each exchange with the archive, `size_limit` each answer in bytes; `zone` is
-    that of the times in our documents, where the archive states none of the study."""
+    that of the times in our documents, where the archive states none of the study; `language` that of their sentences."""
 
     def __init__(
         self,
@@ -46,11 +48,13 @@ class ArchiveReceiver:
         pool_size: int = 2,
         access: ArchiveAccess = ArchiveAccess(),
         zone: tzinfo = UTC,
+        language: Language = "en",
     ) -> None:
         """Raises SettingsInvalid when a file of `access` cannot be used."""
         self._services = DicomWebServices(url, timeout_s=timeout_s, size_limit=size_limit, pool_size=pool_size, access=access)
         self._rendering = ThreadPoolExecutor(1, thread_name_prefix="archive-rendering")
         self._zone = zone
+        self._language = language
 
     async def tell(self, findings: Findings, held: Findings | None) -> Acknowledgement:
         """See ReportingSystem.tell. StudyIncomplete: the archive does not hold an image that was analysed."""
@@ -66,7 +70,9 @@ class ArchiveReceiver:
             return Acknowledgement(path, superseded=True)
         if not there.holds(document):
             about, before = await evidence(self._services, there, findings), there.standing[-1:]
-            await self._store(document, lambda: structured_report(findings, about, predecessors=before, zone=self._zone))
+            zone, language = self._zone, self._language
+            render = partial(structured_report, findings, about, predecessors=before, zone=zone, language=language)
+            await self._store(document, render)
         return Acknowledgement(path)
 
     async def probe(self) -> None:
@@ -89,7 +95,8 @@ class ArchiveReceiver:
         if standing:
             about = await evidence_of(self._services, there, standing[-1])
             note = note_of(findings, standing)
-            await self._store(note, lambda: rejection_note(findings, about, standing, zone=self._zone))
+            zone, language = self._zone, self._language
+            await self._store(note, partial(rejection_note, findings, about, standing, zone=zone, language=language))
         return none
 
     async def _store(self, about: Document, render: Callable[[], bytes]) -> None:

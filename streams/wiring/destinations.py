@@ -87,14 +87,14 @@ async def warn(settings: Settings, stop: asyncio.Event, part: Part) -> None:
     """Of discrepancies: an alarm for each, and the web server of the settings is told. Raises as `bring`."""
     from streams.steps.warn import Warn
 
-    name = settings.discrepancies.receiver
+    name = settings.discrepancies.receiver or ""
     receivers = [webhook_receiver(one) for one in settings.destinations.webhook if one.name == name]
-    step = Warn(receivers[0] if receivers else None)
+    receiver = receivers[0] if receivers else None
     try:
         runner = window("warn", settings, size=1)
-        await run_step("warn", lambda _: step, [topics.DISCREPANCIES], runner, settings, stop, part)
+        await run_step("warn", partial(Warn, receiver, name), [topics.DISCREPANCIES], runner, settings, stop, part)
     finally:
-        for receiver in receivers:
+        if receiver is not None:
             await receiver.close()
 
 
@@ -149,6 +149,7 @@ def archive_receiver(destination: ArchiveDestination, settings: Settings) -> Rep
         size_limit=destination.size_limit,
         access=_access(entered),
         zone=settings.site.time_zone,
+        language=settings.site.language,
     )
 
 

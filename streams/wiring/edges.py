@@ -50,7 +50,8 @@ async def deliver_to(destinations: Sequence[Destination], settings: Settings, st
     of_destinations = [(one.name, partial(bring, one, settings, stop)) for one in destinations]
     of_addresses = [(to, partial(_answer, to, one, settings, stop)) for to, one in return_addresses(settings.mllp).items()]
     # all parts before the first of them is ready: the role is when all are
-    runs = (*of_destinations, *of_addresses, ("discrepancies", partial(warn, settings, stop)))
+    # ":" is in no destination's name
+    runs = (*of_destinations, *of_addresses, ("warn:discrepancies", partial(warn, settings, stop)))
     parts = [(name, shared.part(name), run) for name, run in runs]
     await together(stop, *(kept(name, partial(run, part), stop, part) for name, part, run in parts))
 

@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from connectors.kafka import KafkaLog
-from schemas.discrepancies import DiscrepancyEscalated, DiscrepancyEvent, DiscrepancyOpened
+from schemas.discrepancies import DiscrepancyEscalated, DiscrepancyEvent, DiscrepancyOpened, DiscrepancyWithdrawn
 from schemas.identifiers import identity
 from streams import topics
 from streams.acknowledging import run_acknowledge, run_list
@@ -40,14 +40,18 @@ async def test_it_is_escalated_and_acknowledged(broker: LocalServices, tmp_path:
         opened, escalated = unique(event(DiscrepancyOpened)), unique(event(DiscrepancyEscalated))
         discrepancy = opened.discrepancy_id
         last = escalated.model_copy(update={"id": uuid4(), "discrepancy_id": uuid4()})  # of the same study: read after them
+        gone = unique(event(DiscrepancyWithdrawn)).model_copy(update={"discrepancy_id": last.discrepancy_id})
+        other = unique(event(DiscrepancyWithdrawn, 2))  # which was never escalated
         stop = asyncio.Event()
-        warning = asyncio.create_task(warn(settings, stop, Shared(Health(tmp_path / "run", "deliver")).part("discrepancies")))
+        warning = asyncio.create_task(warn(settings, stop, Shared(Health(tmp_path / "run", "deliver")).part("warn:discrepancies")))
         async with KafkaLog(broker.kafka_bootstrap) as log:
-            await log.append([outgoing(opened), outgoing(escalated), outgoing(escalated), outgoing(last)])
-        await asyncio.to_thread(server.wait_for, lambda told: str(last.id) in told.taken)
+            await log.append(
+                [outgoing(opened), outgoing(escalated), outgoing(escalated), outgoing(other), outgoing(last), outgoing(gone)]
+            )
+        await asyncio.to_thread(server.wait_for, lambda told: str(gone.id) in told.taken)
         assert server.repeated == 1
         assert json.loads(server.taken[str(escalated.id)].body) == json.loads(escalated.model_dump_json())
-        assert str(opened.id) not in server.taken
+        assert server.taken.keys().isdisjoint({str(opened.id), str(other.id)})
         stop.set()
         await warning
 

@@ -17,6 +17,7 @@ from connectors.reporting.archive import ArchiveReceiver
 from schemas.errors import InvalidResource, StudyIncomplete
 from schemas.findings import Findings, NotAnalysedReason
 from schemas.ports import Acknowledgement
+from schemas.renderings.labels import Language, disclaimer
 from tests.contract.reporting_system import Study
 from tests.unit.http_peer import Handler, http_peer
 
@@ -45,9 +46,11 @@ class Archive:
         handler.answer(200, "application/dicom+json", json.dumps(answer).encode())
 
 
-async def tell(reply: Callable[[Handler], None], findings: Findings, held: Findings | None = None) -> Acknowledgement:
+async def tell(
+    reply: Callable[[Handler], None], findings: Findings, held: Findings | None = None, language: Language = "en"
+) -> Acknowledgement:
     with http_peer(reply) as url:
-        receiver = ArchiveReceiver(url, timeout_s=20, size_limit=1 << 20)
+        receiver = ArchiveReceiver(url, timeout_s=20, size_limit=1 << 20, language=language)
         try:
             return await receiver.tell(findings, held)
         finally:
@@ -79,6 +82,13 @@ async def test_a_header_that_breaks_the_standard_is_left_out_and_not_printed(cap
     assert (str(report.PatientName), report.PatientID) == (f"{SECRET}=王^小東", "4711")
     assert {report[keyword].value for keyword in ("PatientBirthDate", "PatientSex", "StudyID", "StudyDate")} == {""}
     assert "Secret" not in caplog.text
+
+
+async def test_it_is_said_in_the_language_of_the_site() -> None:
+    archive = Archive(study := Study())
+    await tell(archive, study.found(4), language="zh-TW")
+    (report,) = archive.stored
+    assert disclaimer("zh-TW") in [item.get("TextValue") for item in report.ContentSequence]
 
 
 @pytest.mark.parametrize("status", [204, 404])

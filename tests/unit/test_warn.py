@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
 from uuid import UUID
 
 import pytest
 import structlog
 
+from connectors.case_store import SqlCaseStore
 from schemas.discrepancies import DiscrepancyAcknowledged, DiscrepancyEscalated, DiscrepancyOpened, DiscrepancyWithdrawn
 from schemas.errors import MalformedMessage, ReceiverUnavailable
 from schemas.ports import Acknowledgement, Place, Record
@@ -15,7 +17,8 @@ from streams.steps.warn import Warn
 from tests.unit.discrepancies import AT, event, record
 
 OPENED, ESCALATED = event(DiscrepancyOpened), event(DiscrepancyEscalated)
-ACKNOWLEDGED = event(DiscrepancyAcknowledged, acknowledged_by="Dr A", reason="seen")
+ACT: dict[str, Any] = {"acknowledged_by": "Dr A", "reason": "seen"}
+ACKNOWLEDGED = event(DiscrepancyAcknowledged, **ACT)
 ALL = (OPENED, ESCALATED, ACKNOWLEDGED, event(DiscrepancyWithdrawn))
 
 
@@ -33,17 +36,31 @@ class Receiver:
         return Acknowledgement("well")
 
 
-@pytest.mark.parametrize(("opened", "wanted"), [(False, [ESCALATED]), (True, [OPENED, ESCALATED])])
-async def test_the_receiver_is_told_the_event_under_its_own_id(opened: bool, wanted: list[DiscrepancyOpened]) -> None:
+NAME = "pager"
+
+
+async def test_the_receiver_is_told_what_was_escalated_and_what_became_of_it(cases: SqlCaseStore) -> None:
+    """Each under its own id. Of what was never escalated it is told nothing; a restart in between changes nothing."""
     receiver = Receiver()
-    warn = Warn(receiver, opened=opened)
-    for offset, one in enumerate(ALL):
-        assert await warn(record(one, offset)) == []
-    assert receiver.told == [(one.model_dump_json().encode(), one.id, one.TYPE) for one in wanted]
+    never = (event(DiscrepancyOpened, 2), event(DiscrepancyWithdrawn, 2), event(DiscrepancyAcknowledged, 3, **ACT))
+    for offset, one in enumerate((*never, *ALL)):
+        assert await Warn(receiver, NAME, cases)(record(one, offset)) == []
+    assert receiver.told == [(one.model_dump_json().encode(), one.id, one.TYPE) for one in ALL[1:]]
 
 
-async def test_the_log_is_told_without_a_receiver_too() -> None:
-    warn = Warn(None)
+async def test_what_perhaps_arrived_is_told_of_too(cases: SqlCaseStore) -> None:
+    receiver = Receiver()
+    receiver.away = True
+    with pytest.raises(ReceiverUnavailable):
+        await Warn(receiver, NAME, cases)(record(ESCALATED))
+    receiver.away = False
+    await Warn(receiver, NAME, cases)(record(ACKNOWLEDGED, 1))
+    await Warn(receiver, "another", cases)(record(ACKNOWLEDGED, 1))
+    assert [id for _, id, _ in receiver.told] == [ACKNOWLEDGED.id]
+
+
+async def test_the_log_is_told_without_a_receiver_too(cases: SqlCaseStore) -> None:
+    warn = Warn(None, NAME, cases)
     with structlog.testing.capture_logs() as logs:
         for offset, one in enumerate(ALL):
             await warn(record(one, offset))
@@ -55,10 +72,10 @@ async def test_the_log_is_told_without_a_receiver_too() -> None:
     assert {line["accession_number"] for line in logs} == {"A1^RIS"}
 
 
-async def test_while_the_receiver_is_down_there_is_one_alarm_and_nothing_is_lost() -> None:
+async def test_while_the_receiver_is_down_there_is_one_alarm_and_nothing_is_lost(cases: SqlCaseStore) -> None:
     receiver = Receiver()
     receiver.away = True
-    warn = Warn(receiver)
+    warn = Warn(receiver, NAME, cases)
     with structlog.testing.capture_logs() as logs:
         for _ in range(3):
             with pytest.raises(ReceiverUnavailable):
@@ -72,8 +89,8 @@ async def test_while_the_receiver_is_down_there_is_one_alarm_and_nothing_is_lost
 
 @pytest.mark.parametrize("value", [b"{}", b'{"accession_number": "Secret"}'])
 @pytest.mark.parametrize("kind", [OPENED.TYPE, "something.else", None])
-async def test_what_is_no_event_of_a_discrepancy(value: bytes, kind: str | None) -> None:
+async def test_what_is_no_event_of_a_discrepancy(value: bytes, kind: str | None, cases: SqlCaseStore) -> None:
     headers = () if kind is None else (("ce_type", kind.encode()),)
     with pytest.raises(MalformedMessage) as caught:
-        await Warn(None)(Record(Place(topics.DISCREPANCIES.name, 0, 0), b"", value, headers, AT))
+        await Warn(None, NAME, cases)(Record(Place(topics.DISCREPANCIES.name, 0, 0), b"", value, headers, AT))
     assert "Secret" not in str(caught.value)
