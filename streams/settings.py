@@ -44,6 +44,8 @@ class SiteSettings(Site):
     default_assigner: Assigner = "HOSPITAL"
     #: of what people read
     language: Language = "en"
+    #: assigner -> the identifier system (URI) that the hospital's FHIR server knows it by
+    identifier_systems: dict[str, Annotated[str, Field(pattern=r"^(urn:|https?://)\S+$")]] = {}
 
 
 class KafkaSettings(Peer):

@@ -121,7 +121,8 @@ async def report(settings: Settings, stop: asyncio.Event, health: Health) -> Non
     from schemas.renderings.fhir.references import Site
     from streams.steps.report import report
 
-    step = partial(report, site=Site(assigner=settings.site.default_assigner))
+    of = settings.site
+    step = partial(report, site=Site(assigner=of.default_assigner, systems=of.identifier_systems, language=of.language))
     await run_step("report", lambda _: step, [topics.RESULTS], faust("report", settings), settings, stop, health)
 
 
