@@ -24,6 +24,8 @@ Language = Literal["en", "zh-TW"]
 OruCharset = Literal["UNICODE UTF-8", "BIG-5"]
 #: of the text field of a report: the shortest that holds what must be said
 LEAST_LIMIT = 380
+#: no text has more lines: so many are taken back, whatever the setting was when it was told
+MOST_LINES = 20
 
 
 class _Certificates(Peer):
@@ -43,11 +45,9 @@ class _Certificates(Peer):
         return self
 
 
-class FhirSettings(_Certificates):
-    """A FHIR R4 server. A bearer token in `token_file`; or OAuth 2.0 client credentials (RFC 6749 4.4)."""
+class WithToken(_Certificates):
+    """A bearer token in `token_file`; or OAuth 2.0 client credentials (RFC 6749 4.4)."""
 
-    url: str = "http://127.0.0.1:8090/fhir"
-    connections: Annotated[int, Field(ge=1)] = 4
     token_file: Path | None = None
     oauth2_token_url: str | None = None
     oauth2_client_id: str | None = None
@@ -66,6 +66,13 @@ class FhirSettings(_Certificates):
         return self
 
 
+class FhirSettings(WithToken):
+    """A FHIR R4 server."""
+
+    url: str = "http://127.0.0.1:8090/fhir"
+    connections: Annotated[int, Field(ge=1)] = 4
+
+
 class FhirDestination(FhirSettings):
     """One more FHIR server."""
 
@@ -73,19 +80,18 @@ class FhirDestination(FhirSettings):
     url: str
 
 
-class _WithPassword(_Certificates):
-    """A bearer token in `token_file`; or HTTP basic authentication (RFC 7617)."""
+class _WithPassword(WithToken):
+    """Or HTTP basic authentication (RFC 7617)."""
 
-    token_file: Path | None = None
     user: Annotated[str, Field(pattern="^[^:]+$")] | None = None
     password_file: Path | None = None
 
     @model_validator(mode="after")
-    def _access_is_whole(self) -> Self:
+    def _password_is_whole(self) -> Self:
         if (self.user is None) != (self.password_file is None):
             raise ValueError("user and password_file go together")
-        if self.user is not None and self.token_file is not None:
-            raise ValueError("token_file, or user and password_file: not both")
+        if self.user is not None and (self.token_file is not None or self.oauth2_token_url is not None):
+            raise ValueError("token_file, or oauth2_token_url, or user and password_file: one of them")
         return self
 
 
@@ -99,7 +105,9 @@ class ArchiveDestination(_WithPassword):
 
     @model_validator(mode="after")
     def _access_is_to_something(self) -> Self:
-        if self.dicomweb_url is None and any((self.token_file, self.user, self.tls_ca, self.tls_certificate)):
+        if self.dicomweb_url is None and any(
+            (self.token_file, self.oauth2_token_url, self.user, self.tls_ca, self.tls_certificate)
+        ):
             raise ValueError("without dicomweb_url it is entered as the section archive says: no credentials here")
         return self
 
@@ -134,7 +142,7 @@ class OruDestination(_Certificates):
     #: of OBR, where the accession number stands; None: nowhere
     accession_field: Literal[18, 19, 20, 21] | None = 18
     #: of the text that a report field takes: lines, and their length in `field_unit`
-    field_lines: Annotated[int, Field(ge=1)] = 10
+    field_lines: Annotated[int, Field(ge=1, le=MOST_LINES)] = 10
     field_limit: Annotated[int, Field(ge=LEAST_LIMIT)] = 510
     field_unit: Literal["characters", "bytes"] = "characters"
     #: whether the disclaimer counts against these limits, stands beyond them, or is shown by the receiver itself

@@ -2,12 +2,14 @@
 
 A message is told again until it is acknowledged, which only an MSA with its own MSH-10 does. When one is not, nobody can ask the
 receiver why; but what it took last can be sent once more, which changes nothing there: if that is acknowledged, the trouble is
-that of the other message alone. It goes under another MSH-10: by its own a receiver may know a repetition, and not look at it."""
+that of the other message alone. It goes under another MSH-10: by its own a receiver may know a repetition, and not look at it.
+Never is it a message of a study of which more was told since, or is being told: it could restore what is withdrawn."""
 
 from __future__ import annotations
 
 import asyncio
 import re
+from dataclasses import dataclass
 from typing import Protocol
 
 import structlog
@@ -15,6 +17,7 @@ import structlog
 from schemas.errors import ItemNotServed, ReceiverUnavailable, ResourceRefused, Unavailable
 from schemas.findings import Findings
 from schemas.hl7v2.acknowledgement import Ack
+from schemas.hl7v2.header import Header
 from schemas.ports import Acknowledgement
 from schemas.renderings.hl7oru import once_more, oru_messages
 from schemas.renderings.hl7oruterms import OruTerms
@@ -26,10 +29,10 @@ _REJECTED = frozenset({"AR", "CR"})
 _CONDITION = re.compile(r"[0-9]{3}\Z")
 #: So often an item is told, with the receiver there, before it is put aside: a pause lies between, in which a receiver recovers
 _TRIES = 3
-#: so many are put aside, or refused, with nothing taken in between; then it is the receiver that takes nothing
+#: where it took nothing that could be sent once more: so many are put aside, or refused, then it is the receiver that takes nothing
 _MOST_ASIDE = 5
-#: items that failed and were never told again, because a later state took their place
-_MOST_COUNTED = 1000
+#: of what is only remembered to know it again
+_MOST_KEPT = 1000
 _log = structlog.get_logger()
 
 _Item = tuple[str, str, int]
@@ -45,30 +48,63 @@ class Sender(Protocol):
     async def close(self) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """The last message that was acknowledged, and at what time of the event loop."""
+
+    study: str
+    service: str
+    message: bytes
+    at: float
+
+
 class OruReceiver:
     """`client` is closed with it. AE, CE and no answer are tried up to `attempts` times in one telling, from `wait_s` seconds
-    apart."""
+    apart. What was taken longer than `fresh_s` seconds ago is not sent once more: another process may have told the study more
+    since."""
 
-    def __init__(self, client: Sender, terms: OruTerms, *, attempts: int = 3, wait_s: float = 0.5) -> None:
+    def __init__(self, client: Sender, terms: OruTerms, *, attempts: int = 3, wait_s: float = 0.5, fresh_s: float = 600.0) -> None:
         self._client = client
         self._terms = terms
         self._attempts = attempts
         self._wait_s = wait_s
-        self._taken: bytes | None = None
+        self._fresh_s = fresh_s
+        #: one telling at a time, with all that is asked because of it
+        self._turn = asyncio.Lock()
+        self._taken: _Taken | None = None
+        #: MSH-10 of what was acknowledged
+        self._had: dict[str, None] = {}
         #: tellings that failed though the receiver was there
         self._failed: dict[_Item, int] = {}
         self._aside: set[_Item] = set()
+        self._asked = 0
         self._refuses_all = False
 
     async def tell(self, findings: Findings, held: Findings | None) -> Acknowledgement:
         """See ReportingSystem.tell. The reference is the MSH-10 of the (last) message."""
         subject = findings.subject
         item = (subject.study_instance_uid, findings.service, subject.sequence)
-        control_id = ""
         # 5 ms of computing for each OBX
-        for message in await asyncio.to_thread(oru_messages, findings, held, self._terms):
-            control_id = (await self._accepted(message, item)).message_control_id
-        return Acknowledgement(f"MSH-10 {control_id}")
+        *before, message = await asyncio.to_thread(oru_messages, findings, held, self._terms)
+        async with self._turn:
+            if self._taken is not None and (self._taken.study, self._taken.service) == item[:2]:
+                self._taken = None  # from now on it may be wrong
+            refused: ResourceRefused | ItemNotServed | None = None
+            for one in before:
+                try:
+                    await self._accepted(one, item)
+                except (ResourceRefused, ItemNotServed) as error:
+                    refused = error
+                    (message,) = await asyncio.to_thread(oru_messages, findings, held, self._terms, left_standing=True)
+            await self._accepted(message, item)
+            if isinstance(refused, ItemNotServed):
+                raise refused
+            if refused is not None:
+                told = "an ORU receiver does not let go what it was told of another patient or order: a person must look after it"
+                _log.error(told, study=item[0], error=refused.reason, alarm=True)
+            self._failed.pop(item, None)
+            self._taken = _Taken(item[0], item[1], message, _now())
+        return Acknowledgement(f"MSH-10 {_control_id(message)}")
 
     async def probe(self) -> None:
         """Connects, and sends nothing: MLLP has no question that leaves no trace. See ReportingSystem.probe."""
@@ -80,31 +116,31 @@ class OruReceiver:
     async def close(self) -> None:
         await self._client.close()
 
-    async def _accepted(self, message: bytes, item: _Item) -> Ack:
+    async def _accepted(self, message: bytes, item: _Item) -> None:
+        """Raises as `tell`."""
         ack, trouble = await self._told(message)
+        if ack is not None and not ack.accepted:
+            if _control_id(message) in self._had:  # it refuses repetitions
+                return
+            # perhaps it has it too, and the answer was lost
+            again, _ = await self._told(once_more(message, "refused"))
+            ack = again if again is not None and again.accepted else ack
         if ack is not None and ack.accepted:
-            self._note_taken(message, item)
-            return ack
+            self._note_taken(message)
+            return
         reference = f"study {item[0]}"
         if ack is not None and ack.code in _REJECTED:
-            if self._taken == message:  # it refuses repetitions
-                return ack
-            # perhaps it has it too, and the answer was lost
-            again, _ = await self._told(once_more(message, "rejected"))
-            if again is not None and again.accepted:
-                self._note_taken(message, item)
-                return again
-            if fault := await self._fault(message, item):
+            if fault := await self._fault(item):
                 self._alarm(f"{trouble}, and {fault}")
                 raise ReceiverUnavailable(_STEP, reference, f"{trouble}, and {fault}")
             raise ResourceRefused(_STEP, reference, f"{trouble}: see its answer", ack.content)
         await self.probe()
-        if len(self._failed) >= _MOST_COUNTED:
+        if len(self._failed) >= _MOST_KEPT:
             self._failed.clear()
         tries = self._failed[item] = self._failed.get(item, 0) + 1
         if tries < _TRIES:
             raise ReceiverUnavailable(_STEP, reference, f"{trouble} ({tries} of {_TRIES} tries)")
-        if fault := await self._fault(message, item):
+        if fault := await self._fault(item):
             raise ReceiverUnavailable(_STEP, reference, f"{trouble}, and {fault}")
         raise ItemNotServed(_STEP, reference, f"{trouble}, though the receiver is well")
 
@@ -119,23 +155,22 @@ class OruReceiver:
         condition = f", condition {ack.condition}" if _CONDITION.match(ack.condition) else ""
         return ack, f"answered with {code}{condition}"
 
-    async def _fault(self, message: bytes, item: _Item) -> str | None:
-        """What is wrong with the receiver itself; None when it is this item alone, which then counts as put aside."""
-        if self._taken == message:
-            return "it had taken this one before"
-        if self._taken is not None:
-            asked = f"{item} {self._failed.get(item, 0)} {len(self._aside)}"
-            ack, trouble = await self._told(once_more(self._taken, asked))
-            if ack is None or not ack.accepted:
-                return f"takes others no more ({trouble})"
+    async def _fault(self, item: _Item) -> str | None:
+        """What is wrong with the receiver itself; None when it is this item alone, which may be put aside."""
+        taken = self._taken
+        if taken is not None and _now() - taken.at < self._fresh_s:
+            self._asked += 1
+            ack, trouble = await self._told(once_more(taken.message, f"{item} {self._asked}"))
+            return None if ack is not None and ack.accepted else f"takes others no more ({trouble})"
         if item not in self._aside and len(self._aside) >= _MOST_ASIDE:
             return f"took none of the last {_MOST_ASIDE + 1}"
         self._aside.add(item)
         return None
 
-    def _note_taken(self, message: bytes, item: _Item) -> None:
-        self._taken = message
-        self._failed.pop(item, None)
+    def _note_taken(self, message: bytes) -> None:
+        if len(self._had) >= _MOST_KEPT:
+            del self._had[next(iter(self._had))]
+        self._had[_control_id(message)] = None
         self._aside.clear()
         if self._refuses_all:
             self._refuses_all = False
@@ -146,3 +181,12 @@ class OruReceiver:
         if not self._refuses_all:
             self._refuses_all = True
             _log.error("a receiver of ORU messages refuses everything: a person must act", error=refusal, alarm=True)
+
+
+def _control_id(message: bytes) -> str:
+    return Header.read(message).field(10)
+
+
+def _now() -> float:
+    """In seconds, of nobody's clock."""
+    return asyncio.get_running_loop().time()

@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from schemas.hl7v2.message import Segment
 from schemas.hl7v2.paths import Place
 
+#: table 0396: our own coding system. What is coded in it is what the AI said, and comes back to us when a site routes it so
+OWN = "99RADSTREAM"
+
 
 @dataclass(slots=True)
 class Group:
@@ -34,6 +37,11 @@ class Group:
             if segment.name == name:
                 return segment
         return next((segments[name] for segments in self.shared if name in segments), None)
+
+    @property
+    def ours(self) -> bool:
+        """OBR-4 is our own code, alone or beside another (CE, 2.A.11): no order and no report of anybody's."""
+        return self.obr is not None and OWN in (self.obr.value(4, 3), self.obr.value(4, 6))
 
     def in_order(self, places: Sequence[Place]) -> Sequence[Place]:
         """Under a shared ORC the OBR knows better."""

@@ -36,7 +36,7 @@ def _reason(reception: Reception, group: Group) -> str:
     """Why this group gives a notice; "" when it does not. It refuses no message: half a code is in none of the sets."""
     orc, obr = group.orc, group.obr
     control, status = (orc.value(1).upper(), orc.value(5).upper()) if orc is not None else ("", "")
-    if control == _PREVIOUS or status in _ENDED:
+    if group.ours or control == _PREVIOUS or status in _ENDED:
         return ""
     if any(_IMAGES_AVAILABLE in one.line and one.value(3) == _IMAGES_AVAILABLE and one.value(5) == "1" for one in group.following):
         return "images-available"

@@ -1,4 +1,4 @@
-"""ORU^R01 -> report events, one for each OBR group."""
+"""ORU^R01 -> report events, one for each OBR group. Of what we told ourselves none: the AI's words are no radiologist's."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from schemas.errors import MalformedMessage
 from schemas.events import ReportAmended, ReportDrafted, ReportEvent, ReportSigned
-from schemas.hl7v2.groups import Group
+from schemas.hl7v2.groups import OWN, Group
 from schemas.hl7v2.identification import Reception, require_number
 from schemas.hl7v2.observations import Observation, observation
 
@@ -26,7 +26,7 @@ def reports(reception: Reception) -> Sequence[ReportEvent]:
     groups = [group for group in reception.groups if group.obr]
     if not groups:
         raise MalformedMessage("normalise", "OBR", "a result message without an OBR segment")
-    return [_report(reception, ordinal, group) for ordinal, group in enumerate(groups, 1)]
+    return [_report(reception, ordinal, group) for ordinal, group in enumerate(groups, 1) if not group.ours]
 
 
 def _report(reception: Reception, ordinal: int, group: Group) -> ReportEvent:
@@ -35,7 +35,7 @@ def _report(reception: Reception, ordinal: int, group: Group) -> ReportEvent:
     numbers = reception.numbers(group)
     require_number(ordinal, numbers)
     placer, filler, accession = numbers
-    observations = [observation(reception, obx) for obx in group.following if obx.name == "OBX"]
+    observations = [observation(reception, obx) for obx in group.following if obx.name == "OBX" and obx.value(3, 3) != OWN]
     addendum = [line for one in observations if one.addendum for line in one.lines]
     result_status = reception.code(obr, 25)
     status = reception.habits.result_code(result_status) or _told_by(one.status for one in observations)

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 from schemas.coding import DCM, LOINC, RADLEX, SNOMED_CT
 from schemas.findings import CHEST_RADIOGRAPH_FINDINGS, Finding, Findings, Region
+from schemas.hl7v2.groups import OWN
 from schemas.identifiers import SOPInstanceUID
 from schemas.outputs import Output
 from schemas.renderings import labels
@@ -17,8 +18,6 @@ from schemas.renderings.fhir import codes
 from schemas.renderings.hl7text import components, escaped, moment, number
 from schemas.renderings.labels import Language
 
-#: table 0396: a coding system of our own
-OWN = "99RADSTREAM"
 #: table 0396; L is a local one without a name
 _SYSTEMS = {SNOMED_CT: "SCT", LOINC: "LN", RADLEX: "RADLEX", DCM: "DCM"}
 #: OBX-4 of what is said of the whole study; findings have their ordinal, outputs O1, O2 ..., lines of text T1, T2 ...
@@ -135,6 +134,11 @@ def _output(output: Output, image: SOPInstanceUID, group: str, language: Languag
     if output.threshold is not None:
         yield _number(codes.OUTPUT_THRESHOLD, group, output.threshold, output.unit)
     yield _image(image, group)
+
+
+def lines_of_text(most: int) -> list[Observation]:
+    """All that a report of findings may have held, without their value."""
+    return [Observation(_TEXT, f"T{at}", "TX") for at in range(1, most + 1)]
 
 
 def _lines(text: str, code: tuple[str, str, str]) -> Iterator[Observation]:

@@ -16,11 +16,12 @@ from hl7apy.core import Message
 from schemas.errors import InvalidResource
 from schemas.findings import Findings, NotAnalysedReason, OrderReference, Subject
 from schemas.hl7v2.charset import codec_of
+from schemas.hl7v2.groups import OWN
 from schemas.hl7v2.header import Header
 from schemas.identifiers import AccessionNumber, FillerOrderNumber, PatientIdentifier, PlacerOrderNumber, identity
 from schemas.renderings import labels
-from schemas.renderings.hl7observations import OWN, Observation, observations
-from schemas.renderings.hl7oruterms import OruTerms
+from schemas.renderings.hl7observations import Observation, lines_of_text, observations
+from schemas.renderings.hl7oruterms import MOST_LINES, OruTerms
 from schemas.renderings.hl7text import components, entity, escaped, hierarchic, moment
 from schemas.renderings.report_text import report_text
 
@@ -47,20 +48,29 @@ class _Report:
         return patient.text if patient else "", self.filler
 
 
-def oru_messages(findings: Findings, held: Findings | None, terms: OruTerms) -> tuple[bytes, ...]:
-    """What brings a receiver that holds `held` to `findings`: one message, and one before it when `held` was told of another
-    patient. The same arguments give the same bytes.
+def oru_messages(findings: Findings, held: Findings | None, terms: OruTerms, *, left_standing: bool = False) -> tuple[bytes, ...]:
+    """What brings a receiver that holds `held` to `findings`: one message, and one before it when something was told of another
+    order or patient, where it must not stand any longer. `left_standing`: that one was refused; then the other alone, which
+    deletes all that was told under the same OBR-3, for a receiver that merged the patients files it there. The same arguments
+    give the same bytes.
 
-    Raises InvalidResource when an identifier cannot be written in the receiver's character set: it would name another one."""
-    for state in filter(None, (findings, held)):
-        _check_identifiers(state.subject, codec_of("", terms.charset))
+    Raises InvalidResource when an identifier of `findings` cannot be written in the receiver's character set: it would name
+    another one. So of `held`, nothing was sent."""
+    codec = codec_of("", terms.charset)
+    if not _can_be_written(findings.subject, codec):
+        why = "an identifier holds a character that the receiver's character set lacks"
+        raise InvalidResource("oru", f"study {findings.subject.study_instance_uid}", why)
+    if held is not None and not _can_be_written(held.subject, codec):
+        held = None
     now = {report.key: report for report in _reports(findings, terms)}
     before = {} if held is None else {report.key: report for report in _reports(held, terms)}
-    told = [_told(report, before.get(key), terms) for key, report in now.items()]
-    left = [_withdrawn(report, findings, terms) for key, report in before.items() if key not in now]
-    if held is not None and held.subject.patient != findings.subject.patient:
-        return _message(left, findings, terms), _message(told, findings, terms)
-    return (_message([*left, *told], findings, terms),)
+    if left_standing:
+        of_number = {report.filler: report for report in before.values()}
+        return (_message([_told(report, of_number.get(report.filler), terms, "D") for report in now.values()], findings, terms),)
+    deletion = _deletion(held, findings)
+    told = [_told(report, before.get(key), terms, deletion) for key, report in now.items()]
+    left = [_withdrawn(report, terms, deletion) for key, report in before.items() if key not in now]
+    return tuple(_message(groups, findings, terms) for groups in (left, told) if groups)
 
 
 def once_more(message: bytes, why: str) -> bytes:
@@ -121,30 +131,34 @@ def _status(report: _Report, terms: OruTerms) -> str:
     return _NOT_AVAILABLE if report.findings.not_analysed is not None else terms.status
 
 
-def _told(report: _Report, before: _Report | None, terms: OruTerms) -> _Group:
+def _told(report: _Report, before: _Report | None, terms: OruTerms, deletion: str) -> _Group:
     now, earlier = _status(report, terms), None if before is None else _status(before, terms)
     known = {} if before is None else {one.identity: one.status or earlier for one in before.said}
     said = [(one, one.status or result_status(now, known.get(one.identity))) for one in report.said]
-    deleted = _deleted(before, {one.identity for one in report.said}, report.findings)
-    return _Group(report, result_status(now, earlier), (*said, *deleted))
+    gone = [] if before is None or before.findings == report.findings else _gone(before, {one.identity for one in report.said})
+    return _Group(report, result_status(now, earlier), (*said, *((one, deletion) for one in gone)))
 
 
-def _withdrawn(before: _Report, now: Findings, terms: OruTerms) -> _Group:
+def _withdrawn(before: _Report, terms: OruTerms, deletion: str) -> _Group:
     """Of a report that must not stand any longer where it was told. Why is a note: no OBX is left that had to be deleted when the
     report comes back."""
     why = f"{labels.phrase('withdrawn', terms.language)}: {labels.phrase('moved', terms.language)}"
-    return _Group(before, _NOT_AVAILABLE, tuple(_deleted(before, set(), now)), note=why)
+    return _Group(before, _NOT_AVAILABLE, tuple((one, deletion) for one in _gone(before, set())), note=why)
 
 
-def _deleted(before: _Report | None, kept: set[tuple[str, str, str]], now: Findings) -> list[tuple[Observation, str]]:
-    """Without a value: who overlooks OBX-11 is not told again."""
-    if before is None:
-        return []
+def _gone(before: _Report, kept: set[tuple[str, str, str]]) -> list[Observation]:
+    """Without a value: who overlooks OBX-11 is not told again. Of the text every line that any setting could have told."""
+    said = [Observation(one.code, one.group, one.type) for one in before.said]
+    if before.findings.not_analysed is None:
+        said += lines_of_text(MOST_LINES + 1)  # the disclaimer may stand beyond
+    return list({one.identity: one for one in said if one.identity not in kept}.values())
+
+
+def _deletion(held: Findings | None, now: Findings) -> str:
+    """table 0085: W "post original as wrong, e.g., transmitted for wrong patient"; D "deletes the OBX record" """
     wrong = now.not_analysed is not None and now.not_analysed.reason is NotAnalysedReason.IDENTITY_MISMATCH
-    wrong = wrong or before.findings.subject.patient != now.subject.patient
-    #: table 0085: W "post original as wrong, e.g., transmitted for wrong patient"; D "deletes the OBX record"
-    status = "W" if wrong else "D"
-    return [(Observation(one.code, one.group, one.type), status) for one in before.said if one.identity not in kept]
+    moved = held is not None and held.subject.patient != now.subject.patient
+    return "W" if wrong or moved else "D"
 
 
 # -------------------------------------------------------------------------------------------------------------- segments
@@ -233,16 +247,12 @@ def _obx(obx: Any, number: int, one: Observation, status: str, findings: Finding
         obx.obx_18 = entity(model.weights_sha256, "sha256")
 
 
-def _check_identifiers(subject: Subject, codec: str) -> None:
-    """Raises InvalidResource."""
+def _can_be_written(subject: Subject, codec: str) -> bool:
+    """Its identifiers. Python writes some characters (of Big5 a yen sign) as others that look alike."""
     numbers: list[_Number | None] = [subject.patient, subject.accession_number]
     for order in subject.orders:
         numbers += (order.placer_order_number, order.filler_order_number, order.accession_number)
-    for number in filter(None, numbers):
-        # Python writes some characters (of Big5 a yen sign) as others that look alike
-        if number.text.encode(codec, "replace").decode(codec) != number.text:
-            why = "an identifier holds a character that the receiver's character set lacks"
-            raise InvalidResource("oru", f"study {subject.study_instance_uid}", why)
+    return all(one.text.encode(codec, "replace").decode(codec) == one.text for one in numbers if one is not None)
 
 
 def _set(segment: Any, number: int, value: str) -> None:

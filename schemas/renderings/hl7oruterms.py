@@ -13,6 +13,8 @@ from schemas.renderings.report_text import Disclaimer, Unit, check_limits
 OruCharset = Literal["UNICODE UTF-8", "BIG-5"]
 #: OBR-25 and OBX-11 of what nobody has verified (tables 0123 and 0085): R "entered, not verified", P "preliminary"
 Unverified = Literal["R", "P"]
+#: of the text: whatever a setting said when a state was told, no line of it stands behind these
+MOST_LINES = 20
 _UTC = ZoneInfo("UTC")
 
 
@@ -38,3 +40,5 @@ class OruTerms:
 
     def __post_init__(self) -> None:
         check_limits(self.lines, self.limit, self.unit)
+        if self.lines > MOST_LINES:
+            raise ValueError(f"a field for findings has at most {MOST_LINES} lines")

@@ -9,11 +9,12 @@ from typing import Any, get_args
 import pytest
 
 from schemas.errors import SettingsInvalid
+from schemas.renderings.hl7oruterms import MOST_LINES as LINES_OF_RENDERING
 from schemas.renderings.hl7oruterms import OruCharset as CharsetOfRendering
 from schemas.renderings.hl7oruterms import OruTerms
 from schemas.renderings.labels import LANGUAGES
 from schemas.renderings.report_text import LEAST
-from streams.destination_settings import LEAST_LIMIT, Language, OruCharset, OruDestination
+from streams.destination_settings import LEAST_LIMIT, MOST_LINES, Language, OruCharset, OruDestination
 from streams.settings import Settings, as_environment, read_settings
 
 ALL: dict[str, list[dict[str, Any]]] = {
@@ -22,6 +23,8 @@ ALL: dict[str, list[dict[str, Any]]] = {
     "oru": [{"name": "ris", "address": "ris.hospital:6661", "tls_ca": "/ca.pem", "language": "zh-TW", "charset": "BIG-5"}],
     "webhook": [{"name": "worklist", "url": "http://127.0.0.1:9000/", "secret_file": "/run/secrets/worklist"}],
 }
+
+OAUTH2 = {"oauth2_token_url": "https://login/", "oauth2_client_id": "a", "oauth2_client_secret_file": "/secret"}
 
 
 def test_without_any_there_is_the_fhir_server() -> None:
@@ -52,6 +55,9 @@ def test_they_are_read_from_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyP
         ("archive", {"name": "fhir"}, "two destinations are called fhir: the section fhir has it"),
         ("archive", {"name": "pacs", "user": "a", "password_file": "/b"}, "without dicomweb_url"),
         ("archive", {"name": "pacs", "dicomweb_url": "https://p/", "user": "a"}, "user and password_file go together"),
+        ("archive", {"name": "pacs", **OAUTH2}, "without dicomweb_url"),
+        ("archive", {"name": "p", "dicomweb_url": "https://p/", "user": "a", "password_file": "/b", **OAUTH2}, "one of them"),
+        ("archive", {"name": "p", "dicomweb_url": "https://p/", "oauth2_client_id": "a"}, "go together"),
         ("archive", {"name": "pacs", "dicomweb_url": "http://10.0.0.1/"}, "plain text beyond loopback"),
         ("fhir", {"name": "f"}, "FHIR__0__URL: is missing"),
         ("fhir", {"name": "f", "url": "http://10.0.0.1/"}, "plain text beyond loopback"),
@@ -73,6 +79,7 @@ def test_they_are_read_from_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyP
         ("oru", {"name": "ris", "address": "localhost:1", "tls_certificate": "/c", "tls_key": "/k"}, "needs tls_ca"),
         ("oru", {"name": "ris", "address": "localhost:1", "field_limit": 100}, "greater than or equal to 380"),
         ("oru", {"name": "ris", "address": "localhost:1", "language": "de"}, "LANGUAGE: should be 'en' or 'zh-TW'"),
+        ("webhook", {"name": "w", "url": "https://w/", "secret_file": "/s", "token_file": "/t", **OAUTH2}, "not both"),
         ("webhook", {"name": "w", "url": "https://w/"}, "SECRET_FILE: is missing"),
         ("webhook", {"name": "w", "url": "https://w/", "secret_file": "/s", "tls_key": "/k"}, "tls_certificate and tls_key"),
         ("webhook", {"name": "w", "url": "https://w/", "secret_file": "/s", "secret": "/k"}, "there is no such setting"),
@@ -108,7 +115,7 @@ def test_the_words_are_those_of_the_renderings() -> None:
     """Which the settings do not load: the listener reads them too."""
     assert get_args(Language) == LANGUAGES
     assert get_args(OruCharset) == get_args(CharsetOfRendering)
-    assert LEAST_LIMIT == LEAST
+    assert (LEAST_LIMIT, MOST_LINES) == (LEAST, LINES_OF_RENDERING)
     same = {"lines": "field_lines", "limit": "field_limit", "unit": "field_unit", "disclaimer": "field_disclaimer"}
     same |= {"status": "unverified", "charset": "charset", "accession_field": "accession_field", "processing_id": "processing_id"}
     ours = OruDestination.model_fields

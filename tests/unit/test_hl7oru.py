@@ -25,7 +25,7 @@ from schemas.renderings import labels
 from schemas.renderings.fhir import codes
 from schemas.renderings.hl7conformance import deviations
 from schemas.renderings.hl7oru import filler_order_number, oru_messages, result_status
-from schemas.renderings.hl7oruterms import OruTerms
+from schemas.renderings.hl7oruterms import MOST_LINES, OruTerms
 from schemas.renderings.report_text import report_text
 from tests.contract.example_findings import (
     ACCESSION,
@@ -208,8 +208,14 @@ def test_no_ris_takes_it_for_the_examination_or_its_report() -> None:
 
 @pytest.mark.parametrize("language", TERMS)
 def test_our_own_reader_finds_the_order_and_the_patient(language: str) -> None:
-    message = Message.parse(FILES[f"present.{language}.hl7"])
-    (event,) = reports(Reception(message, Site(default_assigner="RIS"), datetime(2026, 11, 24, tzinfo=UTC)))
+    """Under another coding system: of what we told ourselves it makes no report."""
+    data = FILES[f"present.{language}.hl7"]
+    events = [
+        reports(Reception(Message.parse(one), Site(default_assigner="RIS"), datetime(2026, 11, 24, tzinfo=UTC)))
+        for one in (data, data.replace(b"99RADSTREAM", b"99OTHER"))
+    ]
+    assert not events[0]
+    (event,) = events[1]
     assert isinstance(event, ReportDrafted)
     assert event.placer_order_number == order(1).placer_order_number
     assert event.accession_number == ACCESSION
@@ -288,7 +294,8 @@ def test_every_obx_that_was_told_is_withdrawn(name: str, status: str) -> None:
     parsed = message_of(name)
     said = {(part(parsed, x, 3), part(parsed, x, 3, 3), part(parsed, x, 4)): part(parsed, x, 11) for x in parsed.segments("OBX")}
     question = {key for key in once if key[0] == "nodule-or-mass-of-lung"}
-    assert {key for key, one in said.items() if one == status} == once - question
+    lines = {("text", "99RADSTREAM", f"T{at}") for at in range(1, MOST_LINES + 2)}  # whatever the settings were
+    assert {key for key, one in said.items() if one == status} == (once - question) | lines
     assert {said[key] for key in question} == {"X"}  # the question itself stays, without an answer
     assert told(name).text[0].startswith("WITHDRAWN")
 
@@ -299,6 +306,44 @@ def test_a_report_that_moves_is_withdrawn_first_where_it_stood() -> None:
     assert {part(first, obx, 11) for obx in first.segments("OBX")} == {"W"}
     assert part(first, first.segment("NTE"), 3).startswith("WITHDRAWN")
     assert str(second.segment("PID")[3]) == "MRN-4712^^^&1.2.826.0.1.3680043.10.511.1&ISO"
+
+
+def test_of_a_patient_that_the_receiver_knows_no_more_what_it_filed_by_the_order_number_is_deleted() -> None:
+    """As after a merge; under the patient of now."""
+    before, now = transitions()["other-patient"]
+    (message,) = map(read, oru_messages(now, before, ENGLISH, left_standing=True))
+    assert part(message, message.segment("PID"), 3) == "MRN-4712"
+    recalled = not_analysed(NotAnalysedReason.MODEL_RECALLED, now.subject)
+    ris = Ris()
+    for state, held, standing in ((before, None, False), (recalled, before, True)):
+        for data in oru_messages(state, held, ENGLISH, left_standing=standing):
+            ris.take(data)
+    (report,) = ris.reports.values()
+    assert not report.results()
+    assert report.text[0].startswith("WITHDRAWN")
+
+
+LONG = OruTerms(lines=MOST_LINES, limit=5000, disclaimer="beyond")
+
+
+@pytest.mark.parametrize("shape", [not_analysed(NotAnalysedReason.MODEL_RECALLED), findings()], ids=["recalled", "absent"])
+@pytest.mark.parametrize("told_by", [LONG, CHINESE], ids=["longer", "other-language"])
+def test_nothing_is_left_of_what_was_told_by_other_settings(shape: Findings, told_by: OruTerms) -> None:
+    """The lines of a text are as many as a setting says, and what was told is known as it would be told today."""
+    many = findings(subject(4), *(finding(at) for at in range(1, 26)))
+    now, terms = shape.model_copy(update={"subject": subject(8)}), OruTerms(lines=1, limit=380)
+    ris, fresh = Ris(), Ris()
+    for message in (*oru_messages(many, None, told_by), *oru_messages(now, many, terms)):
+        ris.take(message)
+    for message in oru_messages(now, None, terms):
+        fresh.take(message)
+    ((filler, report),) = ris.reports.items()
+    assert report.observations == fresh.reports[filler].observations
+
+
+def test_a_text_of_more_lines_than_are_ever_deleted_is_refused() -> None:
+    with pytest.raises(ValueError, match="at most"):
+        OruTerms(lines=MOST_LINES + 1)
 
 
 # ------------------------------------------------------------------------------------------------------- order of states
@@ -380,8 +425,8 @@ def test_what_the_character_set_lacks_is_seen_and_an_identifier_refused() -> Non
         with pytest.raises(InvalidResource) as raised:
             oru_messages(findings(about), None, terms)
         assert value not in str(raised.value)
-    with pytest.raises(InvalidResource):
-        oru_messages(findings(), findings(about), terms)
+    # what cannot be written was never sent
+    assert oru_messages(findings(), findings(about), terms) == oru_messages(findings(), None, terms)
 
 
 def test_separators_in_values_are_escaped() -> None:

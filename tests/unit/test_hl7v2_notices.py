@@ -37,6 +37,13 @@ def test_a_notice_of_a_completed_order() -> None:
     assert notice.key == "1.2.3"
 
 
+def test_what_we_told_ourselves_is_no_notice() -> None:
+    """Our own ORU, routed back to us."""
+    ours = group(obr_25="R").replace("OBR||PL1||", "OBR||PL1||chest-radiograph-findings^AI^99RADSTREAM")
+    assert read(group(obr_25="R"))
+    assert read(ours) == []
+
+
 def test_without_a_study_the_accession_number_counts() -> None:
     [notice] = read(group(orc_5="CM"))
     assert notice.study_instance_uid is None

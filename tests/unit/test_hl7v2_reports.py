@@ -155,6 +155,27 @@ def test_reports_that_could_never_be_found() -> None:
         reports(reception(MSH.format("ORU^R01") + "PID|||P1\r"))
 
 
+OURS = "OBR|{}|PL1|AI0123^radstream|{}||||||||||||||ACC1||||||||R\rOBX|1|TX|text^Text for the report^99RADSTREAM|T1|Mass||||||R\r"
+
+
+@pytest.mark.parametrize("code", ["chest-radiograph-findings^AI^99RADSTREAM", "AI^AI^L^chest-radiograph-findings^AI^99RADSTREAM"])
+def test_what_we_told_ourselves_is_nobodys_report(code: str) -> None:
+    """An interface engine may route our own ORU back to us, by its own code too."""
+    assert oru_of(OURS.format(1, code)) == []
+    theirs = "OBR|2|PL1|FI1|36554-4|||||||||||||||||||||F\rOBX|1|TX|1^Findings^L||Clear||||||F\r"
+    [report] = oru_of(OURS.format(1, code) + theirs)
+    assert (type(report), report.text) == (ReportSigned, "Clear")
+
+
+def test_what_we_told_is_not_read_as_the_words_of_a_report_that_holds_it() -> None:
+    [report] = oru(obx="OBX|1|TX|1^Findings^L||Clear||||||F\rOBX|2|TX|text^Text for the report^99RADSTREAM|T1|Mass||||||R\r")
+    assert report.text == "Clear"
+
+
+def oru_of(groups: str) -> list[ReportEvent]:
+    return list(reports(reception(MSH.format("ORU^R01") + "PID|||P1^^^MPI\r" + groups)))
+
+
 def test_a_patient_is_updated() -> None:
     [event] = updated(reception(MSH.format("ADT^A08") + "EVN||20260101100000|||||\rPID|||P1^^^MPI~P1^^^MPI~^^^X~N7^^^&1.2.3&ISO\r"))
     assert type(event) is PatientUpdated
