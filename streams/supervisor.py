@@ -27,7 +27,7 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 10.0
 
 
 class RoleWillNotStart(RadstreamError):
-    """A role ended with exit code 2: its settings cannot work, and starting it again would not help."""
+    """A role that was never ready ended with exit code 2: its settings cannot work, and starting it again would not help."""
 
 
 #: mallopt(3): of as many arenas as glibc would make for the threads of a role, each keeps what another one needed last
@@ -100,7 +100,7 @@ class Supervisor:
         return bool(health and process and health.pid == process.pid and health.state != "starting")
 
     async def _keep(self, role: str) -> None:
-        pause = _FIRST_PAUSE_S
+        pause, was_ready = _FIRST_PAUSE_S, False
         loop = asyncio.get_running_loop()
         while not self._stop.is_set():
             started = loop.time()
@@ -111,14 +111,16 @@ class Supervisor:
                 code = 1
             if self._stop.is_set():
                 return
-            if code == 2:
+            was_ready = was_ready or self._is_ready(role)  # its last word, on file
+            if code == 2 and not was_ready:
                 log.error("a role cannot start: its settings are invalid", failed=role, log=str(self._log_file(role)))
                 self._failed.append(role)
                 self._stop.set()
                 return
             pause = _FIRST_PAUSE_S if loop.time() - started > _SOUND_AFTER_S else min(pause * 2, _LONGEST_PAUSE_S)
             self.restarts[role] += 1
-            log.warning("a role ended and is started again", ended=role, code=code, pause_s=pause)
+            say = log.error if code == 2 else log.warning  # settings worked before: a file is gone, and may come back
+            say("a role ended and is started again", ended=role, code=code, pause_s=pause)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stop.wait(), pause)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from streams.clock import SystemClock
 from streams.destination_settings import FHIR_DESTINATION, ArchiveDestination, OruDestination, WebhookDestination
 from streams.listener_settings import host_and_port
 from streams.settings import Settings
-from streams.wiring.clients import fhir_server, without_password
+from streams.wiring.clients import archive_access, fhir_server, http_access, without_password
 from streams.wiring.running import run_step, window
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ async def bring(destination: Destination, settings: Settings, stop: asyncio.Even
     connected = await asyncio.to_thread(destination.connect)  # loading renderings takes seconds, in which others go on
     try:
         runner = window(name, settings, from_now=destination.from_now)
-        await run_step(name, connected.step, [destination.topic], runner, settings, stop, part)
+        await run_step(name, connected.step, [destination.topic], runner, settings, stop, part, remembered=True)
     finally:
         await connected.close()
 
@@ -92,7 +92,7 @@ async def warn(settings: Settings, stop: asyncio.Event, part: Part) -> None:
     receiver = receivers[0] if receivers else None
     try:
         runner = window("warn", settings, size=1)
-        await run_step("warn", partial(Warn, receiver, name), [topics.DISCREPANCIES], runner, settings, stop, part)
+        await run_step("warn", partial(Warn, receiver, name), [topics.DISCREPANCIES], runner, settings, stop, part, remembered=True)
     finally:
         if receiver is not None:
             await receiver.close()
@@ -142,12 +142,11 @@ def archive_receiver(destination: ArchiveDestination, settings: Settings) -> Rep
     """Raises SettingsInvalid when a file of its credentials or certificates cannot be used."""
     from connectors.reporting.archive import ArchiveReceiver
 
-    entered = settings.archive if destination.dicomweb_url is None else destination
     return ArchiveReceiver(
         destination.dicomweb_url or settings.archive.dicomweb_url,
         timeout_s=destination.timeout_s,
         size_limit=destination.size_limit,
-        access=_access(entered),
+        access=archive_access(settings) if destination.dicomweb_url is None else _access(destination),
         zone=settings.site.time_zone,
         language=settings.site.language,
     )
@@ -199,10 +198,18 @@ def oru_receiver(destination: OruDestination, settings: Settings) -> ReportingSy
     return OruReceiver(client, terms)
 
 
-def _access(entered: object) -> ArchiveAccess:
+def _access(entered: ArchiveDestination | WebhookDestination) -> ArchiveAccess:
     from connectors.archive_access import ArchiveAccess
 
-    return ArchiveAccess(**{field.name: getattr(entered, field.name) for field in fields(ArchiveAccess)})
+    return ArchiveAccess(
+        token_file=entered.token_file,
+        user=entered.user,
+        password_file=entered.password_file,
+        tls_ca=entered.tls_ca,
+        tls_certificate=entered.tls_certificate,
+        tls_key=entered.tls_key,
+        oauth2=http_access(entered) if entered.oauth2_token_url else None,
+    )
 
 
 async def _fhir_version(server: FhirServer) -> str:

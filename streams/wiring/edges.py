@@ -16,7 +16,7 @@ from streams.health import Health
 from streams.listener_settings import host_and_port
 from streams.settings import Settings
 from streams.wiring.clients import log_for
-from streams.wiring.running import kept, run_step, together, window
+from streams.wiring.running import kept, ran_before, run_step, together, window
 
 if TYPE_CHECKING:
     from streams.health import Part
@@ -47,13 +47,14 @@ async def deliver_to(destinations: Sequence[Destination], settings: Settings, st
     from streams.wiring.destinations import bring, warn
 
     shared = Shared(health)
-    of_destinations = [(one.name, partial(bring, one, settings, stop)) for one in destinations]
-    of_addresses = [(to, partial(_answer, to, one, settings, stop)) for to, one in return_addresses(settings.mllp).items()]
+    answers = return_addresses(settings.mllp)
+    of_destinations = [(one.name, f"deliver.{one.name}", partial(bring, one, settings, stop)) for one in destinations]
+    of_addresses = [(to, f"answer.{to}", partial(_answer, to, one, settings, stop)) for to, one in answers.items()]
     # all parts before the first of them is ready: the role is when all are
     # ":" is in no destination's name
-    runs = (*of_destinations, *of_addresses, ("warn:discrepancies", partial(warn, settings, stop)))
-    parts = [(name, shared.part(name), run) for name, run in runs]
-    await together(stop, *(kept(name, partial(run, part), stop, part) for name, part, run in parts))
+    runs = (*of_destinations, *of_addresses, ("warn:discrepancies", "warn", partial(warn, settings, stop)))
+    parts = [(name, shared.part(name), partial(ran_before, step, settings), run) for name, step, run in runs]
+    await together(stop, *(kept(name, partial(run, part), stop, part, ran_before=before) for name, part, before, run in parts))
 
 
 def return_addresses(mllp: MllpSettings) -> dict[str, ListenerSettings]:
@@ -78,4 +79,4 @@ async def _answer(address: str, listener: ListenerSettings, settings: Settings, 
     runner = window(name, settings, size=1)
     async with client:
         step = AnswerTo(address, client.send)
-        await run_step(name, lambda _: step, [topics.HL7_ACKNOWLEDGEMENTS], runner, settings, stop, health)
+        await run_step(name, lambda _: step, [topics.HL7_ACKNOWLEDGEMENTS], runner, settings, stop, health, remembered=True)

@@ -9,14 +9,14 @@ import asyncio
 import contextlib
 import platform
 import re
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 
-from schemas.errors import RadstreamError, SettingsInvalid
+from schemas.errors import RadstreamError, SettingsInvalid, StoreUnavailable
 from streams import topics
 from streams.clock import SystemClock
 from streams.health import Health
@@ -43,15 +43,39 @@ async def run_step(
     stop: asyncio.Event,
     health: Health | Part,
     refusal: Refusal | None = None,
+    *,
+    remembered: bool = False,
 ) -> None:
-    """Until `stop`. Raises StepStopped, BrokerUnavailable."""
+    """Until `stop`. `remembered`: that it ran, for `ran_before`. Raises StepStopped,
+    BrokerUnavailable, StoreUnavailable."""
     from streams.guard import Guard, tell_nobody
 
     async with log_and_cases(settings) as (log, cases):
         refused = refusal or tell_nobody
         guard = Guard(name, step(cases), log, cases, SystemClock(), stop, health=health.set, refusal=refused)
+        if remembered:
+            await _remember(name, cases)
         health.set("ready")
         await runner.run([topic.name for topic in read], guard, stop)
+
+
+async def ran_before(name: str, settings: Settings) -> bool:
+    """Whether the step of that name ever ran here with settings that could work; also where the database cannot say: then it is for
+    whoever tries it again to find out."""
+    try:
+        async with cases_of(settings) as cases:
+            return await cases.position(_ran(name)) is not None
+    except StoreUnavailable:
+        return True
+
+
+async def _remember(name: str, cases: SqlCaseStore) -> None:
+    with contextlib.suppress(StoreUnavailable):  # it may need no database; at its next start it is remembered
+        await cases.put_position(_ran(name), "")
+
+
+def _ran(name: str) -> str:
+    return f"ran {name}"
 
 
 @asynccontextmanager
@@ -109,12 +133,14 @@ async def kept(
     stop: asyncio.Event,
     health: Part,
     *,
+    ran_before: Callable[[], Awaitable[bool]] | None = None,
     first_pause_s: float = 0.2,
     longest_pause_s: float = 10.0,
     sound_after_s: float = 30.0,
 ) -> None:
     """Until `stop`: what ends before is begun again after a growing pause (seconds), and nothing beside it notices. Raises
-    SettingsInvalid of the first time: that is for who starts it to know."""
+    SettingsInvalid of the first time: that is for who starts it to know. Not of what `ran_before`: a file that went missing is no
+    reason to stop everything else."""
     loop, pause, begun = asyncio.get_running_loop(), first_pause_s, False
     while not stop.is_set():
         started = loop.time()
@@ -122,7 +148,7 @@ async def kept(
             await run()
             reason = "it ended"
         except RadstreamError as error:
-            if isinstance(error, SettingsInvalid) and not begun:
+            if isinstance(error, SettingsInvalid) and not begun and (ran_before is None or not await ran_before()):
                 raise
             reason = str(error)
         except Exception as error:  # noqa: BLE001 - whatever it is, the others go on

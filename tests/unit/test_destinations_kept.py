@@ -77,9 +77,36 @@ async def test_settings_that_cannot_work_are_said_at_the_start_and_only_then(sha
     invalid = SettingsInvalid("webhook", "secret_file", "/s cannot be read")
     with pytest.raises(SettingsInvalid):
         await kept("ris", Run(stop, part, invalid), stop, part)
+
+    async def never() -> bool:
+        return False
+
+    with pytest.raises(SettingsInvalid):
+        await kept("ris", Run(stop, part, invalid), stop, part, ran_before=never)
     run = Run(stop, part, RuntimeError(), invalid)
     running = asyncio.create_task(kept("ris", run, stop, part, first_pause_s=0.01))
     async with asyncio.timeout(30):
         await run.runs.wait()
+    stop.set()
+    await running
+
+
+async def test_one_that_ran_before_is_tried_again_and_said_to_be_red(shared: Shared, tmp_path: Path) -> None:
+    """The engine was restarted, and a file is gone: that must not stop everything else."""
+    stop, part = asyncio.Event(), shared.part("ris")
+    asked = 0
+
+    async def ran_before() -> bool:
+        nonlocal asked
+        asked += 1
+        return True
+
+    invalid = SettingsInvalid("webhook", "secret_file", "/s cannot be read")
+    run = Run(stop, part, invalid, invalid)
+    running = asyncio.create_task(kept("ris", run, stop, part, ran_before=ran_before, first_pause_s=0.01))
+    async with asyncio.timeout(30):
+        await run.runs.wait()
+    assert asked == 1, "only of the first time"
+    assert read_health(tmp_path)["deliver"].state == "ready"
     stop.set()
     await running

@@ -67,7 +67,8 @@ async def test_a_killed_role_is_started_again(tmp_path: Path) -> None:
 
 
 async def test_a_start_that_fails_once_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    start, refused = asyncio.create_subprocess_exec, []
+    start = asyncio.create_subprocess_exec
+    refused: list[Any] = []
 
     async def no_process_once(*command: Any, **how: Any) -> asyncio.subprocess.Process:
         if not refused:
@@ -110,6 +111,27 @@ async def test_invalid_settings_stop_the_engine_instead_of_being_tried_for_ever(
         with pytest.raises(RoleWillNotStart, match="bad: the port is wrong"):
             await running.ready(20)
         assert running.restarts == {"bad": 0}
+
+
+async def test_settings_that_worked_once_are_tried_again(tmp_path: Path) -> None:
+    """A file went missing while it ran: no reason to end all other roles."""
+    body = """
+    starts = folder / "starts"
+    starts.write_text(starts.read_text() + "x" if starts.exists() else "x")
+    count = len(starts.read_text())
+    if count in (2, 3):
+        sys.stderr.write("the secret is gone"); sys.exit(2)
+    say("ready")
+    if count == 1:
+        sys.exit(1)
+    time.sleep(60)
+    """
+    async with supervisor(tmp_path, body, "deliver").running() as running:
+        async with asyncio.timeout(60):
+            while running.restarts["deliver"] < 3:
+                await asyncio.sleep(0.02)
+        await running.ready(20)
+        assert running.restarts == {"deliver": 3}
 
 
 async def test_stop_during_the_start_is_no_failure(tmp_path: Path) -> None:
