@@ -9,16 +9,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import requests
+import structlog
 from urllib3.exceptions import HTTPError
 
 from connectors.archive_access import ArchiveAccess, Credentials
 from connectors.deadline import CuttableAdapter, Deadline
 from connectors.tls import reason_of
-from schemas.errors import ArchiveUnavailable, InvalidResource
+from schemas.errors import AccessRefused, ArchiveUnavailable, InvalidResource
 
 # urllib3 prints addresses, and headers that it cannot read
 logging.getLogger("urllib3").setLevel(logging.ERROR)
 
+_log = structlog.get_logger()
 _CHUNK = 1 << 18
 #: bytes kept of an answer that is not what was asked for
 _REFUSAL_LIMIT = 1 << 16
@@ -63,14 +65,22 @@ class ArchiveConnection:
         self._access = access
         self._credentials = Credentials(access)
         self._sessions = threading.local()
+        self._without_token = False
 
     def ask(self, deadline: Deadline, question: Question) -> Answer:
-        """Whatever the archive answers. Raises ArchiveUnavailable (no complete answer by the deadline), InvalidResource (too
-        large)."""
-        credentials = self._credentials.header()
-        answer = self._send(deadline, question, credentials)
-        if answer.status == 401 and (renewed := self._credentials.header()) != credentials:
-            answer = self._send(deadline, question, renewed)
+        """Whatever the archive answers; 401 too where a token endpoint gives us no token. Raises ArchiveUnavailable (no complete
+        answer by the deadline), InvalidResource (too large)."""
+        try:
+            credentials = self._credentials.header(deadline.left_s)
+            answer = self._send(deadline, question, credentials)
+            if answer.status == 401:
+                self._credentials.refused(credentials)
+                if (renewed := self._credentials.header(deadline.left_s)) != credentials:
+                    answer = self._send(deadline, question, renewed)
+        except AccessRefused as error:  # by the token endpoint: without a token nothing goes
+            self._note(error)
+            return Answer(401, "", b"", {})
+        self._note(None)
         return answer
 
     def close(self) -> None:
@@ -78,6 +88,12 @@ class ArchiveConnection:
         session: requests.Session | None = getattr(self._sessions, "session", None)
         if session is not None:
             session.close()
+
+    def _note(self, refusal: AccessRefused | None) -> None:
+        """A line at the first refusal of a token: why, no answer of the archive tells."""
+        known, self._without_token = self._without_token, refusal is not None
+        if refusal is not None and not known:
+            _log.error("the token endpoint gives no token", error=str(refusal), alarm=True)
 
     def _send(self, deadline: Deadline, question: Question, credentials: bytes | None) -> Answer:
         authorization = {} if credentials is None else {"Authorization": credentials}

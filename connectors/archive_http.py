@@ -174,7 +174,7 @@ def _refuses(status: int) -> bool:
 
 def _remedy(status: int) -> str:
     if status == 401:
-        return "renew token_file, or user and password_file, of the archive"
+        return "renew token_file, or user and password_file, or the client of oauth2_token_url, of the archive"
     if status == 403:
         return "let this user or token read there, or give another one"
     return "it leads elsewhere, to a log-in perhaps: check its address in the settings, and token_file or user and password_file"

@@ -32,12 +32,15 @@ class Deadline:
         self.sock: socket.socket | None = None
         self._over = False
         self._lock = threading.Lock()
+        #: one exchange may need another first, for a token: then that one's is within this one's
+        self._around: Deadline | None = None
         #: monotonic: it measures waiting, it dates nothing
         self._end = time.monotonic() + seconds
         self._timer = threading.Timer(seconds, self._cut)
         self._timer.daemon = True
 
     def __enter__(self) -> Self:
+        self._around = getattr(_current, "deadline", None)
         _current.deadline = self
         self._timer.start()
         return self
@@ -46,6 +49,9 @@ class Deadline:
         self._timer.cancel()
         with self._lock:
             self._over = True  # the connection may serve the next exchange from here on
+        if self._around is not None and not self._around._over:
+            _current.deadline = self._around
+        self._around = None
 
     @property
     def left_s(self) -> float:

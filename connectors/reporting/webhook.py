@@ -244,5 +244,5 @@ def _refuses(status: int) -> bool:
 
 def _remedy(status: int) -> str:
     if status in (401, 403):
-        return "compare secret_file with the receiver's secret, and renew token_file or password_file if it asks for them"
+        return "compare secret_file with the receiver's secret, and renew token, password or client (oauth2) if it asks for them"
     return "it leads elsewhere: check its address in the settings"

@@ -23,10 +23,11 @@ if TYPE_CHECKING:
     from connectors.dicomweb import DicomWebArchive
     from connectors.fhir import FhirServer
     from connectors.film_files import FilmFiles
+    from connectors.http_access import HttpAccess
     from connectors.kafka import KafkaLog
     from connectors.objects import Objects
     from connectors.rendering import PebbleRenderer
-    from streams.destination_settings import FhirSettings
+    from streams.destination_settings import FhirSettings, WithToken
 
 
 def ensure_all_topics(settings: Settings) -> Sequence[str]:
@@ -41,7 +42,8 @@ def archive_access(settings: Settings) -> ArchiveAccess:
     """Of both addresses of the archive."""
     from connectors.archive_access import ArchiveAccess
 
-    return ArchiveAccess(**{field.name: getattr(settings.archive, field.name) for field in fields(ArchiveAccess)})
+    files = (field.name for field in fields(ArchiveAccess) if field.name != "oauth2")
+    return ArchiveAccess(**{name: getattr(settings.archive, name) for name in files})
 
 
 def archive_for(settings: Settings) -> DicomWebArchive:
@@ -68,19 +70,24 @@ def fhir_server_for(settings: Settings) -> FhirServer:
 def fhir_server(fhir: FhirSettings) -> FhirServer:
     """Any one. Raises as `fhir_server_for`."""
     from connectors.fhir import FhirServer
+
+    return FhirServer(fhir.url, timeout_s=fhir.timeout_s, access=http_access(fhir), pool_size=fhir.connections)
+
+
+def http_access(entered: WithToken) -> HttpAccess:
+    """Of any destination over HTTP that may ask for a token."""
     from connectors.http_access import HttpAccess
 
-    access = HttpAccess(
-        token_file=fhir.token_file,
-        token_url=fhir.oauth2_token_url,
-        client_id=fhir.oauth2_client_id,
-        client_secret_file=fhir.oauth2_client_secret_file,
-        scope=fhir.oauth2_scope,
-        tls_ca=fhir.tls_ca,
-        tls_certificate=fhir.tls_certificate,
-        tls_key=fhir.tls_key,
+    return HttpAccess(
+        token_file=entered.token_file,
+        token_url=entered.oauth2_token_url,
+        client_id=entered.oauth2_client_id,
+        client_secret_file=entered.oauth2_client_secret_file,
+        scope=entered.oauth2_scope,
+        tls_ca=entered.tls_ca,
+        tls_certificate=entered.tls_certificate,
+        tls_key=entered.tls_key,
     )
-    return FhirServer(fhir.url, timeout_s=fhir.timeout_s, access=access, pool_size=fhir.connections)
 
 
 def without_password(url: str) -> str:

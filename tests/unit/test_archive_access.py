@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import ssl
 import traceback
@@ -10,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+import structlog
 
 from connectors.archive_access import ArchiveAccess, Credentials
 from connectors.dicomweb import DicomWebArchive
@@ -21,6 +23,7 @@ from streams.wiring.clients import archive_access, archive_for
 from tests.unit.archive_peer import REFERENCE, STUDY, archive_at, good
 from tests.unit.certificates import Authority
 from tests.unit.http_peer import Handler, http_peer
+from tests.unit.test_http_access import client, token_server
 
 
 def _asks_for(wanted: Callable[[], str]) -> Callable[[Handler], None]:
@@ -169,7 +172,7 @@ def test_half_an_access_is_refused(half: dict[str, str]) -> None:
 def test_no_secret_in_any_repr(token: Path) -> None:
     access = ArchiveAccess(token_file=token)
     credentials = Credentials(access)
-    assert credentials.header() == b"Bearer first-t0ken"
+    assert credentials.header(1) == b"Bearer first-t0ken"
     settings = Settings.model_validate({"archive": {"token_file": token}})
     with closing(archive_for(settings)) as archive:
         told = "".join(map(repr, (access, credentials, settings, archive, vars(archive)))) + settings.model_dump_json()
@@ -236,3 +239,52 @@ async def test_mutual_tls(hospital: Authority, stranger: Authority) -> None:
             async with archive_at(url, access=refused) as archive:
                 with pytest.raises(ArchiveUnavailable):
                     await _fetch(archive)
+
+
+async def test_a_token_of_the_token_endpoint_is_renewed_when_the_archive_refuses_it(tmp_path: Path) -> None:
+    """Within the time of the exchange; then one token serves."""
+    with token_server() as server:
+        valid = "Bearer t0ken-2"
+        with http_peer(_asks_for(lambda: valid)) as url:
+            async with archive_at(url, timeout_s=20, access=ArchiveAccess(oauth2=client(server, tmp_path))) as archive:
+                await archive.instance(STUDY, REFERENCE)
+                await archive.instance(STUDY, REFERENCE)
+        assert len(server.asked) == 2
+
+
+async def test_a_token_endpoint_that_refuses_us_is_a_matter_for_a_person_and_no_studys(tmp_path: Path) -> None:
+    with token_server() as server, http_peer(good) as url:
+        server.answer = (401, b'{"error": "invalid_client", "error_description": "Secret"}')
+        async with archive_at(url, timeout_s=20, access=ArchiveAccess(oauth2=client(server, tmp_path))) as archive:
+            with structlog.testing.capture_logs() as logs:
+                for _ in range(2):
+                    with pytest.raises(ArchiveUnavailable, match="refuses every question"):
+                        await archive.instance(STUDY, REFERENCE)
+            server.answer = None
+            await archive.instance(STUDY, REFERENCE)
+    assert [line["event"] for line in logs] == ["the token endpoint gives no token", "nothing goes on until a person acts"]
+    assert "invalid_client" in logs[0]["error"]
+    assert "Secret" not in str(logs)
+
+
+async def test_a_token_endpoint_that_is_down(tmp_path: Path) -> None:
+    with token_server() as server, http_peer(good) as url:
+        server.answer = (500, b"")
+        async with archive_at(url, timeout_s=20, access=ArchiveAccess(oauth2=client(server, tmp_path))) as archive:
+            with pytest.raises(ArchiveUnavailable, match="HTTP 500"):
+                await archive.instance(STUDY, REFERENCE)
+
+
+async def test_what_drips_for_ever_is_cut_with_a_token_of_the_token_endpoint_too(tmp_path: Path) -> None:
+    """The exchange for the token lies within the other."""
+
+    def drip(handler: Handler) -> None:
+        handler.send_response(200)
+        handler.end_headers()
+        while not handler.release.wait(0.02):
+            handler.wfile.write(b" ")
+
+    with token_server() as server, http_peer(drip) as url:
+        async with archive_at(url, access=ArchiveAccess(oauth2=client(server, tmp_path))) as archive, asyncio.timeout(60):
+            with pytest.raises(ArchiveUnavailable):
+                await archive.instance(STUDY, REFERENCE)

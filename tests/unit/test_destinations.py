@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,6 +28,11 @@ from streams.wiring.clients import fhir_server, without_password
 from streams.wiring.destinations import archive_receiver, destinations, oru_receiver, webhook_receiver
 
 NOBODY = "http://127.0.0.1:9"
+CLIENT: dict[str, Any] = {
+    "oauth2_token_url": f"{NOBODY}/token",
+    "oauth2_client_id": "radstream",
+    "oauth2_client_secret_file": Path("/nowhere"),
+}
 
 
 @pytest.fixture
@@ -110,10 +116,11 @@ async def test_the_doctor_names_a_file_that_cannot_be_used(settings: Settings, s
     [
         DestinationSettings(fhir=(FhirDestination(name="a", url=NOBODY, token_file=Path("/nowhere")),)),
         DestinationSettings(archive=(ArchiveDestination(name="a", dicomweb_url=NOBODY, token_file=Path("/nowhere")),)),
+        DestinationSettings(archive=(ArchiveDestination(name="a", dicomweb_url=NOBODY, **CLIENT),)),
         DestinationSettings(oru=(OruDestination(name="a", address="127.0.0.1:9", tls_ca=Path("/nowhere")),)),
         DestinationSettings(webhook=(WebhookDestination(name="a", url=NOBODY, secret_file=Path("/nowhere")),)),
     ],
-    ids=["fhir", "archive", "oru", "webhook"],
+    ids=["fhir", "archive", "archive oauth2", "oru", "webhook"],
 )
 def test_a_file_that_cannot_be_used_is_named_at_the_start(of: DestinationSettings) -> None:
     *_, one = destinations(Settings(destinations=of))

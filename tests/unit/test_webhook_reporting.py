@@ -34,6 +34,7 @@ from streams.clock import SystemClock
 from tests.contract.example_findings import DEVICES, devices_alone, every_state, findings, subject, two_findings
 from tests.contract.webhook_server import SECRET, SECRET_2, Fault, WebhookServer, webhook_server
 from tests.unit.certificates import Authority
+from tests.unit.test_http_access import client, token_server
 
 STUDY = StudyInstanceUID("2.25.77")
 OTHER = two_findings(subject(1, study=STUDY))
@@ -324,6 +325,17 @@ async def test_a_token_goes_with_it(server: WebhookServer, secret: Path, tmp_pat
             clock=SystemClock(),
             access=ArchiveAccess(token_file=tmp_path / "none"),
         )
+
+
+async def test_a_token_of_a_token_endpoint_goes_with_it(server: WebhookServer, secret: Path, tmp_path: Path) -> None:
+    server.fault = lambda request: None if request.headers.get("authorization") == "Bearer t0ken-2" else 401
+    (tmp_path / "client").mkdir()
+    with token_server() as endpoint:
+        access = ArchiveAccess(oauth2=client(endpoint, tmp_path / "client"))
+        async with told(server.url, secret, access=access) as receiver:
+            await receiver.tell(OTHER, None)
+            await receiver.probe()
+    assert len(endpoint.asked) == 2, "renewed once"
 
 
 async def test_both_sides_show_a_certificate(secret: Path, tmp_path: Path) -> None:
