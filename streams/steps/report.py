@@ -1,9 +1,11 @@
-"""`ai.results` -> `ai.findings`: Findings as a FHIR R4 Bundle. Pure."""
+"""`ai.results` -> `ai.findings`: Findings as a FHIR R4 Bundle."""
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
+from typing import Protocol
 
 from pydantic import ValidationError
 
@@ -23,8 +25,18 @@ _TRACE_ID = re.compile(r"00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}\Z")
 _PLACE = re.compile(r"[A-Za-z0-9._-]+/[0-9]+/[0-9]+\Z")
 
 
-async def report(record: Record, *, site: Site) -> Sequence[Outgoing]:
-    """Nothing of what receivers are not told (the bulk lane). Raises MalformedMessage when the value is no Findings."""
+class Positions(Protocol):
+    """The two things that this step needs of a CaseStore."""
+
+    async def position(self, source: str, /) -> str | None: ...
+
+    async def put_position(self, source: str, position: str, /) -> None: ...
+
+
+async def report(record: Record, *, site: Site, positions: Positions | None = None) -> Sequence[Outgoing]:
+    """Nothing of what receivers are not told (the bulk lane). A state keeps the origin with which it was told first: a HIS that
+    repeats its messages makes no second Provenance (`positions` None: nothing is kept). Raises MalformedMessage when the value is
+    no Findings; StoreUnavailable."""
     try:
         findings = Findings.model_validate_json(record.value)
     except ValidationError:  # its text quotes the input
@@ -35,7 +47,7 @@ async def report(record: Record, *, site: Site) -> Sequence[Outgoing]:
         emit_value(
             FINDINGS,
             findings.subject.study_instance_uid,
-            bundle_of(findings, site, _origin(record)),
+            bundle_of(findings, site, await _first(findings, _origin(record), positions)),
             id=bundle_id(findings),
             type=BUNDLE_TYPE,
             time=issued(findings.subject),
@@ -50,3 +62,15 @@ def _origin(record: Record) -> Origin:
     trace = _TRACE_ID.match(record.header("traceparent") or "")
     cause = _PLACE.match(record.header("cause") or "")
     return Origin(trace_id=trace[1] if trace else None, records=(cause[0],) if cause else ())
+
+
+async def _first(findings: Findings, origin: Origin, positions: Positions | None) -> Origin:
+    if positions is None:
+        return origin
+    source = f"origin {bundle_id(findings)}"
+    kept = await positions.position(source)
+    if kept is None:
+        await positions.put_position(source, json.dumps([origin.trace_id, *origin.records]))
+        return origin
+    trace_id, *records = json.loads(kept)
+    return Origin(trace_id, tuple(records))

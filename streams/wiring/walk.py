@@ -123,7 +123,8 @@ async def report(settings: Settings, stop: asyncio.Event, health: Health) -> Non
 
     of = settings.site
     step = partial(report, site=Site(assigner=of.default_assigner, systems=of.identifier_systems, language=of.language))
-    await run_step("report", lambda _: step, [topics.RESULTS], faust("report", settings), settings, stop, health)
+    read = [topics.RESULTS]
+    await run_step("report", lambda cases: partial(step, positions=cases), read, faust("report", settings), settings, stop, health)
 
 
 async def project(settings: Settings, stop: asyncio.Event, health: Health) -> None:

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from types import MappingProxyType
 
 import pytest
 
+from connectors.case_store import SqlCaseStore
 from schemas.errors import MalformedMessage
 from schemas.events import BUNDLE_TYPE
 from schemas.ports import Place, Record
@@ -14,6 +16,7 @@ from schemas.renderings.fhir.provenance import Origin
 from schemas.renderings.fhir.reading import findings_of, origin_of
 from streams.steps.report import report
 from tests.contract.example_findings import SITE, STUDY, every_state, subject, two_findings
+from tests.contract.fake_report_store import FakeReportStore
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 
@@ -52,6 +55,42 @@ async def test_the_provenance_names_trace_and_cause_and_an_answer_written_again_
     assert first.value == again.value
     assert origin_of(first.value) == Origin(TRACE, ("ai.requests/0/17",))
     assert findings_of(first.value) == two_findings()
+
+
+@pytest.fixture
+async def cases(tmp_path: Path) -> AsyncIterator[SqlCaseStore]:
+    cases = SqlCaseStore(f"sqlite:///{tmp_path}/cases.sqlite")
+    yield cases
+    await cases.close()
+
+
+async def test_a_state_that_is_told_again_because_a_message_was_repeated_is_the_same_to_the_receiver(
+    cases: SqlCaseStore, tmp_path: Path
+) -> None:
+    """A HIS repeats its status messages: the request is asked again, from another record in another trace."""
+    value, store = two_findings().model_dump_json().encode(), FakeReportStore()
+    first = {"traceparent": f"00-{TRACE}-00f067aa0ba902b7-01", "cause": "ai.requests/0/17"}
+    again = {"traceparent": f"00-{TRACE[::-1]}-00f067aa0ba902b7-01", "cause": "ai.requests/0/99"}
+    (one,) = await report(result(value, 5, first), site=SITE, positions=cases)
+    restarted = SqlCaseStore(f"sqlite:///{tmp_path}/cases.sqlite")
+    (other,) = await report(result(value, 9, again), site=SITE, positions=restarted)
+    await restarted.close()
+    assert one.value == other.value
+    assert origin_of(other.value) == Origin(TRACE, ("ai.requests/0/17",))
+    assert findings_of(other.value) == two_findings()
+    for out in (one, other):
+        await store.put(out.value)
+    assert set(store.versions.values()) == {1}
+
+
+async def test_another_state_of_the_same_analysis_has_an_origin_of_its_own(cases: SqlCaseStore) -> None:
+    of = two_findings()
+    later = of.model_copy(update={"subject": subject(2)})
+    found = []
+    for state, place in ((of, "ai.requests/0/17"), (later, "ai.requests/0/99"), (of, "ai.requests/0/101")):
+        told = result(state.model_dump_json().encode(), headers={"cause": place})
+        found += [origin_of(out.value).records for out in await report(told, site=SITE, positions=cases)]
+    assert found == [("ai.requests/0/17",), ("ai.requests/0/99",), ("ai.requests/0/17",)]
 
 
 @pytest.mark.parametrize(
