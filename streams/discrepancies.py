@@ -43,9 +43,9 @@ def discrepancy_id(findings: Findings) -> UUID | None:
     return identity("discrepancy", *parts, *whose)
 
 
-async def opened(rows: Correlation, said: Heard, escalate_after: timedelta | None, *, by_report: bool = False) -> list[Outgoing]:
-    """What a marked answer opens, if it found something: nothing in its place yet, and nothing that he knew when he verified. What
-    it opened before, it says again; `by_report`, also what an earlier answer opened that found the same."""
+async def opened(rows: Correlation, said: Heard, escalate_after: timedelta | None) -> list[Outgoing]:
+    """What a marked answer opens, if it found something: nothing in its place yet, and nothing that he knew when he verified. Asked
+    again, it says again what it opened."""
     if said.verified_at is None:
         return []
     marked = after_verification(Findings.model_validate_json(said.value), said.verified_at)
@@ -53,12 +53,11 @@ async def opened(rows: Correlation, said: Heard, escalate_after: timedelta | Non
     if id is None or await _is_over(rows, said):
         return []
     kept = await _kept(rows, said, id)
-    others = [one for one in await rows.heard_of(said.study_instance_uid) if one.service == said.service]
-    replaced = any(one.sequence > said.sequence and not _is_late(one) for one in others)
     if kept is None or (kept.withdrawn_by is not None and kept.withdrawn_at < said.sequence):
+        others = [one for one in await rows.heard_of(said.study_instance_uid) if one.service == said.service]
         lock = locked_by(await rows.reports_of(marked.subject), marked.subject, said.came_at)
         acknowledged = kept is not None and kept.acknowledged
-        if acknowledged or replaced or lock is None or _known_before(said, others, id, lock.time):
+        if acknowledged or lock is None or _replaced(said, others, id) or _known_before(said, others, id, lock.time):
             return []
         event = _opened(id, said, marked, escalate_after)
         value = event.model_dump_json().encode("utf-8")
@@ -67,11 +66,9 @@ async def opened(rows: Correlation, said: Heard, escalate_after: timedelta | Non
         if event.escalate_at is not None:
             await rows.put_due(Due(_escalation_id(new), ESCALATION, said.study_instance_uid, event.escalate_at))
         kept = await _kept(rows, said, id) or new  # somebody may have acknowledged it, where the tables are built anew
-    mine = not replaced if by_report else kept.analysis_id == said.analysis_id
-    if not mine or kept.acknowledged or kept.withdrawn_by is not None:
+    if kept.analysis_id != said.analysis_id or kept.acknowledged or kept.withdrawn_by is not None:
         return []
-    first = next((one for one in others if one.analysis_id == kept.analysis_id), said)
-    return [_emitted(DiscrepancyOpened.model_validate_json(kept.event), first.record)]
+    return [_emitted(DiscrepancyOpened.model_validate_json(kept.event), said.record)]
 
 
 async def superseded(rows: Correlation, findings: Findings, cause: Record) -> list[Outgoing]:
@@ -118,20 +115,23 @@ async def _is_over(rows: Correlation, said: Heard) -> bool:
     return told is not None and told.topic == RESULTS.name and told.sequence > said.sequence
 
 
-def _is_late(one: Heard) -> bool:
-    if one.model is not None:
-        return False
-    why = Findings.model_validate_json(one.value).not_analysed
-    return why is not None and why.reason is NotAnalysedReason.LATE
+def _replaced(said: Heard, others: Sequence[Heard], id: UUID) -> bool:
+    """By something else than the same again; "late" ends nothing."""
+    later = (Findings.model_validate_json(one.value) for one in others if one.sequence > said.sequence)
+    return any(discrepancy_id(one) != id and not _is_late(one) for one in later)
+
+
+def _is_late(findings: Findings) -> bool:
+    return findings.not_analysed is not None and findings.not_analysed.reason is NotAnalysedReason.LATE
 
 
 def _known_before(said: Heard, others: Sequence[Heard], id: UUID, verified: datetime) -> bool:
-    """Whether receivers had been told the same before he verified, and nothing else since: not even that it is late."""
-    for one in sorted(others, key=lambda other: other.sequence, reverse=True):
-        if one.sequence >= said.sequence:
-            continue
-        before = Findings.model_validate_json(one.value)
-        if discrepancy_id(before) != id or not before.subject.outward or one.came_at == BEFORE_HEARING:
+    """Whether receivers had been told the same before he verified, and until then nothing else since: not even that it is late."""
+    # an answer to an earlier request that comes still later was told to nobody
+    before = [one for one in others if one.sequence < said.sequence and (one.model is None or one.came_at <= said.came_at)]
+    for one in sorted(before, key=lambda each: each.sequence, reverse=True):
+        findings = Findings.model_validate_json(one.value)
+        if discrepancy_id(findings) != id or not findings.subject.outward or one.came_at == BEFORE_HEARING:
             return False
         if one.came_at < verified:
             return True

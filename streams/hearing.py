@@ -68,7 +68,7 @@ async def reported(
             one = await _after_verification(rows, replace(one, because=report.id))
         outs += _marked(one) if one.because == report.id else []
         # also one that another report had marked: he may have verified earlier than that one said
-        outs += await opened(rows, one, escalate_after, by_report=True)
+        outs += await opened(rows, one, escalate_after)
     return outs
 
 
