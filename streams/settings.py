@@ -45,7 +45,7 @@ class SiteSettings(Site):
     #: of what people read
     language: Language = "en"
     #: assigner -> the identifier system (URI) that the hospital's FHIR server knows it by
-    identifier_systems: dict[str, Annotated[str, Field(pattern=r"^(urn:|https?://)\S+$")]] = {}
+    identifier_systems: dict[str, Annotated[str, Field(pattern=r"^(urn:|https?://)\S+$")]] = Field(default_factory=dict)
 
 
 class KafkaSettings(Peer):

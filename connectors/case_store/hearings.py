@@ -44,7 +44,7 @@ class SqlHearings:
     async def reports_of(self, subject: Subject) -> Sequence[ReportEvent]:
         numbers = {subject.accession_number, *(order.accession_number for order in subject.orders)}
         accessions = sorted(number.text for number in numbers if number is not None)
-        where = [reports.c.accession_number.in_(some) for some in events.in_turns(accessions)]
+        where: list[ColumnElement[bool]] = [reports.c.accession_number.in_(some) for some in events.in_turns(accessions)]
         where += [line for order in subject.orders if (line := _of_line(order)) is not None]
 
         def read(connection: Connection) -> Sequence[ReportEvent]:
