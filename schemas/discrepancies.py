@@ -14,7 +14,8 @@ from schemas.identifiers import AccessionNumber, StudyInstanceUID
 
 
 class DiscrepancyEvent(Event):
-    """`discrepancy_id` is one for study, service and analysis; the event's own id is of what became of it."""
+    """`discrepancy_id` is one for study, service, revision, model, accession number and patient; the event's own id is of what
+    became of it."""
 
     discrepancy_id: UUID
     study_instance_uid: StudyInstanceUID
