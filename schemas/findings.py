@@ -142,6 +142,13 @@ class OrderReference(_Frozen):
         return self
 
 
+class MessageReference(_Frozen):
+    """An HL7 v2 message: MSH-3 and MSH-4 of its sender as "application|facility", and MSH-10."""
+
+    sender: str
+    message_control_id: Annotated[str, Field(min_length=1)]
+
+
 class Subject(_Frozen):
     """Everything about a study revision that a rendering needs and no model gives: carried from request to result."""
 
@@ -152,6 +159,8 @@ class Subject(_Frozen):
     accession_number: AccessionNumber | None = None
     patient: PatientIdentifier | None = None
     orders: tuple[OrderReference, ...] = ()
+    #: the last word of each sender on these orders, when this state was first told
+    messages: tuple[MessageReference, ...] = ()
     #: time of the record that triggered this state, never the wall clock
     triggered_at: AwareDatetime
     #: receivers are told; not of what is analysed for ourselves only (the bulk lane)

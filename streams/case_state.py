@@ -12,7 +12,7 @@ from uuid import UUID
 
 from schemas.case_store import StudyState, Told
 from schemas.events import Priority
-from schemas.findings import Findings, NotAnalysed, NotAnalysedReason, OrderReference, Subject
+from schemas.findings import Findings, MessageReference, NotAnalysed, NotAnalysedReason, OrderReference, Subject
 from schemas.identifiers import PatientIdentifier, identity
 from schemas.study_events import AnalysisRequested, StudyCompleted
 from streams.linking import LinkedOrder
@@ -49,7 +49,7 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What is to be told: analyse it, or why not. Two equal answers are one state."""
+    """What is to be told: analyse it, or why not. Two equal answers are one state, whatever `messages` say so."""
 
     revision: str
     accession: str
@@ -58,6 +58,7 @@ class Answer:
     priority: Priority
     reason: NotAnalysedReason | None
     lane: Lane = Lane.NEWS
+    messages: tuple[MessageReference, ...] = field(default=(), compare=False)
 
     @property
     def digest(self) -> str:
@@ -113,6 +114,7 @@ def answer(study: StudyCompleted, orders: Sequence[LinkedOrder], persons: Person
         priority=Priority.STAT if stat else Priority.ROUTINE,
         reason=reason,
         lane=lane,
+        messages=tuple(dict.fromkeys(message for order in named for message in order.messages)),
     )
 
 
@@ -132,6 +134,7 @@ def tell(
         accession_number=study.accession_number,
         patient=said.patient,
         orders=said.orders,
+        messages=said.messages,
         triggered_at=triggered_at,
         outward=said.lane is Lane.NEWS,
     )

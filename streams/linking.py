@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from schemas.case_store import OrderNumber
 from schemas.events import OrderEvent, OrderStatus, Priority
-from schemas.findings import OrderReference
+from schemas.findings import MessageReference, OrderReference
 from schemas.identifiers import AccessionNumber, PatientIdentifier
 from streams.order_lines import Line, agree, line_of
 from streams.order_of_truth import last_words
@@ -20,12 +20,13 @@ from streams.order_of_truth import last_words
 
 @dataclass(frozen=True, slots=True)
 class LinkedOrder:
-    """An order with everything that was said of it."""
+    """An order with everything that was said of it; `messages`: those that hold the last word of each sender."""
 
     reference: OrderReference
     patients: tuple[PatientIdentifier, ...]
     priority: Priority
     cancelled: bool
+    messages: tuple[MessageReference, ...] = ()
 
 
 def reference_of(order: OrderEvent) -> OrderReference:
@@ -116,4 +117,11 @@ def _said(reference: OrderReference, events: Sequence[OrderEvent]) -> LinkedOrde
         patients=patients[-1].patients if patients else (),
         priority=Priority.STAT if any(event.priority is Priority.STAT for event in events) else Priority.ROUTINE,
         cancelled=any(event.status is OrderStatus.CANCELLED for event in words),
+        messages=tuple(message for event in words if (message := _message_of(event)) is not None),
     )
+
+
+def _message_of(event: OrderEvent) -> MessageReference | None:
+    """None of one without MSH-10: nobody could find it by that."""
+    sender = event.sender
+    return MessageReference(sender=sender.key, message_control_id=sender.message_control_id) if sender.message_control_id else None

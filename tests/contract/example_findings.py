@@ -12,6 +12,7 @@ from schemas.findings import (
     FindingKind,
     Findings,
     Measurement,
+    MessageReference,
     ModelIdentity,
     NotAnalysed,
     NotAnalysedReason,
@@ -66,6 +67,7 @@ def subject(
         accession_number=accession,
         patient=PatientIdentifier(value="MRN-4711", assigner="HOSPITAL & Sons"),
         orders=(order(1, accession or ACCESSION),) if orders is None else orders,
+        messages=(MessageReference(sender="HIS|TAICHUNG", message_control_id="MSG00001"),),
         triggered_at=datetime(2026, 11, 24, 8, 30, 0, 123456, tzinfo=UTC) + timedelta(minutes=sequence),
     )
 

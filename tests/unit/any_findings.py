@@ -16,6 +16,7 @@ from schemas.findings import (
     FindingKind,
     Findings,
     Measurement,
+    MessageReference,
     ModelIdentity,
     NotAnalysed,
     NotAnalysedReason,
@@ -50,6 +51,10 @@ _orders = st.tuples(
 ).filter(any)
 
 
+#: a sender without a name is "|"
+_messages = st.builds(MessageReference, sender=_texts, message_control_id=_texts)
+
+
 @st.composite
 def _subjects(draw: st.DrawFn) -> Subject:
     accession = draw(st.none() | _assigned(AccessionNumber))
@@ -68,6 +73,7 @@ def _subjects(draw: st.DrawFn) -> Subject:
         accession_number=accession,
         patient=draw(st.none() | _assigned(PatientIdentifier)),
         orders=tuple(orders),
+        messages=tuple(draw(st.lists(_messages, max_size=3))),
         triggered_at=draw(_times),
         outward=draw(st.booleans()),
     )

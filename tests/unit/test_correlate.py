@@ -161,3 +161,19 @@ async def test_numbers_with_a_caret_are_not_mistaken_for_each_other(hospital: Ho
     await hospital.happens(order(placer="P1").model_copy(update={"accession_number": one}))
     assert await hospital.happens(study().model_copy(update={"accession_number": other})) == []
     assert len(await hospital.happens(study("1.2.4").model_copy(update={"accession_number": one}))) == 1
+
+
+async def test_a_state_names_the_messages_that_ordered_it(hospital: Hospital) -> None:
+    """The newest of each sender, when it was first told; the same said again in another message makes no other state."""
+    first, again = (order(placer="P1", accession="A1", at=at) for at in (0, 2))
+    await hospital.happens(first)
+    (out,) = await hospital.happens(study(at=1))
+    (named,) = said(out).subject.messages
+    assert (named.sender, named.message_control_id) == ("HIS|F", first.sender.message_control_id)
+    (repeated,) = await hospital.happens(again)
+    assert repeated.value == out.value
+    other = order(placer="P2", accession="A1", at=3)
+    (out,) = await hospital.happens(other)
+    assert [one.message_control_id for one in said(out).subject.messages] == [
+        event.sender.message_control_id for event in (again, other)
+    ]

@@ -332,11 +332,11 @@ def test_system_of_an_assigner(assigner: str, system: str) -> None:
     assert SITE.system(assigner) == system
 
 
-def test_provenance_names_model_engine_study_and_images() -> None:
+def test_provenance_names_model_engine_study_images_and_messages() -> None:
     (provenance,) = resources(two_findings(), "Provenance")
     assert [agent["type"]["coding"][0]["code"] for agent in provenance["agent"]] == ["author", "assembler"]
     sources = [entity["what"]["identifier"]["value"] for entity in provenance["entity"]]
-    assert sources == [f"urn:oid:{STUDY}", f"urn:oid:{IMAGE}"]
+    assert sources == [f"urn:oid:{STUDY}", f"urn:oid:{IMAGE}", "MSG00001"]
     assert "extension" not in provenance
     (engine,) = resources(not_analysed(NotAnalysedReason.LATE), "Provenance")[0]["agent"]
     assert engine["who"]["identifier"]["value"] == "radstream"

@@ -7,7 +7,7 @@ from typing import Any
 
 from fhir.resources.R4B.provenance import Provenance
 
-from schemas.findings import AnalysedImage, Findings
+from schemas.findings import AnalysedImage, Findings, MessageReference
 from schemas.outputs import Output
 from schemas.renderings.fhir.codes import ASSEMBLER, AUTHOR, UNITY
 from schemas.renderings.fhir.envelope import Resource
@@ -36,6 +36,8 @@ TRACE_ID = "urn:radstream:extension:trace-id"
 ANALYSED_IMAGE = "urn:radstream:extension:analysed-image"
 #: System of a place in the log: topic/partition/offset
 RECORD = "urn:radstream:record"
+#: System of MSH-10 of a message; who gave it that number, MSH-3 and MSH-4, is its assigner
+MESSAGE = "urn:radstream:hl7v2-message"
 #: where messages of HL7 v2 lie as they were received
 _MESSAGES = "hl7.v2.raw/"
 
@@ -50,7 +52,8 @@ class Origin:
 
 
 def provenance_of(findings: Findings, site: Site, origin: Origin | None = None) -> Resource:
-    """Author is the model (none when nothing was analysed); sources are the study, the images the model saw, and records."""
+    """Author is the model (none when nothing was analysed); sources are the study, the images the model saw, the messages that
+    ordered it, and records."""
     origin = origin or Origin()
     agents = [{"type": ASSEMBLER.concept(), "who": ENGINE}]
     if findings.model is not None:
@@ -67,12 +70,18 @@ def provenance_of(findings: Findings, site: Site, origin: Origin | None = None) 
         "entity": [
             {"role": "source", "what": study_reference(study)},
             *(_image(image) for image in findings.images),
+            *(_message(message) for message in findings.subject.messages),
             *(_record(place) for place in origin.records),
         ],
     }
     if origin.trace_id:
         elements["extension"] = [{"url": TRACE_ID, "valueString": origin.trace_id}]
     return resource_of(Provenance, elements)
+
+
+def _message(message: MessageReference) -> dict[str, Any]:
+    number = {"system": MESSAGE, "value": message.message_control_id, "assigner": {"display": message.sender}}
+    return {"role": "source", "what": {"identifier": number, "display": "HL7 v2 message"}}
 
 
 def _record(place: str) -> dict[str, Any]:

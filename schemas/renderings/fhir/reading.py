@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
 from schemas.findings import CHEST_RADIOGRAPH_FINDINGS, FindingKind, Findings
 from schemas.renderings.fhir import codes
 from schemas.renderings.fhir.envelope import OUTWARD, REVISION, SERVICE, VERIFIED_AT, Resource, not_analysed_reason, open_bundle
-from schemas.renderings.fhir.provenance import ANALYSED_IMAGE, RECORD, TRACE_ID, Origin
+from schemas.renderings.fhir.provenance import ANALYSED_IMAGE, MESSAGE, RECORD, TRACE_ID, Origin
 
 _KINDS: dict[str, FindingKind] = {code.code: kind for kind, code in codes.KINDS.items()}
 _NUMBERS = {
@@ -53,7 +53,7 @@ def _findings(bundle: Resource, report: Resource, resources: tuple[Resource, ...
     return Findings.model_validate(
         {
             "analysis_id": bundle["identifier"]["value"],
-            "subject": _subject(report, told),
+            "subject": _subject(report, told) | {"messages": list(_messages(provenance))},
             "service": told.get(SERVICE, CHEST_RADIOGRAPH_FINDINGS),
             "model": next(map(_model, _of_type("Device", resources)), None),
             "images": [_image(entity) for entity in provenance["entity"] if _is_image(entity)],
@@ -115,6 +115,13 @@ def _orders(references: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
         name = _NUMBERS[number["type"]["coding"][0]["code"]]
         orders.setdefault(reference["display"], {})[name] = _assigned(number)
     return list(orders.values())
+
+
+def _messages(provenance: Resource) -> Iterator[dict[str, str]]:
+    for entity in provenance["entity"]:
+        number = entity["what"].get("identifier", {})
+        if number.get("system") == MESSAGE:
+            yield {"sender": number["assigner"]["display"], "message_control_id": number["value"]}
 
 
 def _assigned(identifier: dict[str, Any]) -> dict[str, str]:
