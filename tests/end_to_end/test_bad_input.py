@@ -88,9 +88,10 @@ async def test_a_study_that_breaks_the_standard(hospital: Hospital) -> None:
 
 REFUSALS = {
     "422": (Fault("answer", 422, b'{"resourceType":"OperationOutcome"}', method="POST"), "ResourceRefused"),
-    "401": (Fault("answer", 401), "AccessRefused"),
+    "403": (Fault("answer", 403, method="POST"), "AccessRefused"),
 }
 TROUBLES = {
+    "401": Fault("answer", 401),  # of everything: no report's fault
     "503": Fault("answer", 503),
     "hang": Fault("hang"),
     "cut": Fault("cut"),
@@ -120,7 +121,7 @@ async def test_a_fhir_server_that_refuses(hospital: Hospital, name: str) -> None
 
 @pytest.mark.parametrize("name", TROUBLES)
 async def test_a_fhir_server_in_trouble(hospital: Hospital, name: str) -> None:
-    """Paused (503, hanging, cut) or parked (409): not delivered and no dead letter; once it is well, delivered once."""
+    """Paused (401 to everything, 503, hanging, cut) or parked (409): not delivered and no dead letter; once it is well, delivered once."""
     accession = f"E2E-TROUBLE-{name}"
     study = study_uid_of(accession)
     with hospital.fhir_server_in_trouble(TROUBLES[name]):
