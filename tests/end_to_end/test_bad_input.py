@@ -121,7 +121,7 @@ async def test_a_fhir_server_that_refuses(hospital: Hospital, name: str) -> None
 
 @pytest.mark.parametrize("name", TROUBLES)
 async def test_a_fhir_server_in_trouble(hospital: Hospital, name: str) -> None:
-    """Paused (401 to everything, 503, hanging, cut) or parked (409): not delivered and no dead letter; once it is well, delivered once."""
+    """Paused (401 to everything, 503, cut) or parked (409): not delivered, no dead letter; once it is well, delivered once."""
     accession = f"E2E-TROUBLE-{name}"
     study = study_uid_of(accession)
     with hospital.fhir_server_in_trouble(TROUBLES[name]):
