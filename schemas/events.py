@@ -207,6 +207,8 @@ class PatientUnlinked(_OfTwoPatients):
 
 
 #: by CloudEvents type
+ORDER_EVENTS: dict[str, type[OrderEvent]] = {kind.TYPE: kind for kind in (OrderPlaced, OrderChanged, OrderCancelled)}
+REPORT_EVENTS: dict[str, type[ReportEvent]] = {kind.TYPE: kind for kind in (ReportDrafted, ReportSigned, ReportAmended)}
 PATIENT_EVENTS: dict[str, type[PatientEvent]] = {kind.TYPE: kind for kind in (PatientUpdated, PatientMerged, PatientUnlinked)}
 
 

@@ -10,19 +10,15 @@ from pydantic import BaseModel
 from schemas.discrepancies import DISCREPANCY_EVENTS
 from schemas.events import (
     FINDINGS_TYPE,
+    ORDER_EVENTS,
     PATIENT_EVENTS,
+    REPORT_EVENTS,
     DeliveryAcknowledged,
     Event,
     MessageRejected,
-    OrderCancelled,
-    OrderChanged,
-    OrderPlaced,
-    ReportAmended,
-    ReportDrafted,
-    ReportSigned,
 )
 from schemas.findings import Findings
-from schemas.model_events import ModelPromoted, ModelRecalled, ModelShadowed, ModelTaken
+from schemas.model_events import MODEL_EVENTS
 from schemas.notices import StudyNoticed
 from schemas.study_events import AnalysisRequested, StudyCompleted
 
@@ -31,21 +27,14 @@ _DIALECT = "http://json-schema.org/draft-07/schema#"
 
 _EVENTS: tuple[type[Event], ...] = (
     MessageRejected,
-    OrderPlaced,
-    OrderChanged,
-    OrderCancelled,
-    ReportDrafted,
-    ReportSigned,
-    ReportAmended,
+    *ORDER_EVENTS.values(),
+    *REPORT_EVENTS.values(),
     *PATIENT_EVENTS.values(),
     StudyNoticed,
     StudyCompleted,
     AnalysisRequested,
     *DISCREPANCY_EVENTS.values(),
-    ModelPromoted,
-    ModelShadowed,
-    ModelRecalled,
-    ModelTaken,
+    *MODEL_EVENTS.values(),
     DeliveryAcknowledged,
 )
 

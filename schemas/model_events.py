@@ -68,3 +68,9 @@ class ModelTaken(Event):
     weights_sha256: Digest
     well: bool = True
     reason: str = ""
+
+
+#: by CloudEvents type
+MODEL_EVENTS: dict[str, type[ModelPromoted | ModelShadowed | ModelRecalled | ModelTaken]] = {
+    kind.TYPE: kind for kind in (ModelPromoted, ModelShadowed, ModelRecalled, ModelTaken)
+}

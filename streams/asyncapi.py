@@ -16,19 +16,15 @@ from schemas.events import (
     ACKNOWLEDGEMENT_TYPE,
     BUNDLE_TYPE,
     FINDINGS_TYPE,
+    ORDER_EVENTS,
     PATIENT_EVENTS,
     RAW_MESSAGE_TYPE,
+    REPORT_EVENTS,
     DeliveryAcknowledged,
     MessageRejected,
-    OrderCancelled,
-    OrderChanged,
-    OrderPlaced,
-    ReportAmended,
-    ReportDrafted,
-    ReportSigned,
 )
 from schemas.export import SHAPES, json_schema
-from schemas.model_events import ModelPromoted, ModelRecalled, ModelShadowed, ModelTaken
+from schemas.model_events import MODEL_EVENTS, ModelTaken
 from schemas.notices import StudyNoticed
 from schemas.study_events import AnalysisRequested, StudyCompleted
 from streams import topics
@@ -54,7 +50,7 @@ class _Channel:
 _STUDY = "Study Instance UID (0020,000D)"
 _NUMBER = "VALUE^ASSIGNER of the accession number, else of the placer, else of the filler order number"
 _REQUESTS = _Channel("Order and study joined: analyse these images. Answered on ai.results.", _STUDY, (AnalysisRequested.TYPE,))
-_ACTS = (ModelPromoted.TYPE, ModelShadowed.TYPE, ModelRecalled.TYPE)
+_ACTS = tuple(type for type in MODEL_EVENTS if type != ModelTaken.TYPE)  # of people
 
 CHANNELS: Mapping[Topic, _Channel] = {
     topics.HL7_RAW: _Channel(
@@ -70,8 +66,8 @@ CHANNELS: Mapping[Topic, _Channel] = {
     topics.HL7_ACKNOWLEDGEMENTS: _Channel(
         "Application acknowledgements (MSH-16) on their way to their senders.", "as of the message", (ACKNOWLEDGEMENT_TYPE,)
     ),
-    topics.ORDERS: _Channel("Orders.", _NUMBER, (OrderPlaced.TYPE, OrderChanged.TYPE, OrderCancelled.TYPE)),
-    topics.REPORTS: _Channel("Radiologists' reports.", _NUMBER, (ReportDrafted.TYPE, ReportSigned.TYPE, ReportAmended.TYPE)),
+    topics.ORDERS: _Channel("Orders.", _NUMBER, tuple(ORDER_EVENTS)),
+    topics.REPORTS: _Channel("Radiologists' reports.", _NUMBER, tuple(REPORT_EVENTS)),
     topics.PATIENTS: _Channel("Updates, merges and unlinks.", "VALUE^ASSIGNER of the patient identifier", tuple(PATIENT_EVENTS)),
     topics.NOTICES: _Channel(
         "That something happened to a study, before it is known to be complete.",
@@ -103,7 +99,7 @@ CHANNELS: Mapping[Topic, _Channel] = {
         "Which model speaks for which service, which runs in a shadow, which was recalled; what each worker uses. An empty value: "
         "the worker has ended.",
         "the model's name; sandbox.NAME; recalled.NAME.VERSION; worker.WORKER.SERVICE",
-        (*_ACTS, ModelTaken.TYPE),
+        tuple(MODEL_EVENTS),
     ),
     topics.DELIVERIES: _Channel(
         "What each destination holds of a study, and what it answered.",

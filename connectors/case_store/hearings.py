@@ -12,14 +12,12 @@ from connectors.case_store import events
 from connectors.case_store.database import Transaction
 from connectors.case_store.hearing_tables import acknowledged_discrepancies, discrepancies, heard, recalled_models, reports
 from connectors.case_store.tables import microseconds, moment
-from schemas.events import ReportAmended, ReportDrafted, ReportEvent, ReportSigned
+from schemas.events import REPORT_EVENTS, ReportEvent
 from schemas.findings import OrderReference, Subject
 from schemas.hearings import Discrepancy, Heard
 from schemas.identifiers import StudyInstanceUID
 from schemas.model_events import ModelRecalled
 from schemas.ports import Place
-
-_REPORTS: dict[str, type[ReportEvent]] = {kind.TYPE: kind for kind in (ReportDrafted, ReportSigned, ReportAmended)}
 
 
 class SqlHearings:
@@ -52,7 +50,7 @@ class SqlHearings:
             for condition in where:
                 query = select(reports.c.arrival, reports.c.type, reports.c.event).where(condition)
                 for arrival, type, event in connection.execute(query):
-                    found[arrival] = _REPORTS[type].model_validate_json(event)
+                    found[arrival] = REPORT_EVENTS[type].model_validate_json(event)
             return [found[arrival] for arrival in sorted(found)]
 
         return await self._transaction.run(read)

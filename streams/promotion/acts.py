@@ -12,13 +12,11 @@ from pydantic import ValidationError
 from schemas.errors import MalformedMessage
 from schemas.findings import ModelIdentity
 from schemas.identifiers import identity
-from schemas.model_events import ModelEvent, ModelPromoted, ModelRecalled, ModelShadowed, ModelTaken
+from schemas.model_events import MODEL_EVENTS, ModelEvent, ModelPromoted, ModelRecalled, ModelShadowed, ModelTaken
 from schemas.ports import EventLog, Outgoing, Place, Record
 from streams import topics
 from streams.emission import JSON, emit, headers
 
-_Act = ModelPromoted | ModelShadowed | ModelRecalled | ModelTaken
-_KINDS: dict[str, type[_Act]] = {kind.TYPE: kind for kind in (ModelPromoted, ModelShadowed, ModelRecalled, ModelTaken)}
 #: of a package that was not loaded: nobody looked at its weights
 NOT_LOADED = "0" * 64
 
@@ -85,8 +83,8 @@ class Acts:
         return True
 
 
-def _event_of(record: Record) -> _Act:
-    kind = _KINDS.get(record.header("ce_type") or "")
+def _event_of(record: Record) -> ModelPromoted | ModelShadowed | ModelRecalled | ModelTaken:
+    kind = MODEL_EVENTS.get(record.header("ce_type") or "")
     try:
         if kind is not None:
             return kind.model_validate_json(record.value)

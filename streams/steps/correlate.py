@@ -13,17 +13,13 @@ from schemas.discrepancies import DiscrepancyAcknowledged
 from schemas.errors import MalformedMessage, MissingIdentifier, UnsupportedMessage
 from schemas.events import (
     FINDINGS_TYPE,
+    ORDER_EVENTS,
     PATIENT_EVENTS,
+    REPORT_EVENTS,
     Event,
-    OrderCancelled,
-    OrderChanged,
     OrderEvent,
-    OrderPlaced,
     PatientEvent,
-    ReportAmended,
-    ReportDrafted,
     ReportEvent,
-    ReportSigned,
 )
 from schemas.findings import CHEST_RADIOGRAPH_FINDINGS, Findings
 from schemas.identifiers import StudyInstanceUID
@@ -47,8 +43,6 @@ from streams.topics import DISCREPANCIES, MODELS, ORDERS, PATIENTS, REPORTS, RES
 #: what this step reads
 TOPICS: tuple[Topic, ...] = (ORDERS, PATIENTS, STUDIES, REPORTS, RESULTS, DISCREPANCIES, MODELS)
 
-_ORDERS: dict[str, type[OrderEvent]] = {kind.TYPE: kind for kind in (OrderPlaced, OrderChanged, OrderCancelled)}
-_REPORTS: dict[str, type[ReportEvent]] = {kind.TYPE: kind for kind in (ReportDrafted, ReportSigned, ReportAmended)}
 _V = TypeVar("_V", bound=BaseModel)
 
 
@@ -57,16 +51,16 @@ async def correlate(record: Record, *, cases: CaseStore, policy: Policy) -> Sequ
     `ai.discrepancies` what a person said counts. Raises MalformedMessage, UnsupportedMessage, MissingIdentifier,
     StoreUnavailable."""
     kind, topic = record.header("ce_type") or "", record.place.topic
-    if topic == ORDERS.name and kind in _ORDERS:
-        return await _order(_parsed(_ORDERS[kind], record), record, cases, policy)
+    if topic == ORDERS.name and kind in ORDER_EVENTS:
+        return await _order(_parsed(ORDER_EVENTS[kind], record), record, cases, policy)
     if topic == PATIENTS.name and kind in PATIENT_EVENTS:
         return await _patient(_parsed(PATIENT_EVENTS[kind], record), record, cases, policy)
     if topic == STUDIES.name and kind == StudyCompleted.TYPE:
         return await _study(_parsed(StudyCompleted, record), record, cases, policy)
     if topic == RESULTS.name and kind == FINDINGS_TYPE:
         return await _result(_parsed(Findings, record), record, cases, policy)
-    if topic == REPORTS.name and kind in _REPORTS:
-        return await _report(_parsed(_REPORTS[kind], record), cases, policy)
+    if topic == REPORTS.name and kind in REPORT_EVENTS:
+        return await _report(_parsed(REPORT_EVENTS[kind], record), cases, policy)
     if topic == DISCREPANCIES.name:
         if kind == DiscrepancyAcknowledged.TYPE:
             return await acknowledged(_parsed(DiscrepancyAcknowledged, record), cases=cases)
