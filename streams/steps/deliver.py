@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 from schemas.case_store import CaseStore, Delivery
 from schemas.errors import Conflict, MalformedMessage
-from schemas.events import DeliveryAcknowledged
-from schemas.identifiers import identity
 from schemas.ports import Outgoing, Record, ReportStore
 from schemas.renderings.fhir.envelope import open_bundle
-from streams.emission import emit
-from streams.steps.inform import LATER_STATE, place_of
-from streams.topics import DELIVERIES
+from streams.deliveries import LATER_STATE, Outcome, delivered, place_of
 
 
 async def deliver(record: Record, *, destination: str, store: ReportStore, cases: CaseStore) -> Sequence[Outgoing]:
@@ -29,7 +24,7 @@ async def deliver(record: Record, *, destination: str, store: ReportStore, cases
         raise MalformedMessage("deliver", str(record.place), str(error)) from None
     study, destination = envelope.study_instance_uid, place_of(destination, envelope.service)
     cancelled = envelope.report.get("status") == "cancelled"
-    outcome: Literal["stored", "superseded"]
+    outcome: Outcome
     held = await cases.delivered(destination, study)
     if held is not None and held.sequence > envelope.sequence:
         outcome, acknowledgement = "superseded", held.acknowledgement
@@ -44,14 +39,5 @@ async def deliver(record: Record, *, destination: str, store: ReportStore, cases
         outcome, acknowledgement = "superseded" if answer.superseded else "stored", answer.reference
     if outcome == "stored":
         await cases.put_delivery(Delivery(destination, study, envelope.analysis_id, envelope.sequence, acknowledgement))
-    event = DeliveryAcknowledged(
-        id=identity("delivery", destination, study, str(envelope.analysis_id), str(envelope.sequence), outcome),
-        time=envelope.time,
-        destination=destination,
-        study_instance_uid=study,
-        analysis_id=envelope.analysis_id,
-        sequence=envelope.sequence,
-        outcome=outcome,
-        acknowledgement=acknowledgement,
-    )
-    return [emit(DELIVERIES, f"{destination}|{study}", event, record)]
+    about = (study, envelope.analysis_id, envelope.sequence, envelope.time)
+    return [delivered(record, destination, *about, outcome, acknowledgement)]

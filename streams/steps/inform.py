@@ -4,24 +4,15 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Literal
 
 import structlog
 from pydantic import ValidationError
 
 from schemas.errors import Conflict, InvalidResource, MalformedMessage, NotYet, Refused, Rejected
-from schemas.events import DeliveryAcknowledged
-from schemas.findings import CHEST_RADIOGRAPH_FINDINGS, Findings
-from schemas.identifiers import identity
+from schemas.findings import Findings
 from schemas.ports import Acknowledgement, Outgoing, Record
 from schemas.tellings import Telling, Tellings
-from streams.emission import emit
-from streams.topics import DELIVERIES
-
-LATER_STATE = (
-    "the destination holds a later state than was ever delivered from here: "
-    "was the case store lost, or does another engine write there?"
-)
+from streams.deliveries import LATER_STATE, Outcome, delivered, place_of
 
 Tell = Callable[[Findings, Findings | None], Awaitable[Acknowledgement]]
 
@@ -63,11 +54,6 @@ async def inform(record: Record, *, destination: str, tell: Tell, tellings: Tell
             raise Conflict("inform", f"study {study} to {place}", LATER_STATE)
         await tellings.answer_telling(place, study, sequence, acknowledgement, left)
     return [_said(record, place, findings, "stored", acknowledgement)]
-
-
-def place_of(destination: str, service: str) -> str:
-    """The report of each service is held for itself: its states are ordered among themselves only."""
-    return destination if service == CHEST_RADIOGRAPH_FINDINGS else f"{destination}#{service}"
 
 
 async def _withdrawn(
@@ -145,18 +131,7 @@ def _findings(value: bytes) -> Findings:
         raise InvalidResource("inform", "tellings", "what was told before cannot be read by this version") from None
 
 
-def _said(
-    record: Record, place: str, findings: Findings, outcome: Literal["stored", "superseded"], acknowledgement: str
-) -> Outgoing:
-    study, sequence = findings.subject.study_instance_uid, findings.subject.sequence
-    event = DeliveryAcknowledged(
-        id=identity("delivery", place, study, str(findings.analysis_id), str(sequence), outcome),
-        time=findings.subject.triggered_at,
-        destination=place,
-        study_instance_uid=study,
-        analysis_id=findings.analysis_id,
-        sequence=sequence,
-        outcome=outcome,
-        acknowledgement=acknowledgement,
-    )
-    return emit(DELIVERIES, f"{place}|{study}", event, record)
+def _said(record: Record, place: str, findings: Findings, outcome: Outcome, acknowledgement: str) -> Outgoing:
+    of = findings.subject
+    about = (of.study_instance_uid, findings.analysis_id, of.sequence, of.triggered_at)
+    return delivered(record, place, *about, outcome, acknowledgement)
