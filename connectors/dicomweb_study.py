@@ -80,7 +80,7 @@ def description(
     assigners: Assigners,
 ) -> StudyDescription:
     """`header`: all metadata of the foremost instance; `rejected`: what rejection notes name. Raises ValueError."""
-    images = sorted(map(_image, filter(_is_image, instances)), key=lambda image: image.sop_instance_uid)
+    images = sorted(map(image_of, filter(_is_image, instances)), key=lambda image: image.sop_instance_uid)
     return StudyDescription(
         study,
         accession_number_of(header, assigners),
@@ -115,18 +115,8 @@ def uid_of(instance: dict[str, Any]) -> SOPInstanceUID:
     return SOPInstanceUID(text(instance, SOP_INSTANCE_UID) or "")
 
 
-def _patient(header: dict[str, Any], assigners: Assigners) -> PatientIdentifier | None:
-    number = text(header, _PATIENT_ID)
-    if number is None:
-        return None
-    return PatientIdentifier(value=number, assigner=text(header, _ISSUER_OF_PATIENT_ID) or assigners.patient)
-
-
-def _is_image(instance: dict[str, Any]) -> bool:
-    return is_image(text(instance, SOP_CLASS_UID) or "")
-
-
-def _image(instance: dict[str, Any]) -> ImageReference:
+def image_of(instance: dict[str, Any]) -> ImageReference:
+    """Raises ValueError."""
     return ImageReference(
         series_instance_uid=SeriesInstanceUID(text(instance, SERIES_INSTANCE_UID) or ""),
         sop_instance_uid=uid_of(instance),
@@ -144,6 +134,17 @@ def _image(instance: dict[str, Any]) -> ImageReference:
         protocol_name=text(instance, _PROTOCOL_NAME),
         irradiation_event_uids=texts(instance, _IRRADIATION_EVENT_UID),
     )
+
+
+def _patient(header: dict[str, Any], assigners: Assigners) -> PatientIdentifier | None:
+    number = text(header, _PATIENT_ID)
+    if number is None:
+        return None
+    return PatientIdentifier(value=number, assigner=text(header, _ISSUER_OF_PATIENT_ID) or assigners.patient)
+
+
+def _is_image(instance: dict[str, Any]) -> bool:
+    return is_image(text(instance, SOP_CLASS_UID) or "")
 
 
 def _count(instance: dict[str, Any], tag: str) -> int | None:

@@ -11,12 +11,12 @@ from pydicom.datadict import dictionary_VR, tag_for_keyword
 
 from connectors.dicom_json import first, text, texts
 from connectors.dicomweb_services import DicomWebServices
-from connectors.dicomweb_study import SERIES_INSTANCE_UID, SOP_CLASS_UID, SOP_INSTANCE_UID, uid_of
+from connectors.dicomweb_study import SERIES_INSTANCE_UID, SOP_CLASS_UID, SOP_INSTANCE_UID, image_of, uid_of
 from connectors.rejection_notes import KEY_OBJECT_SELECTION, rejected_by
 from schemas.errors import InvalidResource, StudyIncomplete
 from schemas.findings import Findings
 from schemas.identifiers import SOPInstanceUID, StudyInstanceUID
-from schemas.renderings.dicom.evidence import Document, Evidence, EvidenceImage, series_of
+from schemas.renderings.dicom.evidence import Document, Evidence, series_of
 
 _STEP = "archive"
 #: PS3.6; of each instance QIDO-RS tells it unasked (PS3.18 table 10.6.3-5)
@@ -98,13 +98,7 @@ async def evidence(services: DicomWebServices, there: Holdings, findings: Findin
         raise StudyIncomplete(_STEP, reference, f"{missing} of the {len(held)} analysed images are not in the archive")
     header = await _asked_header(services, there.study, images[0])
     try:
-        return Evidence(
-            header,
-            tuple(
-                EvidenceImage(uid_of(image), text(image, SOP_CLASS_UID) or "", text(image, SERIES_INSTANCE_UID) or "")
-                for image in images
-            ),
-        )
+        return Evidence(header, tuple(map(image_of, images)))
     except ValueError:
         raise InvalidResource(_STEP, reference, "a header breaks the standard") from None
 

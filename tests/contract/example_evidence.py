@@ -6,10 +6,11 @@ from pydicom import Dataset
 from pydicom.uid import DigitalXRayImageStorageForPresentation, XRayRadiofluoroscopicImageStorage
 
 from schemas.findings import Findings
-from schemas.identifiers import SOPInstanceUID
-from schemas.renderings.dicom.evidence import Evidence, EvidenceImage
+from schemas.identifiers import SeriesInstanceUID, SOPInstanceUID
+from schemas.renderings.dicom.evidence import Evidence
+from schemas.study_events import ImageReference
 
-SERIES = "1.2.826.0.1.3680043.10.511.3.1.1"
+SERIES = SeriesInstanceUID("1.2.826.0.1.3680043.10.511.3.1.1")
 
 
 def evidence_of(findings: Findings) -> Evidence:
@@ -29,5 +30,6 @@ def header() -> Dataset:
     return held
 
 
-def _image(image: SOPInstanceUID, *, framed: bool) -> EvidenceImage:
-    return EvidenceImage(image, XRayRadiofluoroscopicImageStorage if framed else DigitalXRayImageStorageForPresentation, SERIES)
+def _image(image: SOPInstanceUID, *, framed: bool) -> ImageReference:
+    sop_class_uid = XRayRadiofluoroscopicImageStorage if framed else DigitalXRayImageStorageForPresentation
+    return ImageReference(series_instance_uid=SERIES, sop_instance_uid=image, sop_class_uid=sop_class_uid)

@@ -14,7 +14,7 @@ from pydicom.tag import Tag
 
 from schemas.findings import DEMONSTRATION, Findings, NotAnalysedReason
 from schemas.identifiers import SOPInstanceUID, StudyInstanceUID
-from schemas.renderings.dicom.evidence import Evidence, EvidenceImage, document_of
+from schemas.renderings.dicom.evidence import Evidence, document_of
 from schemas.renderings.dicom.structured_report import structured_report
 from tests.contract.example_evidence import evidence_of, header
 from tests.contract.example_findings import (
@@ -116,7 +116,8 @@ def test_an_image_that_the_archive_does_not_hold_any_more_is_told() -> None:
 
 def test_an_image_of_a_retired_sop_class_is_told() -> None:
     said = two_findings()
-    images = tuple(EvidenceImage(one.sop_instance_uid, "1.2.840.10008.5.1.4.1.1.77.1", "1.2.3") for one in said.images)
+    retired = {"sop_class_uid": "1.2.840.10008.5.1.4.1.1.77.1"}
+    images = tuple(image.model_copy(update=retired) for image in evidence_of(said).images)
     with pytest.raises(ValueError, match="retired or private"):
         structured_report(said, Evidence(header(), images))
 

@@ -9,16 +9,8 @@ from pydicom import Dataset
 from pydicom.uid import Comprehensive3DSRStorage
 
 from schemas.findings import AnalysedImage, Findings
-from schemas.identifiers import SOPInstanceUID, StudyInstanceUID, identity
-
-
-@dataclass(frozen=True, slots=True)
-class EvidenceImage:
-    """An image as a document must reference it (PS3.3 table C.17-3, Hierarchical SOP Instance Reference Macro)."""
-
-    sop_instance_uid: SOPInstanceUID
-    sop_class_uid: str
-    series_instance_uid: str
+from schemas.identifiers import StudyInstanceUID, identity
+from schemas.study_events import ImageReference
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +20,9 @@ class Evidence:
     it lacks are left out or empty. `images`: those of `Findings.images` at least."""
 
     header: Dataset
-    images: tuple[EvidenceImage, ...]
+    images: tuple[ImageReference, ...]
 
-    def of(self, image: AnalysedImage) -> EvidenceImage:
+    def of(self, image: AnalysedImage) -> ImageReference:
         """Raises ValueError when the archive does not hold the image any more."""
         for held in self.images:
             if held.sop_instance_uid == image.sop_instance_uid:

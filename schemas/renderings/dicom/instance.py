@@ -16,6 +16,7 @@ from pydicom.valuerep import DA, TM, validate_value
 from schemas.findings import Findings
 from schemas.identifiers import identity
 from schemas.renderings.dicom.evidence import Document, Evidence
+from schemas.study_events import ImageReference
 
 #: of the Patient and General Study Modules (PS3.3 C.7.1.1, C.7.2.1), with the issuers that make numbers unique
 _TYPE_2 = (
@@ -74,15 +75,16 @@ def _readable(value: str, vr: str) -> bool:
         return False
 
 
-def referenced(findings: Findings, document: Document) -> Dataset:
-    """An instance of the same study as highdicom wants to be told of it. Of whom it is `part10` says: highdicom logs names."""
+def referenced(findings: Findings, instance: Document | ImageReference) -> Dataset:
+    """An instance of the same study as highdicom wants to be told of it, for PS3.3 table C.17-3 (Hierarchical SOP Instance Reference
+    Macro). Of whom it is `part10` says: highdicom logs names."""
     reference = Dataset()
     for keyword, _ in _TYPE_2:
         setattr(reference, keyword, "")
     reference.StudyInstanceUID = str(findings.subject.study_instance_uid)
-    reference.SeriesInstanceUID = document.series_instance_uid
-    reference.SOPClassUID = document.sop_class_uid
-    reference.SOPInstanceUID = document.sop_instance_uid
+    reference.SeriesInstanceUID = instance.series_instance_uid
+    reference.SOPClassUID = instance.sop_class_uid
+    reference.SOPInstanceUID = instance.sop_instance_uid
     return reference
 
 

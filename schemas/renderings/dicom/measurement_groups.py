@@ -26,12 +26,12 @@ from schemas.findings import Finding, Findings, ModelIdentity, Region
 from schemas.identifiers import SOPInstanceUID
 from schemas.outputs import Output
 from schemas.renderings.dicom import codes
-from schemas.renderings.dicom.evidence import EvidenceImage
 from schemas.renderings.fhir.references import observation_id, output_id
 from schemas.renderings.labels import presence_of
+from schemas.study_events import ImageReference
 
 Group = MeasurementsAndQualitativeEvaluations | PlanarROIMeasurementsAndQualitativeEvaluations
-Held = Callable[[SOPInstanceUID], EvidenceImage]
+Held = Callable[[SOPInstanceUID], ImageReference]
 
 #: Storage SOP classes with one frame (CR, DX, mammography, intra-oral, CT, MR, secondary capture): only of others a frame is named,
 #: (0008,1160)
@@ -104,7 +104,7 @@ def _located(findings: Findings, finding: Finding, held: Held, algorithm: Algori
     )
 
 
-def _region(region: Region, image: EvidenceImage) -> ImageRegion:
+def _region(region: Region, image: ImageReference) -> ImageRegion:
     one_frame = image.sop_class_uid in _ONE_FRAME and region.frame == 1
     source = SourceImageForRegion(image.sop_class_uid, image.sop_instance_uid, None if one_frame else [region.frame])
     return ImageRegion(GraphicTypeValues.POLYLINE, outline(region), source)
@@ -127,7 +127,7 @@ def outline(region: Region) -> NDArray[np.float32]:
     return corners
 
 
-def _output(findings: Findings, output: Output, image: EvidenceImage, algorithm: AlgorithmIdentification) -> Group:
+def _output(findings: Findings, output: Output, image: ImageReference, algorithm: AlgorithmIdentification) -> Group:
     """Present or absent where the card has a threshold; else a value in its unit under its own name."""
     name, unit = codes.concept(output.coding), codes.unit(output.unit)
     if output.threshold is None:
@@ -147,7 +147,7 @@ def _output(findings: Findings, output: Output, image: EvidenceImage, algorithm:
     )
 
 
-def _source(image: EvidenceImage) -> SourceImageForMeasurementGroup:
+def _source(image: ImageReference) -> SourceImageForMeasurementGroup:
     return SourceImageForMeasurementGroup(image.sop_class_uid, image.sop_instance_uid)
 
 

@@ -25,10 +25,11 @@ from pydicom import Dataset
 from schemas.findings import AnalysedImage, Findings, ModelIdentity
 from schemas.identifiers import SOPInstanceUID
 from schemas.renderings.dicom import codes, sentences
-from schemas.renderings.dicom.evidence import Document, Evidence, EvidenceImage, document_of, uid
+from schemas.renderings.dicom.evidence import Document, Evidence, document_of, uid
 from schemas.renderings.dicom.instance import MANUFACTURER, header, part10, referenced, series
 from schemas.renderings.dicom.measurement_groups import groups_of
 from schemas.renderings.labels import Language
+from schemas.study_events import ImageReference
 
 
 def structured_report(
@@ -50,7 +51,7 @@ def structured_report(
     try:
         report = Comprehensive3DSR(
             # what Current Requested Procedure Evidence Sequence (0040,A375) names
-            evidence=[referenced(findings, _document(image)) for image in images.values()],
+            evidence=[referenced(findings, image) for image in images.values()],
             content=_content(findings, images, language),
             # nobody verified it, and the radiologist's report is to come: "complete", for the AI will add nothing
             is_complete=True,
@@ -65,11 +66,7 @@ def structured_report(
     return part10(report, header(evidence), findings, zone)
 
 
-def _document(image: EvidenceImage) -> Document:
-    return Document(image.sop_class_uid, image.sop_instance_uid, image.series_instance_uid)
-
-
-def _content(findings: Findings, images: dict[SOPInstanceUID, EvidenceImage], language: Language) -> Dataset:
+def _content(findings: Findings, images: dict[SOPInstanceUID, ImageReference], language: Language) -> Dataset:
     report = MeasurementReport(
         observation_context=ObservationContext(observer_device_context=observer(findings.model)),
         procedure_reported=codes.IMAGING_PROCEDURE,
@@ -98,7 +95,7 @@ def observer(model: ModelIdentity | None) -> ObserverContext:
     return ObserverContext(CodedConcept.from_code(codes.DEVICE), attributes)
 
 
-def _library(analysed: Sequence[AnalysedImage], images: dict[SOPInstanceUID, EvidenceImage]) -> ContainerContentItem:
+def _library(analysed: Sequence[AnalysedImage], images: dict[SOPInstanceUID, ImageReference]) -> ContainerContentItem:
     """TID 1600: every image that the model saw, also those on which it found nothing."""
     group = ContainerContentItem(codes.IMAGE_LIBRARY_GROUP, relationship_type=RelationshipTypeValues.CONTAINS)
     group.ContentSequence = ContentSequence([_entry(image, images[image.sop_instance_uid]) for image in analysed])
@@ -107,7 +104,7 @@ def _library(analysed: Sequence[AnalysedImage], images: dict[SOPInstanceUID, Evi
     return library
 
 
-def _entry(image: AnalysedImage, held: EvidenceImage) -> ImageContentItem:
+def _entry(image: AnalysedImage, held: ImageReference) -> ImageContentItem:
     """TID 1601, and of TID 1602 what the model was given."""
     entry = ImageContentItem(
         codes.SOURCE, held.sop_class_uid, held.sop_instance_uid, relationship_type=RelationshipTypeValues.CONTAINS
