@@ -9,13 +9,7 @@ from typing import Any
 from hl7apy.core import Message
 
 from schemas.identifiers import AccessionNumber, FillerOrderNumber, PatientIdentifier, PlacerOrderNumber, StudyInstanceUID
-
-#: hl7apy leaves & as it stands and takes text like \T\ for an escape: so text is escaped here, which it keeps
-_ESCAPES = str.maketrans({"\\": "\\E\\", "|": "\\F\\", "^": "\\S\\", "&": "\\T\\", "~": "\\R\\", "\r": "\\.br\\", "\n": "\\.br\\"})
-
-
-def _text(value: str) -> str:
-    return value.translate(_ESCAPES)
+from schemas.renderings.hl7text import escaped
 
 
 def order_message(
@@ -42,17 +36,17 @@ def order_message(
     message = Message("ORM_O01", version="2.5.1")
     time = at.strftime("%Y%m%d%H%M%S.%f")[:-2] + at.strftime("%z")
     msh = message.msh
-    msh.msh_3, msh.msh_4 = (_text(part) for part in sender)
+    msh.msh_3, msh.msh_4 = (escaped(part) for part in sender)
     msh.msh_7 = time
     msh.msh_9.msh_9_1, msh.msh_9.msh_9_2, msh.msh_9.msh_9_3 = "ORM", "O01", "ORM_O01"
-    msh.msh_10 = _text(control_id)
+    msh.msh_10 = escaped(control_id)
     msh.msh_11 = "P"
     msh.msh_18 = "UNICODE UTF-8"
 
     pid = message.add_group("ORM_O01_PATIENT").add_segment("PID")
-    pid.pid_3.pid_3_1 = _text(patient.value)
-    pid.pid_3.pid_3_4 = _text(patient.assigner)
-    pid.pid_5.pid_5_1, pid.pid_5.pid_5_2 = (_text(part) for part in patient_name)
+    pid.pid_3.pid_3_1 = escaped(patient.value)
+    pid.pid_3.pid_3_4 = escaped(patient.assigner)
+    pid.pid_5.pid_5_1, pid.pid_5.pid_5_2 = (escaped(part) for part in patient_name)
 
     order = message.add_group("ORM_O01_ORDER")
     orc = order.add_segment("ORC")
@@ -69,10 +63,10 @@ def order_message(
     _number(obr.obr_3, "obr_3", filler)
     code, coding_system = service_code
     if code:
-        obr.obr_4.obr_4_1, obr.obr_4.obr_4_3 = _text(code), _text(coding_system)
-    obr.obr_4.obr_4_2 = _text(service)
+        obr.obr_4.obr_4_1, obr.obr_4.obr_4_3 = escaped(code), escaped(coding_system)
+    obr.obr_4.obr_4_2 = escaped(service)
     if accession:
-        obr.obr_18 = _text(accession.value)
+        obr.obr_18 = escaped(accession.value)
 
     er7: str = message.to_er7()
     if study:
@@ -83,5 +77,5 @@ def order_message(
 def _number(field: Any, name: str, number: PlacerOrderNumber | FillerOrderNumber | None) -> None:
     """An EI: value and namespace id."""
     if number:
-        setattr(field, f"{name}_1", _text(number.value))
-        setattr(field, f"{name}_2", _text(number.assigner))
+        setattr(field, f"{name}_1", escaped(number.value))
+        setattr(field, f"{name}_2", escaped(number.assigner))

@@ -68,6 +68,20 @@ def test_what_hl7apy_writes_is_what_we_read(value: str, assigner: str, accession
     assert (order.sender.key, order.sender.message_control_id) == ("HIS|HOSPITAL", "C-77")
 
 
+def test_a_control_character_in_a_text_ends_neither_segment_nor_message() -> None:
+    """Not as \\.br\\ either: that is for formatted text (FT, 2.7.6)."""
+    sent = order_message(
+        placer=PlacerOrderNumber(value="PL1", assigner="HIS"),
+        accession=None,
+        patient=PatientIdentifier(value="P1", assigner="MPI"),
+        service="Chest\rPA\x1c",
+        at=RECEIVED,
+        control_id="C-78",
+    )
+    assert b"\x1c" not in sent
+    assert [order.service_text for order in read(sent)] == ["Chest PA"]
+
+
 def test_time_is_that_of_receipt_and_the_same_bytes_have_the_same_id() -> None:
     [first], [again], [other] = read(NEW), read(NEW), read(NEW.replace("Chest", "Abdomen"))
     assert first == again
