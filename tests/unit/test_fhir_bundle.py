@@ -3,31 +3,20 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from datetime import timedelta, timezone
 from typing import Any
 
 import pytest
-from fhir.resources.R4B.diagnosticreport import DiagnosticReport
-from fhir.resources.R4B.provenance import Provenance
 from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.findings import DEMONSTRATION, WITHDRAWING, Finding, FindingKind, Findings, NotAnalysedReason, Region
-from schemas.identifiers import AccessionNumber, StudyInstanceUID
 from schemas.renderings.fhir import codes
 from schemas.renderings.fhir.bundle import bundle_of
-from schemas.renderings.fhir.envelope import open_bundle, sequence_of
-from schemas.renderings.fhir.provenance import Origin
-from schemas.renderings.fhir.references import Site, observation_id, report_id
-from schemas.renderings.fhir.resource import resource_of
-from schemas.renderings.labels import disclaimer
+from schemas.renderings.fhir.envelope import open_bundle
 from tests.contract.example_findings import (
-    ACCESSION,
     IMAGE,
-    MODEL,
     SITE,
-    STUDY,
     after_verification,
     devices_alone,
     every_state,
@@ -36,30 +25,10 @@ from tests.contract.example_findings import (
     image,
     indeterminate,
     not_analysed,
-    order,
     subject,
     two_findings,
 )
-
-
-def resources(of: Findings, type: str, site: Site = SITE, *, origin: Origin | None = None) -> list[dict[str, Any]]:
-    entries = json.loads(bundle_of(of, site, origin))["entry"]
-    return [entry["resource"] for entry in entries if entry["resource"]["resourceType"] == type]
-
-
-def report(of: Findings, site: Site = SITE) -> dict[str, Any]:
-    (found,) = resources(of, "DiagnosticReport", site)
-    return found
-
-
-def components(observation: dict[str, Any]) -> dict[str, Any]:
-    """Value by code."""
-    values = {}
-    for component in observation["component"]:
-        (name,) = (key for key in component if key.startswith("value"))
-        value = component[name]
-        values[component["code"]["coding"][0]["code"]] = value["value"] if name == "valueQuantity" else value
-    return values
+from tests.unit.fhir_bundles import components, report, resources
 
 
 @pytest.mark.parametrize("name", every_state())
@@ -101,30 +70,6 @@ def test_the_same_findings_give_the_same_bytes() -> None:
     elsewhere = of.subject.triggered_at.astimezone(timezone(timedelta(hours=8)))  # the same moment
     again = of.model_copy(update={"subject": of.subject.model_copy(update={"triggered_at": elsewhere})})
     assert bundle_of(Findings.model_validate_json(again.model_dump_json()), SITE) == bundle_of(of, SITE)
-
-
-def test_identities_are_as_published() -> None:
-    """Written down: changing one would leave every report ever delivered without its successor."""
-    of = two_findings()
-    assert str(report_id(STUDY, SITE)) == "5687ec97-308d-5283-b686-194f94463eca"
-    assert str(observation_id(of.analysis_id, 0)) == "47e1753b-289b-52c6-958a-d014f81d21d6"
-    assert resources(of, "Device")[0]["id"] == "593840e2-91de-579d-8eb7-94e746836c1e"
-
-
-def test_one_report_per_study_whoever_analyses_it_and_whoever_assigns_the_accession_number() -> None:
-    elsewhere = AccessionNumber(value="7", assigner="ANOTHER")
-    other_model = MODEL.model_copy(update={"version": "2"})
-    states = [
-        two_findings(),
-        findings(subject(2, accession=elsewhere)),
-        findings(subject(3, accession=None, orders=())),
-        findings(subject(4), model=other_model),
-        not_analysed(NotAnalysedReason.LATE, subject(5)),
-    ]
-    assert {report(of)["id"] for of in states} == {str(report_id(STUDY, SITE))}
-    assert len({resources(of, "Observation")[0]["id"] for of in states}) == len(states)
-    assert report_id(StudyInstanceUID("1.2.3"), SITE) != report_id(STUDY, SITE)
-    assert report_id(STUDY, Site("ELSEWHERE")) != report_id(STUDY, SITE)
 
 
 def test_present_names_each_finding() -> None:
@@ -212,63 +157,6 @@ def test_a_probability_says_what_it_means_and_a_size_where_it_is_true() -> None:
     assert found["103339001"] == ["detector"]
 
 
-CHINESE = replace(SITE, language="zh-TW")
-
-
-@pytest.mark.parametrize("name", every_state())
-def test_in_chinese_only_words_differ(name: str) -> None:
-    """Codes, values, references and ids are the same; the conclusion and the texts of concepts are what people read."""
-    of = every_state()[name]
-    english, chinese = (json.loads(bundle_of(of, site)) for site in (SITE, CHINESE))
-    assert report(of, CHINESE)["language"] == "zh-TW"
-    assert "language" not in report(of)
-    assert disclaimer("zh-TW") in report(of, CHINESE)["conclusion"]
-    assert _without_words(chinese) == _without_words(english)
-
-
-def _without_words(node: Any) -> Any:
-    if isinstance(node, dict):
-        return {name: _without_words(value) for name, value in node.items() if name not in ("text", "conclusion", "language")}
-    return [_without_words(item) for item in node] if isinstance(node, list) else node
-
-
-def test_chinese_words() -> None:
-    root, nodule, mass = resources(two_findings(), "Observation", CHINESE)
-    assert root["valueCodeableConcept"]["text"] == "有"
-    assert (nodule["code"]["text"], mass["code"]["text"]) == ("肺結節", "肺部腫塊")
-    _, tube, _, pacemaker = resources(devices_alone(), "Observation", CHINESE)
-    assert (tube["code"]["text"], pacemaker["code"]["text"]) == ("氣管內管", "心律調節器")
-    (cancelled,) = resources(not_analysed(NotAnalysedReason.ORDER_CANCELLED), "Observation", CHINESE)
-    assert cancelled["dataAbsentReason"]["text"] == "AI 未分析：醫囑已取消"
-    marked = after_verification(findings())
-    assert report(marked, CHINESE)["conclusion"].startswith("確認後：放射科醫師先前已確認報告")
-    assert "確認後" in resources(marked, "Observation", CHINESE)[0]["note"][0]["text"]
-
-
-def test_in_chinese_no_finding_is_cut_from_the_conclusion() -> None:
-    of = every_state()["many-findings"]
-    said = report(of, CHINESE)["conclusion"]
-    assert said.count("肺結節") == said.count("肺部腫塊") == 6
-
-
-@pytest.mark.parametrize("status", ["final", "amended", "partly"])
-def test_a_status_that_is_none_or_that_no_machine_may_say_is_refused(status: str) -> None:
-    """fhir.resources takes any."""
-    said = report(two_findings())
-    del said["resourceType"]
-    assert resource_of(DiagnosticReport, said)["status"] == "partial"
-    with pytest.raises(ValueError, match="DiagnosticReport.status"):
-        resource_of(DiagnosticReport, said | {"status": status})
-
-
-def test_a_code_deep_inside_is_checked_too() -> None:
-    (said,) = resources(two_findings(), "Provenance")
-    del said["resourceType"]
-    said["entity"][-1]["role"] = "origin"
-    with pytest.raises(ValueError, match="Provenance.entity.role"):
-        resource_of(Provenance, said)
-
-
 @pytest.mark.parametrize("reason", NotAnalysedReason)
 def test_not_analysed_says_why_and_has_no_value(reason: NotAnalysedReason) -> None:
     of = not_analysed(reason)
@@ -289,78 +177,6 @@ def test_no_order_is_said_once() -> None:
         assert report(of)["conclusion"].lower().count("no order") == 1
         assert "basedOn" not in report(of)
     assert "no order" not in report(two_findings())["conclusion"].lower()
-
-
-def test_numbers_carry_their_type_and_assigner() -> None:
-    of = two_findings(subject(orders=(order(1), order(2))))
-    own, *numbers = report(of)["identifier"]
-    assert [number.get("use") for number in numbers] == ["official", None, None, None, None]
-    assert numbers[0]["assigner"] == {"display": "RIS"}
-    assert own == {"system": "urn:ietf:rfc3986", "value": f"urn:uuid:{report_id(STUDY, SITE)}"}
-    ris, his = "urn:oid:1.2.826.0.1.3680043.10.511.1", "urn:radstream:assigner:HIS"
-    assert [(n["type"]["coding"][0]["code"], n["system"], n["value"]) for n in numbers] == [
-        ("ACSN", ris, ACCESSION.value),
-        ("PLAC", his, "P1"),
-        ("FILL", ris, "F1"),
-        ("PLAC", his, "P2"),
-        ("FILL", ris, "F2"),
-    ]
-    based_on = report(of)["basedOn"]
-    assert {reference["type"] for reference in based_on} == {"ServiceRequest"}
-    assert [(r["display"], r["identifier"]["value"]) for r in based_on] == [
-        ("Order 1 of 2", ACCESSION.value),
-        ("Order 1 of 2", "P1"),
-        ("Order 1 of 2", "F1"),
-        ("Order 2 of 2", ACCESSION.value),
-        ("Order 2 of 2", "P2"),
-        ("Order 2 of 2", "F2"),
-    ]
-
-
-@pytest.mark.parametrize(
-    ("assigner", "system"),
-    [
-        ("RIS", "urn:oid:1.2.826.0.1.3680043.10.511.1"),
-        ("HOSPITAL & Sons", "urn:radstream:assigner:HOSPITAL%20%26%20Sons"),
-        ("台大", "urn:radstream:assigner:%E5%8F%B0%E5%A4%A7"),
-        ("1.2.840.99", "urn:oid:1.2.840.99"),
-        ("https://hospital.example/mrn", "https://hospital.example/mrn"),
-        ("1.02", "urn:radstream:assigner:1.02"),
-    ],
-)
-def test_system_of_an_assigner(assigner: str, system: str) -> None:
-    assert SITE.system(assigner) == system
-
-
-def test_provenance_names_model_engine_study_images_and_messages() -> None:
-    (provenance,) = resources(two_findings(), "Provenance")
-    assert [agent["type"]["coding"][0]["code"] for agent in provenance["agent"]] == ["author", "assembler"]
-    sources = [entity["what"]["identifier"]["value"] for entity in provenance["entity"]]
-    assert sources == [f"urn:oid:{STUDY}", f"urn:oid:{IMAGE}", "MSG00001"]
-    assert "extension" not in provenance
-    (engine,) = resources(not_analysed(NotAnalysedReason.LATE), "Provenance")[0]["agent"]
-    assert engine["who"]["identifier"]["value"] == "radstream"
-
-
-def test_provenance_names_the_trace_and_the_records_it_came_from() -> None:
-    of = two_findings()
-    origin = Origin("0af7651916cd43dd8448eb211c80319c", ("hl7.v2.raw/3/17", "ai.requests/0/4"))
-    (provenance,) = resources(of, "Provenance", origin=origin)
-    assert provenance["extension"] == [{"url": "urn:radstream:extension:trace-id", "valueString": origin.trace_id}]
-    *_, message, request = provenance["entity"]
-    assert (message["role"], message["what"]["identifier"]) == (
-        "source",
-        {"system": "urn:radstream:record", "value": "hl7.v2.raw/3/17"},
-    )
-    assert (message["what"]["display"], request["what"]["display"]) == ("HL7 v2 message as received", "Kafka record")
-    others = [json.loads(bundle_of(of, SITE, one))["entry"][:-1] for one in (origin, None)]
-    assert others[0] == others[1], "the origin is said in the Provenance alone"
-
-
-def test_device_names_version_and_checksum() -> None:
-    (device,) = resources(findings(), "Device")
-    assert device["deviceName"] == [{"name": "chest-nodule", "type": "model-name"}]
-    assert [version["value"] for version in device["version"]] == ["1", "a" * 64]
 
 
 _edges = st.floats(min_value=0, max_value=1e5, allow_nan=False)
@@ -389,34 +205,3 @@ def test_numbers_survive_to_the_last_bit(
         "region-width": width,
         "region-height": height,
     }
-
-
-def test_the_envelope_tells_what_delivery_needs() -> None:
-    of = two_findings(subject(7))
-    envelope = open_bundle(bundle_of(of, SITE))
-    assert (envelope.analysis_id, envelope.study_instance_uid, envelope.sequence) == (of.analysis_id, STUDY, 7)
-    assert envelope.time == of.subject.triggered_at
-    assert len(envelope.resources) == 6
-    assert sequence_of(envelope.report) == 7
-    assert sequence_of({"resourceType": "DiagnosticReport"}) == 0
-
-
-@pytest.mark.parametrize(
-    "old_and_new",
-    [
-        (b'"valuePositiveInt":1', b'"valuePositiveInt":0'),
-        (b'"resourceType":"DiagnosticReport"', b'"resourceType":"Observation"'),
-        (
-            b'"identifier":{"system":"urn:ietf:rfc3986","value":"urn:uuid:',
-            b'"identifier":{"system":"urn:ietf:rfc3986","value":"MRN',
-        ),
-        (b'"timestamp":"2026', b'"timestamp":"MRN'),
-        (b"urn:oid:1.2.826.0.1.3680043.10.511.3.1", b"urn:oid:MRN"),
-    ],
-)
-def test_a_bundle_that_is_not_ours_is_refused_without_a_word_of_it(old_and_new: tuple[bytes, bytes]) -> None:
-    old, new = old_and_new
-    value = bundle_of(findings(None, finding(1)), SITE)
-    assert old in value
-    with pytest.raises(ValueError, match=r"\Anot a Bundle of ai.findings\Z"):
-        open_bundle(value.replace(old, new))

@@ -31,7 +31,7 @@ from tests.contract.example_findings import (
     not_analysed,
     two_findings,
 )
-from tests.unit.test_fhir_bundle import components, report, resources
+from tests.unit.fhir_bundles import components, report, resources
 from tests.unit.test_fhir_codes import verhoeff_is_valid
 
 NODULE_AND_DEVICES = every_state()["devices-and-nodule"]
