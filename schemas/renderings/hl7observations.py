@@ -79,8 +79,7 @@ def _study(findings: Findings, language: Language, zone: ZoneInfo) -> Iterator[O
             _NOT_LOOKED_FOR, STUDY, "CWE", _coded(codes.NODULE_OR_MASS, OWN, labels.phrase("not-looked-for", language))
         )
         return
-    answers = {"present": codes.PRESENT, "absent": codes.ABSENT, "indeterminate": codes.INDETERMINATE}
-    answer = _coded(answers[present], "SCT", labels.presence(present, language))
+    answer = _coded(codes.ANSWERS[present], "SCT", labels.presence(present, language))
     yield Observation(_own(codes.NODULE_OR_MASS), STUDY, "CWE", answer)
     assert findings.probability is not None and findings.threshold is not None
     yield _number(codes.STUDY_PROBABILITY, STUDY, findings.probability)

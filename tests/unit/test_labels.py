@@ -10,7 +10,6 @@ import pytest
 from schemas.findings import DEMONSTRATION, FindingKind, Findings, Measurement, NotAnalysedReason, Region
 from schemas.outputs import Coding, Output
 from schemas.renderings import labels
-from schemas.renderings.fhir.presence import presence_of as fhir_presence_of
 from schemas.renderings.labels import LABELS, LANGUAGES, Language, Presence
 from tests.contract.example_findings import (
     DEVICE_CODES,
@@ -22,6 +21,7 @@ from tests.contract.example_findings import (
     not_analysed,
     two_findings,
 )
+from tests.unit.fhir_bundles import resources
 
 SECTIONS = {
     "finding": {kind.value for kind in FindingKind},
@@ -106,7 +106,8 @@ def test_numbers_for_people_have_no_exponent(value: float, words: str) -> None:
 
 @pytest.mark.parametrize("state", [state for state in every_state().values() if state.locates])
 def test_presence_is_that_of_fhir(state: Findings) -> None:
-    assert (labels.presence_of(state) or "").capitalize() == fhir_presence_of(state).display
+    root, *_ = resources(state, "Observation")
+    assert root["valueCodeableConcept"]["coding"][0]["display"] == (labels.presence_of(state) or "").capitalize()
 
 
 def test_presence() -> None:

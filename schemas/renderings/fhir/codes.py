@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from schemas.findings import FindingKind, NotAnalysedReason
+from schemas.renderings.labels import Presence
 
 LOINC = "http://loinc.org"
 SNOMED_CT = "http://snomed.info/sct"
@@ -68,6 +69,9 @@ PRESENT = Code(SNOMED_CT, "52101004", "Present")
 ABSENT = Code(SNOMED_CT, "2667000", "Absent")
 #: as IHE RAD "Imaging Diagnostic Report" 6.7.3.6.2.6 recommends for the presence of a condition
 INDETERMINATE = Code(SNOMED_CT, "82334004", "Indeterminate")
+#: To the question of the root. "Absent" would hide an alarm that has no place, "present" would name nothing. Nothing else is
+#: indeterminate: what was not looked for has no root at all, and a finding at the edge of the image is a finding.
+ANSWERS: dict[Presence, Code] = {"present": PRESENT, "absent": ABSENT, "indeterminate": INDETERMINATE}
 #: SNOMED CT findings. Not 427359005: that one is the *solitary* nodule.
 KINDS: dict[FindingKind, Code] = {
     FindingKind.NODULE: Code(SNOMED_CT, "786838002", "Nodule of lung"),

@@ -13,7 +13,6 @@ from schemas.renderings import labels
 from schemas.renderings.fhir import codes
 from schemas.renderings.fhir.conclusion import after_verification
 from schemas.renderings.fhir.envelope import Resource
-from schemas.renderings.fhir.presence import presence_of
 from schemas.renderings.fhir.references import (
     Site,
     device_id,
@@ -26,12 +25,6 @@ from schemas.renderings.fhir.references import (
 )
 from schemas.renderings.fhir.resource import resource_of
 from schemas.renderings.labels import Language
-
-_PRESENCES: dict[codes.Code, labels.Presence] = {
-    codes.PRESENT: "present",
-    codes.ABSENT: "absent",
-    codes.INDETERMINATE: "indeterminate",
-}
 
 
 def observations_of(findings: Findings, site: Site) -> list[Resource]:
@@ -76,10 +69,9 @@ def _root(findings: Findings, language: Language) -> dict[str, Any]:
         said = {"code": question.concept(), "status": "cancelled", "dataAbsentReason": reason}
         words = findings.not_analysed.explanation
         return said | ({"note": [{"text": words}]} if words.strip() else {})  # FHIR has no empty string
-    root: dict[str, Any] = {
-        "code": codes.NODULE_OR_MASS.concept(),
-        "valueCodeableConcept": _answer(presence_of(findings), language),
-    }
+    present = labels.presence_of(findings)
+    assert present is not None
+    root: dict[str, Any] = {"code": codes.NODULE_OR_MASS.concept(), "valueCodeableConcept": _answer(present, language)}
     if findings.probability is not None and findings.threshold is not None:
         root["component"] = [_score(codes.STUDY_PROBABILITY, findings.probability)]
         root["component"].append(_quantity(codes.THRESHOLD, findings.threshold, codes.UNITY))
@@ -98,8 +90,8 @@ def _absent_reason(not_analysed: NotAnalysed, language: Language) -> dict[str, A
     return {"coding": [codes.NOT_PERFORMED.coding, reason.coding], "text": text}
 
 
-def _answer(code: codes.Code, language: Language) -> dict[str, Any]:
-    return code.concept() if language == "en" else code.concept(labels.presence(_PRESENCES[code], language))
+def _answer(present: labels.Presence, language: Language) -> dict[str, Any]:
+    return codes.ANSWERS[present].concept(None if language == "en" else labels.presence(present, language))
 
 
 def _finding(finding: Finding, language: Language) -> dict[str, Any]:
@@ -115,7 +107,7 @@ def _finding(finding: Finding, language: Language) -> dict[str, Any]:
     words = kind.display if language == "en" else labels.finding_kind(finding.kind, language)
     return {
         "code": {"coding": [kind.coding, *(other.coding for other in codes.OTHER_CODES[finding.kind])], "text": words},
-        "valueCodeableConcept": _answer(codes.PRESENT, language),
+        "valueCodeableConcept": _answer("present", language),
         "component": components + _region(finding.region),
     }
 
@@ -130,8 +122,8 @@ def _output(output: Output, image: SOPInstanceUID, language: Language) -> dict[s
         return said | {"valueQuantity": quantity(output.value, unit), "component": components}
     components.append(_quantity(codes.OUTPUT_VALUE, output.value, unit))
     components.append(_quantity(codes.OUTPUT_THRESHOLD, output.threshold, unit))
-    answer = codes.PRESENT if output.present else codes.ABSENT
-    return said | {"valueCodeableConcept": _answer(answer, language), "component": components}
+    answer = _answer("present" if output.present else "absent", language)
+    return said | {"valueCodeableConcept": answer, "component": components}
 
 
 def _region(region: Region) -> list[dict[str, Any]]:
