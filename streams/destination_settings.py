@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from streams.listener_settings import Address, host_and_port
-from streams.section import Peer, Seconds, Section
+from streams.section import Seconds, Section, WithCertificate
 
 #: in `radstream.deliveries`, in consumer groups, in health and in `radstream doctor`
 DestinationName = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=40)]
@@ -28,21 +28,12 @@ LEAST_LIMIT = 380
 MOST_LINES = 20
 
 
-class _Certificates(Peer):
-    """Paths are of PEM files."""
+class _Certificates(WithCertificate):
+    """Ours is shown to a server that asks (mutual TLS)."""
 
     #: authorities of the server's certificate; None: the public ones
     tls_ca: Path | None = None
-    #: shown to a server that asks (mutual TLS)
-    tls_certificate: Path | None = None
-    tls_key: Path | None = None
     timeout_s: Seconds = 20.0
-
-    @model_validator(mode="after")
-    def _certificate_is_whole(self) -> Self:
-        if (self.tls_certificate is None) != (self.tls_key is None):
-            raise ValueError("tls_certificate and tls_key go together")
-        return self
 
 
 class WithToken(_Certificates):

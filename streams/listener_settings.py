@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field, IPvAnyNetwork, model_validator
 
 from connectors.mllp.codes import NEVER_ACCEPTED, Answer, Trouble
 from schemas.hl7v2.site import Charset
-from streams.section import Peer, Port, Seconds, Section
+from streams.section import Door, Port, Seconds, Section
 from streams.topics import MESSAGE_LIMIT
 
 
@@ -51,15 +51,12 @@ class PeerSettings(Section):
     return_address: Address | None = None
 
 
-class ListenerSettings(Peer):
-    """One port. Paths are of PEM files; the certificate file may hold the chain."""
+class ListenerSettings(Door):
+    """One port of ours."""
 
-    host: str = "127.0.0.1"
     port: Port = 2575
     #: networks whose hosts may connect; empty: whoever reaches the port
     allowed: tuple[IPvAnyNetwork, ...] = ()
-    tls_certificate: Path | None = None
-    tls_key: Path | None = None
     #: a client must show a certificate that one of these authorities signed (mutual TLS)
     tls_client_ca: Path | None = None
     #: table 0211, for an empty MSH-18; None: the site's
@@ -91,12 +88,10 @@ class ListenerSettings(Peer):
 
     def _plaintext_hosts(self) -> list[str | None]:
         returned = [] if self.return_tls_ca else [self.return_address, *(peer.return_address for peer in self.peers)]
-        return [*([] if self.tls_certificate else [self.host]), *(host_and_port(to)[0] for to in returned if to)]
+        return [*super()._plaintext_hosts(), *(host_and_port(to)[0] for to in returned if to)]
 
     @model_validator(mode="after")
-    def _tls_is_whole(self) -> Self:
-        if (self.tls_certificate is None) != (self.tls_key is None):
-            raise ValueError("tls_certificate and tls_key go together")
+    def _clients_are_asked_over_tls(self) -> Self:
         if self.tls_client_ca and not self.tls_certificate:
             raise ValueError("tls_client_ca needs tls_certificate and tls_key")
         return self

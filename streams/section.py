@@ -34,21 +34,26 @@ class Peer(Section):
         return self
 
 
-class Door(Peer):
-    """A port of ours. Paths are of PEM files; the certificate file may hold the chain."""
+class WithCertificate(Peer):
+    """Our own certificate. Paths are of PEM files; the certificate file may hold the chain."""
 
-    host: str = "127.0.0.1"
     tls_certificate: Path | None = None
     tls_key: Path | None = None
-
-    def _plaintext_hosts(self) -> list[str | None]:
-        return [] if self.tls_certificate else [self.host]
 
     @model_validator(mode="after")
     def _certificate_is_whole(self) -> Self:
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise ValueError("tls_certificate and tls_key go together")
         return self
+
+
+class Door(WithCertificate):
+    """A port of ours."""
+
+    host: str = "127.0.0.1"
+
+    def _plaintext_hosts(self) -> list[str | None]:
+        return [] if self.tls_certificate else [self.host]
 
 
 def _is_loopback(host: str | None) -> bool:

@@ -30,7 +30,7 @@ from streams.destination_settings import DestinationSettings, FhirSettings, Lang
 from streams.discrepancy_settings import DiscrepancySettings
 from streams.listener_settings import MllpSettings
 from streams.model_settings import ModelSettings, ServingSettings
-from streams.section import Peer, Port, Seconds, Section
+from streams.section import Peer, Port, Seconds, Section, WithCertificate
 from streams.study_settings import DicomSettings, NewsSettings, WebhookSettings
 
 #: the word for a setting that is not set, in the environment
@@ -57,7 +57,7 @@ class KafkaSettings(Peer):
         return [urlsplit(f"//{server.strip()}").hostname for server in self.bootstrap.split(",")]
 
 
-class ArchiveSettings(Peer):
+class ArchiveSettings(WithCertificate):
     dicomweb_url: str = "http://127.0.0.1:8042/dicom-web"
     #: None: the archive is no Orthanc
     orthanc_url: str | None = "http://127.0.0.1:8042"
@@ -67,8 +67,6 @@ class ArchiveSettings(Peer):
     password_file: Path | None = None
     #: authorities of its certificate; None: the public ones
     tls_ca: Path | None = None
-    tls_certificate: Path | None = None
-    tls_key: Path | None = None
     timeout_s: Seconds = 20.0
     poll_interval_s: Seconds = 0.5
     #: a study of which a source does not say that it is complete is counted twice, so far apart
@@ -88,8 +86,6 @@ class ArchiveSettings(Peer):
             raise ValueError("user and password_file go together")
         if self.user is not None and self.token_file is not None:
             raise ValueError("token_file, or user and password_file: not both")
-        if (self.tls_certificate is None) != (self.tls_key is None):
-            raise ValueError("tls_certificate and tls_key go together")
         return self
 
 
