@@ -36,7 +36,7 @@ _MEMORY = {"MALLOC_ARENA_MAX": "2"}
 
 class Supervisor:
     """Runs `python -m streams.role ROLE` for each role: not the command line, whose imports a role does not need.
-    `run_folder` holds the health files and the log of each role."""
+    `run_folder` holds the health files and the log of each role; `environment` is that of each role started from now on."""
 
     def __init__(
         self, roles: Sequence[str], run_folder: Path, *, kill_after_s: float, environment: Mapping[str, str] | None = None
@@ -44,7 +44,7 @@ class Supervisor:
         self._roles = tuple(roles)
         self._folder = run_folder
         self._kill_after_s = kill_after_s
-        self._environment = {**_MEMORY, **os.environ, **(environment or {}), "RADSTREAM_SUPERVISOR": str(os.getpid())}
+        self.environment = {**_MEMORY, **os.environ, **(environment or {}), "RADSTREAM_SUPERVISOR": str(os.getpid())}
         self._stop = asyncio.Event()
         self._failed: list[str] = []
         self.processes: dict[str, asyncio.subprocess.Process] = {}
@@ -128,7 +128,7 @@ class Supervisor:
         with self._log_file(role).open("ab") as output:
             process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "streams.role", role, stdin=asyncio.subprocess.DEVNULL,
-                stdout=output, stderr=output, env=self._environment, start_new_session=True,
+                stdout=output, stderr=output, env=self.environment, start_new_session=True,
             )  # fmt: skip
         self.processes[role] = process
         ended = asyncio.create_task(process.wait())

@@ -76,7 +76,7 @@ async def _restarted_with(hospital: Hospital, settings: Settings) -> None:
     """Its role `deliver`, killed and started again by its supervisor, which reads other settings now."""
     supervisor = hospital.engine.supervisor
     old, restarts = supervisor.processes["deliver"], supervisor.restarts["deliver"]
-    supervisor._environment.update(as_environment(settings))
+    supervisor.environment.update(as_environment(settings))
     os.kill(old.pid, signal.SIGKILL)
     async with asyncio.timeout(60):
         while supervisor.processes["deliver"] is old or supervisor.restarts["deliver"] == restarts:
