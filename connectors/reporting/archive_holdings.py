@@ -16,17 +16,11 @@ from connectors.rejection_notes import KEY_OBJECT_SELECTION, rejected_by
 from schemas.errors import InvalidResource, StudyIncomplete
 from schemas.findings import Findings
 from schemas.identifiers import SOPInstanceUID, StudyInstanceUID
-from schemas.renderings.dicom.evidence import Document, Evidence, series_of
+from schemas.renderings.dicom.evidence import TYPE_2, TYPE_3, Document, Evidence, series_of
 
 _STEP = "archive"
 #: PS3.6; of each instance QIDO-RS tells it unasked (PS3.18 table 10.6.3-5)
 _INSTANCE_NUMBER = "00200013"
-#: of the Patient and General Study Modules (PS3.3 C.7.1.1, C.7.2.1), what a document of the same study repeats
-_HEADER = (
-    *("PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex"),
-    *("StudyDate", "StudyTime", "StudyID", "StudyDescription", "AccessionNumber", "ReferringPhysicianName"),
-    "TimezoneOffsetFromUTC",
-)
 #: component groups of a person name (PS3.18 F.2.2), in the order of PS3.5 6.2.1.1
 _GROUPS = ("Alphabetic", "Ideographic", "Phonetic")
 
@@ -154,7 +148,7 @@ def _named(document: Document) -> dict[str, Any]:
 def _header(found: dict[str, Any]) -> Dataset:
     """Values are taken as they are, without pydicom's warnings: those would print them. The rendering drops what breaks its VR."""
     header = Dataset()
-    for keyword in _HEADER:
+    for keyword in (*TYPE_2, *TYPE_3):
         tag = tag_for_keyword(keyword)
         assert tag is not None
         value = _value(found, f"{tag:08X}")

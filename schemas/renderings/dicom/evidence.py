@@ -12,12 +12,18 @@ from schemas.findings import AnalysedImage, Findings
 from schemas.identifiers import StudyInstanceUID, identity
 from schemas.study_events import ImageReference
 
+#: of the Patient and General Study Modules (PS3.3 C.7.1.1, C.7.2.1), with what makes numbers and times unique
+TYPE_2 = (
+    *("PatientName", "PatientID", "PatientBirthDate", "PatientSex"),
+    *("StudyDate", "StudyTime", "StudyID", "AccessionNumber", "ReferringPhysicianName"),
+)
+TYPE_3 = ("IssuerOfPatientID", "StudyDescription", "TimezoneOffsetFromUTC")
+
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """The study as the archive holds it. `header`: the attributes of its Patient and General Study Modules (PS3.3 C.7.1.1, C.7.2.1:
-    Patient ID and its issuer, name, birth date, sex; Study Date, Time and ID, Accession Number, Referring Physician's Name), those
-    it lacks are left out or empty. `images`: those of `Findings.images` at least."""
+    """The study as the archive holds it. `header`: TYPE_2 and TYPE_3; what it lacks is left out or empty. `images`: those of
+    `Findings.images` at least."""
 
     header: Dataset
     images: tuple[ImageReference, ...]

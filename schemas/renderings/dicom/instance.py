@@ -8,6 +8,7 @@ from io import BytesIO
 from typing import Any
 
 from pydicom import DataElement, Dataset, FileMetaDataset, config, dcmwrite
+from pydicom.datadict import dictionary_VR
 from pydicom.multival import MultiValue
 from pydicom.tag import Tag
 from pydicom.uid import UID, ExplicitVRLittleEndian
@@ -15,22 +16,8 @@ from pydicom.valuerep import DA, TM, validate_value
 
 from schemas.findings import Findings
 from schemas.identifiers import identity
-from schemas.renderings.dicom.evidence import Document, Evidence
+from schemas.renderings.dicom.evidence import TYPE_2, TYPE_3, Document, Evidence
 from schemas.study_events import ImageReference
-
-#: of the Patient and General Study Modules (PS3.3 C.7.1.1, C.7.2.1), with the issuers that make numbers unique
-_TYPE_2 = (
-    ("PatientName", "PN"),
-    ("PatientID", "LO"),
-    ("PatientBirthDate", "DA"),
-    ("PatientSex", "CS"),
-    ("StudyDate", "DA"),
-    ("StudyTime", "TM"),
-    ("StudyID", "SH"),
-    ("AccessionNumber", "SH"),
-    ("ReferringPhysicianName", "PN"),
-)
-_TYPE_3 = (("IssuerOfPatientID", "LO"), ("StudyDescription", "LO"), ("TimezoneOffsetFromUTC", "SH"))
 
 #: what a VR alone does not say: enumerated values of (0010,0040); (0008,0201), as PS3.3 C.12.1 writes it
 _FORMS = {"PatientSex": re.compile("[MFO]"), "TimezoneOffsetFromUTC": re.compile("[+-](0[0-9]|1[0-4])[0-5][0-9]")}
@@ -50,13 +37,14 @@ def header(evidence: Evidence) -> Dataset:
     """What the archive holds, in UTF-8, as it is: with another Patient ID it would be another study. What is no date, time or sex
     is left empty."""
     kept = Dataset()
-    for keyword, vr in (*_TYPE_2, *_TYPE_3):
+    for keyword in (*TYPE_2, *TYPE_3):
+        vr = dictionary_VR(keyword)
         value = _text(evidence.header.get(keyword))
         if keyword in _FORMS and not _FORMS[keyword].fullmatch(value):
             value = ""
         if vr in _READ and not _readable(value, vr):
             value = ""
-        if value or (keyword, vr) in _TYPE_2:
+        if value or keyword in TYPE_2:
             # not by name: then pydicom warns of what breaks its VR, and quotes it
             kept.add(DataElement(Tag(keyword), vr, value, validation_mode=config.IGNORE))
     return kept
@@ -76,10 +64,10 @@ def _readable(value: str, vr: str) -> bool:
 
 
 def referenced(findings: Findings, instance: Document | ImageReference) -> Dataset:
-    """An instance of the same study as highdicom wants to be told of it, for PS3.3 table C.17-3 (Hierarchical SOP Instance Reference
-    Macro). Of whom it is `part10` says: highdicom logs names."""
+    """An instance of the same study as highdicom wants to be told of it (PS3.3 table C.17-3, Hierarchical SOP Instance
+    Reference Macro). Of whom it is `part10` says: highdicom logs names."""
     reference = Dataset()
-    for keyword, _ in _TYPE_2:
+    for keyword in TYPE_2:
         setattr(reference, keyword, "")
     reference.StudyInstanceUID = str(findings.subject.study_instance_uid)
     reference.SeriesInstanceUID = instance.series_instance_uid
