@@ -23,7 +23,7 @@ from streams.wiring.clients import archive_access, archive_for
 from tests.unit.archive_peer import REFERENCE, STUDY, archive_at, good
 from tests.unit.certificates import Authority
 from tests.unit.http_peer import Handler, http_peer
-from tests.unit.test_http_access import client, token_server
+from tests.unit.token_server import client, token_server
 
 
 def _asks_for(wanted: Callable[[], str]) -> Callable[[Handler], None]:

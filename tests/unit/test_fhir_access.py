@@ -18,7 +18,7 @@ from connectors.tls import CertificateFiles
 from schemas.errors import AccessRefused, FhirServerUnavailable, SettingsInvalid
 from tests.unit.certificates import Authority
 from tests.unit.http_peer import Handler, http_peer
-from tests.unit.test_http_access import SECRET, TokenServer, client, token_server
+from tests.unit.token_server import SECRET, TokenServer, client, token_server
 
 NOTHING_FOUND = b'{"resourceType": "Bundle", "type": "searchset"}'
 PROBE = "urn:radstream:probe"
