@@ -5,6 +5,7 @@ Every UID in an answer is compared with the one asked for: archives have been se
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from connectors.dicom_json import MEDIA_TYPE as _JSON
 from connectors.dicom_json import first, items, objects, parsed, text
 from connectors.dicom_part10 import DICOM, PART10, media_storage_sop_instance_uid, multipart, single_part
 from connectors.dicomweb_study import INSTANCE_FIELDS, SERIES_INSTANCE_UID, SOP_INSTANCE_UID, STUDY_INSTANCE_UID, uid_of
-from schemas.errors import InvalidResource, ResourceRefused
+from schemas.errors import ArchiveUnavailable, InvalidResource, ResourceRefused
 from schemas.identifiers import SeriesInstanceUID, SOPInstanceUID, StudyInstanceUID
 
 _PAGE = 500
@@ -25,6 +26,8 @@ _PROBE = Probe("/studies?StudyInstanceUID=2.25.0&limit=1", list)
 _FAILED_SOP_SEQUENCE = "00081198"
 _REFERENCED_SOP_SEQUENCE = "00081199"
 _FAILURE_REASON = "00081197"
+#: A7xx, "Refused: Out of Resources" (PS3.18 table I.2-2): a full disk is nobody's fault who stores
+_OUT_OF_RESOURCES = range(0xA700, 0xA800)
 
 
 class DicomWebServices:
@@ -113,7 +116,24 @@ class DicomWebServices:
         return part10
 
     async def store(self, instances: Sequence[bytes], reference: str) -> None:
-        """STOW-RS. All, or ResourceRefused; what was stored before the error stays stored."""
+        """STOW-RS. All, or ResourceRefused, or ArchiveUnavailable where there is no room; what was stored before the error stays
+        stored."""
+        try:
+            await self._store(instances, reference)
+        except ResourceRefused as error:
+            if _is_full(error.operation_outcome):
+                raise ArchiveUnavailable(error.step, error.reference, f"{error.reason}: out of resources") from None
+            raise
+
+    async def answers(self) -> None:
+        """Returns when QIDO-RS answers as PS3.18 says."""
+        await self.search(_PROBE.path, (), "ask", "QIDO-RS")
+
+    def close(self) -> None:
+        """Ends the threads."""
+        self._http.close()
+
+    async def _store(self, instances: Sequence[bytes], reference: str) -> None:
         body, content_type = multipart(instances)
         answer = await self._http.exchange(
             "POST",
@@ -137,16 +157,16 @@ class DicomWebServices:
                 "store", reference, f"{stored} stored, failure reasons {', '.join(reasons) or 'none given'}", answer.content
             )
 
-    async def answers(self) -> None:
-        """Returns when QIDO-RS answers as PS3.18 says."""
-        # about no study: one may be broken
-        await self.search("/studies", [("StudyInstanceUID", "2.25.0"), ("limit", "1")], "ask", "QIDO-RS")
-
-    def close(self) -> None:
-        """Ends the threads."""
-        self._http.close()
-
 
 def _same(instance: dict[str, Any], tag: str, expected: str, step: str, reference: str) -> None:
     if text(instance, tag) != expected:
         raise InvalidResource(step, reference, "the archive answered for something else")
+
+
+def _is_full(answer: bytes) -> bool:
+    """Whether all that was not stored failed for want of room."""
+    try:
+        failed = items(json.loads(answer), _FAILED_SOP_SEQUENCE)
+    except (ValueError, RecursionError, AttributeError):
+        return False
+    return bool(failed) and all(first(item, _FAILURE_REASON) in _OUT_OF_RESOURCES for item in failed)

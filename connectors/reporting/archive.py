@@ -8,7 +8,6 @@ lost on the way, the next telling ends in the same documents.
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -16,10 +15,9 @@ from datetime import UTC, tzinfo
 from functools import partial
 
 from connectors.archive_access import ArchiveAccess
-from connectors.dicom_json import first, items
 from connectors.dicomweb_services import DicomWebServices
 from connectors.reporting.archive_holdings import Holdings, Report, evidence, evidence_of, holdings
-from schemas.errors import AccessRefused, ArchiveUnavailable, InvalidResource, ResourceRefused
+from schemas.errors import AccessRefused, ArchiveUnavailable, InvalidResource
 from schemas.findings import Findings
 from schemas.ports import Acknowledgement
 from schemas.renderings.dicom.evidence import Document, document_of
@@ -28,11 +26,6 @@ from schemas.renderings.dicom.structured_report import structured_report
 from schemas.renderings.labels import Language
 
 _STEP = "archive"
-#: PS3.6 tags, as PS3.18 F.2 writes them
-_FAILED_SOP_SEQUENCE = "00081198"
-_FAILURE_REASON = "00081197"
-#: A7xx, "Refused: Out of Resources" (PS3.18 table I.2-2): a full disk is nobody's fault who stores
-_OUT_OF_RESOURCES = range(0xA700, 0xA800)
 
 
 class ArchiveReceiver:
@@ -105,18 +98,4 @@ class ArchiveReceiver:
             instance = await asyncio.get_running_loop().run_in_executor(self._rendering, render)
         except ValueError:  # of a library, it may quote a header
             raise InvalidResource(_STEP, reference, "no document can be made of it") from None
-        try:
-            await self._services.store([instance], reference)
-        except ResourceRefused as error:
-            if _is_full(error.operation_outcome):
-                raise ArchiveUnavailable(error.step, error.reference, f"{error.reason}: out of resources") from None
-            raise
-
-
-def _is_full(answer: bytes) -> bool:
-    """Whether all that it did not store failed for want of room."""
-    try:
-        failed = items(json.loads(answer), _FAILED_SOP_SEQUENCE)
-    except (ValueError, RecursionError, AttributeError):
-        return False
-    return bool(failed) and all(first(item, _FAILURE_REASON) in _OUT_OF_RESOURCES for item in failed)
+        await self._services.store([instance], reference)

@@ -207,6 +207,16 @@ async def test_an_instance_that_was_not_stored_is_refused(failed: list[Any]) -> 
             assert ("272" in str(caught.value)) == bool(failed)
 
 
+@pytest.mark.parametrize("status", [202, 409])
+async def test_an_archive_that_is_full_is_nobodys_fault(status: int) -> None:
+    """PS3.18 table I.2-2, A700: told again when it has room."""
+    answer = json.dumps({"00081198": {"vr": "SQ", "Value": [{"00081197": {"vr": "US", "Value": [0xA700]}}]}}).encode()
+    with http_peer(lambda handler: handler.answer(status, "application/dicom+json", answer)) as url:
+        async with archive_at(url) as archive:
+            with pytest.raises(ArchiveUnavailable, match="out of resources"):
+                await archive.store([part10(IMAGE)])
+
+
 async def test_no_compression_is_asked_for() -> None:
     seen: list[str | None] = []
 
