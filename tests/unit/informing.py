@@ -6,9 +6,13 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from schemas.events import DeliveryAcknowledged
-from schemas.findings import Findings
+from schemas.findings import Findings, NotAnalysedReason
 from schemas.ports import Acknowledgement, Outgoing, Place, Record
 from streams.topics import RESULTS
+from tests.contract.example_findings import not_analysed, subject
+
+#: the destination
+RIS = "ris"
 
 
 def record_of(findings: Findings, offset: int = 3) -> Record:
@@ -17,6 +21,11 @@ def record_of(findings: Findings, offset: int = 3) -> Record:
     value = findings.model_dump_json().encode("utf-8")
     at = datetime(2026, 11, 24, 9, tzinfo=UTC)
     return Record(Place(RESULTS.name, 0, offset), subject.study_instance_uid.encode("ascii"), value, (), at)
+
+
+def withdrawn(sequence: int) -> Findings:
+    """A state in which nothing holds any more."""
+    return not_analysed(NotAnalysedReason.MODEL_RECALLED, subject(sequence))
 
 
 def said(outputs: Sequence[Outgoing]) -> DeliveryAcknowledged:
