@@ -16,15 +16,15 @@ import structlog
 
 from schemas.errors import ItemNotServed, ReceiverUnavailable, ResourceRefused, Unavailable
 from schemas.findings import Findings
-from schemas.hl7v2.acknowledgement import Ack
+from schemas.hl7v2.acknowledgement import Ack, AcknowledgementCode
 from schemas.hl7v2.header import Header
 from schemas.ports import Acknowledgement
-from schemas.renderings.hl7oru import once_more, oru_messages
+from schemas.renderings.hl7oru import oru_messages
+from schemas.renderings.hl7orusegments import once_more
 from schemas.renderings.hl7oruterms import OruTerms
 
 _STEP = "oru"
-#: MSA-1, table 0008
-_REJECTED = frozenset({"AR", "CR"})
+_REJECTED = frozenset({AcknowledgementCode.REJECT, AcknowledgementCode.COMMIT_REJECT})
 #: table 0357: any other text in ERR-3 may quote what was sent
 _CONDITION = re.compile(r"[0-9]{3}\Z")
 #: So often an item is told, with the receiver there, before it is put aside: a pause lies between, in which a receiver recovers
@@ -151,7 +151,7 @@ class OruReceiver:
         except Unavailable as error:
             return None, error.reason
         # what a receiver writes into MSA-1 and ERR-3 is its own; only what the tables hold is repeated
-        code = ack.code if ack.code in ("AA", "AE", "AR", "CA", "CE", "CR") else "an unknown code"
+        code = ack.code if ack.code in list(AcknowledgementCode) else "an unknown code"
         condition = f", condition {ack.condition}" if _CONDITION.match(ack.condition) else ""
         return ack, f"answered with {code}{condition}"
 
