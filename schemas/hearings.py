@@ -9,7 +9,7 @@ from typing import Protocol
 from uuid import UUID
 
 from schemas.events import ReportEvent
-from schemas.findings import Subject
+from schemas.findings import Findings, Subject
 from schemas.identifiers import StudyInstanceUID
 from schemas.model_events import ModelRecalled
 from schemas.ports import Place, Record
@@ -36,6 +36,10 @@ class Heard:
     because: UUID | None = None
     place: Place | None = None
     traceparent: str | None = None
+
+    @property
+    def findings(self) -> Findings:
+        return Findings.model_validate_json(self.value)
 
     @property
     def record(self) -> Record | None:

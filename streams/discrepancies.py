@@ -48,7 +48,7 @@ async def opened(rows: Correlation, said: Heard, escalate_after: timedelta | Non
     again, it says again what it opened."""
     if said.verified_at is None:
         return []
-    marked = after_verification(Findings.model_validate_json(said.value), said.verified_at)
+    marked = after_verification(said.findings, said.verified_at)
     id = discrepancy_id(marked)
     if id is None or await _is_over(rows, said):
         return []
@@ -76,11 +76,13 @@ async def superseded(rows: Correlation, findings: Findings, cause: Record) -> li
     id, of = discrepancy_id(findings), findings.subject
     outs = []
     for one in await rows.discrepancies_of(of.study_instance_uid):
-        is_open = one.withdrawn_by is None and one.sequence < of.sequence and one.discrepancy_id != id and not one.acknowledged
-        if one.service == findings.service and is_open:
+        if one.service != findings.service:
+            continue
+        is_open = one.withdrawn_by is None and not one.acknowledged
+        if is_open and one.sequence < of.sequence and one.discrepancy_id != id:
             one = replace(one, withdrawn_by=findings.analysis_id, withdrawn_at=of.sequence)
             await rows.put_discrepancy(one)
-        if one.service == findings.service and one.withdrawn_by == findings.analysis_id:
+        if one.withdrawn_by == findings.analysis_id:
             outs.append(_emitted(_became(DiscrepancyWithdrawn, one, of.triggered_at, str(findings.analysis_id)), cause))
     return outs
 
@@ -117,7 +119,7 @@ async def _is_over(rows: Correlation, said: Heard) -> bool:
 
 def _replaced(said: Heard, others: Sequence[Heard], id: UUID) -> bool:
     """By something else than the same again; "late" ends nothing."""
-    later = (Findings.model_validate_json(one.value) for one in others if one.sequence > said.sequence)
+    later = (one.findings for one in others if one.sequence > said.sequence)
     return any(discrepancy_id(one) != id and not _is_late(one) for one in later)
 
 
@@ -130,7 +132,7 @@ def _known_before(said: Heard, others: Sequence[Heard], id: UUID, verified: date
     # an answer to an earlier request that comes still later was told to nobody
     before = [one for one in others if one.sequence < said.sequence and (one.model is None or one.came_at <= said.came_at)]
     for one in sorted(before, key=lambda each: each.sequence, reverse=True):
-        findings = Findings.model_validate_json(one.value)
+        findings = one.findings
         if discrepancy_id(findings) != id or not findings.subject.outward or one.came_at == BEFORE_HEARING:
             return False
         if one.came_at < verified:

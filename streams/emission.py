@@ -9,9 +9,10 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from uuid import UUID
 
-from schemas.events import Event
+from schemas.events import FINDINGS_TYPE, Event
+from schemas.findings import Findings
 from schemas.ports import Headers, Outgoing, Record
-from streams.topics import Topic
+from streams.topics import RESULTS, Topic
 
 SOURCE = "radstream"
 JSON = "application/json"
@@ -59,6 +60,12 @@ def emit(topic: Topic, key: str, event: Event, cause: Record | None) -> Outgoing
         value=event.model_dump_json().encode("utf-8"),
         headers=headers(id=str(event.id), type=event.TYPE, time=event.time, cause=cause, content_type=JSON),
     )
+
+
+def emit_findings(said: Findings, cause: Record | None) -> Outgoing:
+    """What is said of a study on `ai.results`, at the time of its state."""
+    key, value = said.subject.study_instance_uid, said.model_dump_json().encode("utf-8")
+    return emit_value(RESULTS, key, value, id=said.analysis_id, type=FINDINGS_TYPE, time=said.subject.triggered_at, cause=cause)
 
 
 def emit_value(

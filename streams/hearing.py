@@ -7,18 +7,17 @@ from dataclasses import replace
 from datetime import timedelta
 
 from schemas.case_store import Correlation
-from schemas.events import FINDINGS_TYPE, ReportEvent
+from schemas.events import ReportEvent
 from schemas.findings import Findings, NotAnalysedReason
 from schemas.hearings import Heard
 from schemas.identifiers import StudyInstanceUID
 from schemas.ports import Outgoing, Record
 from streams.concerned import orders_around
 from streams.discrepancies import opened, superseded
-from streams.emission import emit_value
+from streams.emission import emit_findings
 from streams.order_lines import accessions_of, with_accession_now
 from streams.recalls import key_of_model, withdrawal
 from streams.serialised import Keys, cover, keys_of
-from streams.topics import RESULTS
 from streams.verification import after_verification, is_of, locked_by, verified_at
 
 
@@ -56,13 +55,11 @@ async def reported(
     # who verified when is all that is asked of it: no need to keep what it says, and of whom
     await rows.put_report(report.model_copy(update={"text": "", "addendum": "", "attachments": (), "patients": ()}))
     studies = sorted(await _studies_of(rows, report))
-    heard = [one for study in studies for one in await rows.heard_of(study) if one.model is not None]
-    cover(rows, locked, own | keys_of(studies) | {key_of_model(*one.model) for one in heard if one.model is not None})
+    heard = [(one, one.model) for study in studies for one in await rows.heard_of(study) if one.model is not None]
+    cover(rows, locked, own | keys_of(studies) | {key_of_model(*model) for _, model in heard})
     outs: list[Outgoing] = []
-    for one in heard:
-        if one.came_at < report.time or not is_of(report, Findings.model_validate_json(one.value).subject):
-            continue
-        if one.model is None or await rows.recalled(*one.model) is not None:
+    for one, model in heard:
+        if one.came_at < report.time or not is_of(report, one.findings.subject) or await rows.recalled(*model) is not None:
             continue
         if one.verified_at is None:
             one = await _after_verification(rows, replace(one, because=report.id))
@@ -74,7 +71,7 @@ async def reported(
 
 async def _after_verification(rows: Correlation, said: Heard) -> Heard:
     """As it is kept, and marked if it has to be."""
-    subject = Findings.model_validate_json(said.value).subject
+    subject = said.findings.subject
     if said.model is None or not subject.outward:
         return said
     lock = locked_by(await rows.reports_of(subject), subject, said.came_at)
@@ -89,10 +86,7 @@ def _marked(said: Heard) -> list[Outgoing]:
     """A function of what is kept alone: said again, by whatever record, it is the same to the last header."""
     if said.verified_at is None:
         return []
-    marked = after_verification(Findings.model_validate_json(said.value), said.verified_at)
-    of, value = marked.subject, marked.model_dump_json().encode("utf-8")
-    id, at = said.analysis_id, of.triggered_at
-    return [emit_value(RESULTS, of.study_instance_uid, value, id=id, type=FINDINGS_TYPE, time=at, cause=said.record)]
+    return [emit_findings(after_verification(said.findings, said.verified_at), said.record)]
 
 
 async def _studies_of(rows: Correlation, report: ReportEvent) -> set[StudyInstanceUID]:

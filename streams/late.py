@@ -7,15 +7,13 @@ from datetime import datetime
 from uuid import UUID
 
 from schemas.case_store import Due, StudyState
-from schemas.events import FINDINGS_TYPE
 from schemas.findings import CHEST_RADIOGRAPH_FINDINGS, Findings, NotAnalysed, NotAnalysedReason
 from schemas.identifiers import identity
 from schemas.ports import Outgoing
 from schemas.study_events import AnalysisRequested
 from streams.case_state import value_of
-from streams.emission import emit_value
+from streams.emission import emit_findings
 from streams.sequences import LATE
-from streams.topics import RESULTS
 
 #: the timer of a request that waits for its answer
 DEADLINE = "deadline"
@@ -50,15 +48,7 @@ def late(due: Due, state: StudyState | None) -> Outgoing | None:
         service=service,
         not_analysed=NotAnalysed(reason=NotAnalysedReason.LATE, explanation=_WORDS),
     )
-    return emit_value(
-        RESULTS,
-        subject.study_instance_uid,
-        said.model_dump_json().encode("utf-8"),
-        id=said.analysis_id,
-        type=FINDINGS_TYPE,
-        time=subject.triggered_at,
-        cause=None,
-    )
+    return emit_findings(said, None)
 
 
 def _parts(analysis_id: UUID, service: str) -> tuple[str, ...]:

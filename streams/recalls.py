@@ -10,15 +10,13 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from schemas.case_store import CaseStore, Due
-from schemas.events import FINDINGS_TYPE
 from schemas.findings import Findings, NotAnalysed, NotAnalysedReason
 from schemas.hearings import Heard
 from schemas.identifiers import StudyInstanceUID, identity
 from schemas.model_events import ModelRecalled
 from schemas.ports import Outgoing
-from streams.emission import emit_value
+from streams.emission import emit_findings
 from streams.sequences import RECALLED
-from streams.topics import RESULTS
 
 #: the timer of a recall
 RECALL = "recall"
@@ -63,20 +61,18 @@ async def recall_goes_on(due: Due, fired_at: datetime, *, cases: CaseStore, page
 
 def withdrawal(said: Heard, event: ModelRecalled) -> Outgoing:
     """A function of the answer and of the first recall alone: said again, by whatever record, it is the same to the last header."""
-    answer = Findings.model_validate_json(said.value)
+    answer = said.findings
     of = answer.subject
-    at = max(of.triggered_at, event.time)
-    subject = of.model_copy(update={"sequence": of.sequence + RECALLED, "triggered_at": at})
+    update = {"sequence": of.sequence + RECALLED, "triggered_at": max(of.triggered_at, event.time)}
     # the reason is a person's free text, and is on the audit
     words = f"The model {event.name} {event.version} was recalled: what it said of this study holds no longer."
     withdrawn = Findings(
         analysis_id=identity("recalled", str(answer.analysis_id)),
-        subject=subject,
+        subject=of.model_copy(update=update),
         service=answer.service,
         not_analysed=NotAnalysed(reason=NotAnalysedReason.MODEL_RECALLED, explanation=words),
     )
-    value, id = withdrawn.model_dump_json().encode("utf-8"), withdrawn.analysis_id
-    return emit_value(RESULTS, of.study_instance_uid, value, id=id, type=FINDINGS_TYPE, time=at, cause=None)
+    return emit_findings(withdrawn, None)
 
 
 def _overtakes(one: Heard, said: Sequence[Heard]) -> bool:

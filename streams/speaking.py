@@ -6,26 +6,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from schemas.case_store import Correlation, StudyState
-from schemas.events import FINDINGS_TYPE
 from schemas.findings import Findings
 from schemas.identifiers import identity
 from schemas.ports import Outgoing, Record
 from schemas.study_events import AnalysisRequested
 from streams.case_state import value_of
-from streams.emission import emit_value
+from streams.emission import emit_findings
 from streams.late import deadline_id, deadline_of
-from streams.topics import RESULTS
 
 
 def said_by(services: tuple[str, ...], told: Findings, cause: Record | None) -> Iterator[Outgoing]:
     """That the study is not analysed, in the words of the state, for the reports beside the usual one."""
     for service in services:
         id = identity("not-analysed", str(told.analysis_id), service)
-        said = told.model_copy(update={"analysis_id": id, "service": service})
-        subject, value = said.subject, said.model_dump_json().encode("utf-8")
-        yield emit_value(
-            RESULTS, subject.study_instance_uid, value, id=id, type=FINDINGS_TYPE, time=subject.triggered_at, cause=cause
-        )
+        yield emit_findings(told.model_copy(update={"analysis_id": id, "service": service}), cause)
 
 
 async def heard(rows: Correlation, state: StudyState | None, findings: Findings, record: Record) -> tuple[Outgoing, ...]:

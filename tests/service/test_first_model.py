@@ -46,7 +46,7 @@ def said(several: tuple[Performance, ...], measure: str, data: str = "", group: 
 
 
 def test_no_patient_of_the_test_split_was_trained_on(shared_data: Path) -> None:
-    trained = {r.patient for split in ("train", "validation") for r in adult_films(shared_data, split)}  # type: ignore[arg-type]
+    trained = {r.patient for split in ("train", "validation") for r in adult_films(shared_data, split)}
     held_out = {r.patient for r in adult_films(shared_data, "test")}
     assert len(held_out) > 100
     assert not trained & held_out

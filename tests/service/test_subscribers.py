@@ -15,11 +15,9 @@ import pytest
 
 from connectors.kafka import KafkaLog
 from connectors.kafka_admin import group_lag
-from schemas.events import FINDINGS_TYPE
 from schemas.findings import Findings, NotAnalysedReason
 from schemas.identifiers import StudyInstanceUID
-from schemas.ports import Outgoing
-from streams.emission import emit_value
+from streams.emission import emit_findings
 from streams.services.build import DEPLOY
 from streams.services.service import java
 from streams.settings import KafkaSettings, Settings
@@ -71,13 +69,6 @@ def _running(command: list[str], study: str) -> Iterator[_Lines]:
             process.kill()
 
 
-def _record(state: Findings) -> Outgoing:
-    about = state.subject
-    value = state.model_dump_json().encode()
-    id = state.analysis_id
-    return emit_value(RESULTS, about.study_instance_uid, value, id=id, type=FINDINGS_TYPE, time=about.triggered_at, cause=None)
-
-
 @pytest.mark.parametrize("language", ["python", "java"])
 async def test_a_subscriber(kafka_bootstrap: str, tmp_path: Path, language: str) -> None:
     ensure_all_topics(Settings(kafka=KafkaSettings(bootstrap=kafka_bootstrap)))
@@ -101,7 +92,7 @@ async def test_a_subscriber(kafka_bootstrap: str, tmp_path: Path, language: str)
     ]
     async with KafkaLog(kafka_bootstrap) as log:
         with _running(command, study) as lines:
-            await log.append([_record(state) for state in first])
+            await log.append([emit_findings(state, None) for state in first])
             assert lines.next(5) == [
                 "chest-radiograph-findings 4 nodule 0.74, mass 0.75",
                 "chest-radiograph-devices 4 central-venous-catheter 0.02, endotracheal-tube 0.93, nasogastric-tube 0.40, "
@@ -110,7 +101,7 @@ async def test_a_subscriber(kafka_bootstrap: str, tmp_path: Path, language: str)
                 "chest-radiograph-findings 9 nodule 0.74, mass 0.75 (after verification)",
                 "chest-radiograph-findings 10 not analysed: model-recalled",
             ]
-            await log.append([_record(findings(subject(12, study=study)))])
+            await log.append([emit_findings(findings(subject(12, study=study)), None)])
             assert lines.next(1) == ["chest-radiograph-findings 12 nothing found"]
             while sum(group_lag(kafka_bootstrap, group, [RESULTS.name]).values()):
                 pass  # what it has done it commits

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from schemas.events import FINDINGS_TYPE
 from schemas.findings import CHEST_RADIOGRAPH_FINDINGS, Findings
 from schemas.ports import Outgoing, Place, Record
 from schemas.study_events import AnalysisRequested
-from streams.emission import emit_value
+from streams.emission import emit_findings
 from streams.steps.analyse import analysis_id
-from streams.topics import RESULTS
 from tests.contract.example_findings import devices_alone, two_findings
 from tests.unit.cases import Hospital, minutes, order, said, study
 
@@ -16,11 +14,7 @@ ORDER = order(placer="P1", accession="A1")
 
 
 def result(findings: Findings) -> Outgoing:
-    value = findings.model_dump_json().encode()
-    of = findings.subject
-    return emit_value(
-        RESULTS, of.study_instance_uid, value, id=findings.analysis_id, type=FINDINGS_TYPE, time=of.triggered_at, cause=None
-    )
+    return emit_findings(findings, None)
 
 
 def record(out: Outgoing, offset: int = 0, at: float = 0) -> Record:

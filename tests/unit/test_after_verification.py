@@ -156,7 +156,7 @@ async def test_since_when_it_is_locked(hospital: Hospital, words: list[ReportEve
 async def test_by_the_numbers_of_the_order(hospital: Hospital, numbers: dict[str, str], joined: bool, report_first: bool) -> None:
     await hospital.happens(order(placer="P1", filler="F1", accession="A1"))
     (request,) = await hospital.happens(study(at=1))
-    signed = report(ReportSigned, at=2, **numbers)  # type: ignore[arg-type]
+    signed = report(ReportSigned, at=2, **numbers)
     outs = await hospital.happens(signed) if report_first else []
     outs += await hears(hospital, answer_to(request))
     outs += [] if report_first else await hospital.happens(signed)

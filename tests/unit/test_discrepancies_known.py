@@ -10,6 +10,7 @@ from schemas.discrepancies import DiscrepancyOpened
 from schemas.events import OrderStatus, Priority, ReportSigned
 from schemas.findings import Findings, NotAnalysedReason
 from schemas.hearings import BEFORE_HEARING
+from schemas.ports import Outgoing
 from streams.case_state import Policy
 from tests.unit.answers import answer_to, record, requested, result
 from tests.unit.cases import JANE, JOHN, Hospital, minutes, order, reason, record_of, report, said, study
@@ -21,8 +22,8 @@ SECOND = order(placer="P2", accession="A1", at=1.4)
 OPENED, WITHDRAWN = "DiscrepancyOpened", "DiscrepancyWithdrawn"
 
 
-async def hears(hospital: Hospital, request: object, at: float, *, found: bool = True) -> list[str]:
-    answer = answer_to(request)  # type: ignore[arg-type]
+async def hears(hospital: Hospital, request: Outgoing, at: float, *, found: bool = True) -> list[str]:
+    answer = answer_to(request)
     answer = answer if found else answer.model_copy(update={"findings": ()})
     return events_of(await hospital.reads(record(result(answer), at=at)))
 

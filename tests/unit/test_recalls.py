@@ -1,4 +1,4 @@
-"""A version of a model is recalled: all that it said last is withdrawn, what it says from then on too, and nothing that has been
+"""A version of a model is recalled: all that it said is withdrawn, what it says from then on too, and nothing that has been
 told since is overtaken."""
 
 from __future__ import annotations
