@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import ssl
 import traceback
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import structlog
 
 from connectors.archive_access import ArchiveAccess, Credentials
-from connectors.dicomweb import DicomWebArchive
 from connectors.pacs.orthanc import OrthancChanges
-from connectors.tls import CertificateFiles
 from schemas.errors import ArchiveUnavailable, SettingsInvalid
 from streams.settings import Settings
 from streams.wiring.clients import archive_access, archive_for
 from tests.unit.archive_peer import REFERENCE, STUDY, archive_at, good
-from tests.unit.certificates import Authority
+from tests.unit.certificates import Pair
 from tests.unit.http_peer import Handler, http_peer
+from tests.unit.tls_client import TlsClientContract
 from tests.unit.token_server import client, token_server
 
 
@@ -192,53 +191,17 @@ async def test_no_secret_in_any_log(token: Path, caplog: pytest.LogCaptureFixtur
     assert "t0ken" not in caplog.text + "".join(traceback.format_exception(caught.value))
 
 
-@pytest.fixture(scope="module")
-def hospital(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("hospital"), "hospital")
+class TestTls(TlsClientContract):
+    unavailable = ArchiveUnavailable
+    good = staticmethod(good)
 
-
-@pytest.fixture(scope="module")
-def stranger(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("stranger"), "stranger")
-
-
-def _server(hospital: Authority, client_ca: Path | None = None) -> ssl.SSLContext:
-    pair = hospital.sign("pacs")
-    return CertificateFiles(pair.certificate, pair.key, client_ca).context()
-
-
-async def _fetch(archive: DicomWebArchive) -> None:
-    await archive.instance(STUDY, REFERENCE)
-
-
-async def test_tls_with_the_hospitals_own_authority(hospital: Authority, stranger: Authority) -> None:
-    with http_peer(good, _server(hospital)) as url:
-        async with archive_at(url, access=ArchiveAccess(tls_ca=hospital.certificate)) as archive:
-            await _fetch(archive)
-        for access in (ArchiveAccess(tls_ca=stranger.certificate), ArchiveAccess()):
-            async with archive_at(url, access=access) as archive:
-                with pytest.raises(ArchiveUnavailable, match="TLS: .*certificate.*check the certificates"):
-                    await _fetch(archive)
-
-
-async def test_tls_is_not_spoken_to_one_who_does_not(hospital: Authority) -> None:
-    with http_peer(good) as url:
-        async with archive_at(url.replace("http:", "https:"), access=ArchiveAccess(tls_ca=hospital.certificate)) as archive:
-            with pytest.raises(ArchiveUnavailable, match="TLS"):
-                await _fetch(archive)
-
-
-async def test_mutual_tls(hospital: Authority, stranger: Authority) -> None:
-    own, foreign = hospital.sign("radstream"), stranger.sign("radstream")
-    with http_peer(good, _server(hospital, client_ca=hospital.certificate)) as url:
-        access = ArchiveAccess(tls_ca=hospital.certificate, tls_certificate=own.certificate, tls_key=own.key)
+    @staticmethod
+    async def ask(url: str, ca: Path | None, shown: Pair | None = None) -> None:
+        access = ArchiveAccess(tls_ca=ca)
+        if shown is not None:
+            access = replace(access, tls_certificate=shown.certificate, tls_key=shown.key)
         async with archive_at(url, access=access) as archive:
-            await _fetch(archive)
-        foreigner = ArchiveAccess(tls_ca=hospital.certificate, tls_certificate=foreign.certificate, tls_key=foreign.key)
-        for refused in (foreigner, ArchiveAccess(tls_ca=hospital.certificate)):
-            async with archive_at(url, access=refused) as archive:
-                with pytest.raises(ArchiveUnavailable):
-                    await _fetch(archive)
+            await archive.instance(STUDY, REFERENCE)
 
 
 async def test_a_token_of_the_token_endpoint_is_renewed_when_the_archive_refuses_it(tmp_path: Path) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-import ssl
 import traceback
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,8 +16,9 @@ from connectors.fhir import FhirServer
 from connectors.http_access import HttpAccess
 from connectors.tls import CertificateFiles
 from schemas.errors import AccessRefused, FhirServerUnavailable, SettingsInvalid
-from tests.unit.certificates import Authority
+from tests.unit.certificates import Authority, Pair
 from tests.unit.http_peer import Handler, http_peer
+from tests.unit.tls_client import TlsClientContract
 from tests.unit.token_server import SECRET, TokenServer, client, token_server
 
 NOTHING_FOUND = b'{"resourceType": "Bundle", "type": "searchset"}'
@@ -64,21 +65,12 @@ async def test_a_rotated_token_is_used_without_a_restart(token: Path) -> None:
             assert await server.search_reports("A1") == []
 
 
-async def test_a_token_that_is_rotated_while_the_server_is_asked(token: Path) -> None:
-    def reply(handler: Handler) -> None:
-        token.write_text("second-t0ken")
-        asks_for(lambda: "Bearer second-t0ken")(handler)
-
-    with http_peer(reply) as url:
-        async with server_at(url, HttpAccess(token_file=token)) as server:
-            assert await server.search_reports("A1") == []
-
-
-async def test_a_token_that_is_rotated_while_the_server_is_asked_whether_it_is_well(token: Path) -> None:
+@pytest.mark.parametrize("path", ["", PROBE], ids=["at-once", "when-asked-whether-it-is-well"])
+async def test_a_token_that_is_rotated_while_the_server_is_asked(token: Path, path: str) -> None:
     """The report was refused with the old one, the server answers with the new one: the report is not refused."""
 
     def reply(handler: Handler) -> None:
-        if PROBE in handler.path:
+        if path in handler.path:
             token.write_text("second-t0ken")
         asks_for(lambda: "Bearer second-t0ken")(handler)
 
@@ -204,57 +196,28 @@ def test_a_file_that_cannot_be_used_ends_the_start(tmp_path: Path) -> None:
         FhirServer("http://127.0.0.1:9", access=HttpAccess(token_file=tmp_path / "nowhere"))
 
 
-@pytest.fixture(scope="module")
-def hospital(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("hospital"), "hospital")
+class TestTls(TlsClientContract):
+    unavailable = FhirServerUnavailable
+    good = staticmethod(good)
 
-
-@pytest.fixture(scope="module")
-def stranger(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("stranger"), "stranger")
-
-
-def _tls(hospital: Authority, client_ca: Path | None = None) -> ssl.SSLContext:
-    pair = hospital.sign("fhir")
-    return CertificateFiles(pair.certificate, pair.key, client_ca).context()
-
-
-async def test_tls_with_the_hospitals_own_authority(hospital: Authority, stranger: Authority) -> None:
-    with http_peer(good, _tls(hospital)) as url:
-        async with server_at(url, HttpAccess(tls_ca=hospital.certificate)) as server:
-            assert await server.search_reports("A1") == []
-        for access in (HttpAccess(tls_ca=stranger.certificate), HttpAccess()):
-            async with server_at(url, access) as server:
-                with pytest.raises(FhirServerUnavailable, match="TLS: .*check the certificates"):
-                    await server.search_reports("A1")
-
-
-async def test_mutual_tls(hospital: Authority, stranger: Authority) -> None:
-    own, foreign = hospital.sign("radstream"), stranger.sign("radstream")
-    with http_peer(good, _tls(hospital, client_ca=hospital.certificate)) as url:
-        known = HttpAccess(tls_ca=hospital.certificate, tls_certificate=own.certificate, tls_key=own.key)
-        async with server_at(url, known) as server:
-            assert await server.search_reports("A1") == []
-        foreigner = HttpAccess(tls_ca=hospital.certificate, tls_certificate=foreign.certificate, tls_key=foreign.key)
-        for refused in (foreigner, HttpAccess(tls_ca=hospital.certificate)):
-            async with server_at(url, refused) as server:
-                with pytest.raises(FhirServerUnavailable):
-                    await server.search_reports("A1")
-
-
-async def test_the_token_endpoint_is_met_with_the_same_certificates(hospital: Authority, tmp_path: Path) -> None:
-    tokens = TokenServer()
-    with http_peer(tokens.reply, _tls(hospital)) as token_url, http_peer(asks_for(lambda: "Bearer t0ken-1"), _tls(hospital)) as url:
-        tokens.url = token_url
-        plain = client(tokens, tmp_path)
-        access = HttpAccess(
-            token_url=plain.token_url,
-            client_id=plain.client_id,
-            client_secret_file=plain.client_secret_file,
-            tls_ca=hospital.certificate,
-        )
+    @staticmethod
+    async def ask(url: str, ca: Path | None, shown: Pair | None = None) -> None:
+        access = HttpAccess(tls_ca=ca)
+        if shown is not None:
+            access = replace(access, tls_certificate=shown.certificate, tls_key=shown.key)
         async with server_at(url, access) as server:
             assert await server.search_reports("A1") == []
-        async with server_at(url, plain) as server:
-            with pytest.raises(FhirServerUnavailable):
-                await server.search_reports("A1")
+
+    async def test_the_token_endpoint_is_met_with_the_same_certificates(
+        self, server: CertificateFiles, hospital: Authority, tmp_path: Path
+    ) -> None:
+        tokens, tls = TokenServer(), server.context()
+        with http_peer(tokens.reply, tls) as token_url, http_peer(asks_for(lambda: "Bearer t0ken-1"), tls) as url:
+            tokens.url = token_url
+            plain = client(tokens, tmp_path)
+            access = replace(plain, tls_ca=hospital.certificate)
+            async with server_at(url, access) as asked:
+                assert await asked.search_reports("A1") == []
+            async with server_at(url, plain) as asked:
+                with pytest.raises(FhirServerUnavailable):
+                    await asked.search_reports("A1")
