@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from datetime import UTC, tzinfo
 from functools import partial
 
@@ -54,19 +53,16 @@ class ArchiveReceiver:
         study, sequence = findings.subject.study_instance_uid, findings.subject.sequence
         told = None if held is None or held.not_analysed is not None else Report(document_of(held), held.subject.sequence)
         there = await holdings(self._services, study, findings.service, told)
-        if findings.not_analysed is not None:
-            none = Acknowledgement(f"studies/{study}: no report of {findings.service} stands there")
-            return replace(none, superseded=True) if sequence < there.last else await self._withdraw(findings, there, none)
-        document = document_of(findings)
-        path = f"studies/{study}/series/{document.series_instance_uid}/instances/{document.sop_instance_uid}"
         if sequence < there.last:
-            return Acknowledgement(path, superseded=True)
+            return Acknowledgement(f"studies/{study}", superseded=True)
+        if findings.not_analysed is not None:
+            await self._withdraw(findings, there)
+            return Acknowledgement(f"studies/{study}: no report of {findings.service} stands there")
+        document = document_of(findings)
         if not there.holds(document):
-            about, before = await evidence(self._services, there, findings), there.standing[-1:]
-            zone, language = self._zone, self._language
-            render = partial(structured_report, findings, about, predecessors=before, zone=zone, language=language)
-            await self._store(document, render)
-        return Acknowledgement(path)
+            about = await evidence(self._services, there, findings)
+            await self._store(document, partial(structured_report, findings, about, predecessors=there.standing[-1:]))
+        return Acknowledgement(f"studies/{study}/series/{document.series_instance_uid}/instances/{document.sop_instance_uid}")
 
     async def probe(self) -> None:
         """See ReportingSystem.probe. Whether it lets us store, only storing would tell."""
@@ -82,20 +78,18 @@ class ArchiveReceiver:
         self._services.close()
         self._rendering.shutdown(wait=False, cancel_futures=True)
 
-    async def _withdraw(self, findings: Findings, there: Holdings, none: Acknowledgement) -> Acknowledgement:
+    async def _withdraw(self, findings: Findings, there: Holdings) -> None:
         """All that is not rejected yet, what was replaced too: it is no less wrong. Of nothing nothing is stored."""
         standing = there.standing
         if standing:
             about = await evidence_of(self._services, there, standing[-1])
-            note = note_of(findings, standing)
-            zone, language = self._zone, self._language
-            await self._store(note, partial(rejection_note, findings, about, standing, zone=zone, language=language))
-        return none
+            await self._store(note_of(findings, standing), partial(rejection_note, findings, about, standing))
 
-    async def _store(self, about: Document, render: Callable[[], bytes]) -> None:
-        reference = f"document {about.sop_instance_uid}"
+    async def _store(self, document: Document, render: Callable[..., bytes]) -> None:
+        reference = f"document {document.sop_instance_uid}"
+        rendered = partial(render, zone=self._zone, language=self._language)
         try:
-            instance = await asyncio.get_running_loop().run_in_executor(self._rendering, render)
+            instance = await asyncio.get_running_loop().run_in_executor(self._rendering, rendered)
         except ValueError:  # of a library, it may quote a header
             raise InvalidResource(_STEP, reference, "no document can be made of it") from None
         await self._services.store([instance], reference)

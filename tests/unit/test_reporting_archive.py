@@ -127,7 +127,9 @@ async def test_the_last_state_there_is_known_by_its_number(number: dict[str, Any
     listed = {tag: value("UI", str(uid)) for tag, uid in uids.items()}
     archive.listed.append(archive.header | listed | {"00200013": number})
     assert (await tell(archive, study.absent(8))).superseded
-    assert (await tell(archive, study.not_analysed(8, NotAnalysedReason.LATE))).superseded
+    late = await tell(archive, study.not_analysed(8, NotAnalysedReason.LATE))
+    assert late.superseded
+    assert "no report" not in late.reference  # one stands there
     assert len(archive.stored) == 1
 
 
