@@ -17,18 +17,17 @@ import pytest_asyncio
 import requests
 from pydicom.uid import Comprehensive3DSRStorage, KeyObjectSelectionDocumentStorage
 
-from connectors.kafka_admin import group_offsets
 from schemas.findings import Findings, NotAnalysedReason
 from schemas.identifiers import StudyInstanceUID
 from schemas.study_events import AnalysisRequested, StudyCompleted
 from streams import topics
 from streams.demo.radiographs import CHEST, copy_of, study_uid_of
 from streams.destination_settings import ArchiveDestination, DestinationSettings, OruDestination, WebhookDestination
-from streams.runner import group_of
 from streams.settings import Settings, as_environment
 from tests.contract.oru_ris import Report, Ris, ris_server
 from tests.contract.webhook_server import SECRET, WebhookServer, webhook_server
 from tests.end_to_end.conftest import Hospital
+from tests.service.positions import begun
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.asyncio(loop_scope="session")]
 
@@ -43,6 +42,12 @@ class Receivers:
     hospital: Hospital
     ris: Ris
     web: WebhookServer
+
+    async def first_told(self, accession: str) -> Findings:
+        """Of a study with an order and a chest radiograph, both new."""
+        await self.hospital.order(accession)
+        await self.hospital.archive.store([copy_of(CHEST, accession_number=accession, patient_id="P-1")])
+        return await self.told(study_uid_of(accession))
 
     async def told(self, study: StudyInstanceUID, sequence: int = 1) -> Findings:
         """The latest state of the study, once every destination has it."""
@@ -84,15 +89,6 @@ async def _restarted_with(hospital: Hospital, settings: Settings) -> None:
     await supervisor.ready(60)
 
 
-async def _begun(hospital: Hospital) -> None:
-    """A destination begins with what comes after its name first stood in the settings."""
-    async with asyncio.timeout(60):
-        for name in DESTINATIONS:
-            group = group_of(f"deliver.{name}")
-            while not await asyncio.to_thread(group_offsets, hospital.engine.settings.kafka.bootstrap, group):
-                await asyncio.sleep(0.05)
-
-
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def receivers(hospital: Hospital, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Receivers]:
     secret = tmp_path_factory.mktemp("portal") / "secret"
@@ -106,7 +102,8 @@ async def receivers(hospital: Hospital, tmp_path_factory: pytest.TempPathFactory
                 webhook=(WebhookDestination(name="portal", url=web.url, secret_file=secret),),
             )
             await _restarted_with(hospital, before.model_copy(update={"destinations": named}))
-            await _begun(hospital)
+            for name in DESTINATIONS:
+                await begun(before.kafka.bootstrap, f"deliver.{name}", topics.RESULTS.partitions)
             yield Receivers(hospital, ris.ris, web)
             await _restarted_with(hospital, before)
 
@@ -114,9 +111,7 @@ async def receivers(hospital: Hospital, tmp_path_factory: pytest.TempPathFactory
 async def test_every_destination_holds_the_finding_and_then_its_withdrawal(hospital: Hospital, receivers: Receivers) -> None:
     accession = "E2E-EVERYWHERE"
     study = study_uid_of(accession)
-    await hospital.order(accession)
-    await hospital.archive.store([copy_of(CHEST, accession_number=accession, patient_id="P-1")])
-    found = await receivers.told(study)
+    found = await receivers.first_told(accession)
     assert found.findings
     assert (await hospital.report(accession))["status"] == "partial"
     (document,) = await receivers.documents(study, Comprehensive3DSRStorage)
@@ -142,9 +137,7 @@ async def test_every_destination_holds_the_finding_and_then_its_withdrawal(hospi
 async def test_our_own_documents_are_no_news(hospital: Hospital, receivers: Receivers) -> None:
     accession = "E2E-OWN-DOCS"
     study = study_uid_of(accession)
-    await hospital.order(accession)
-    await hospital.archive.store([copy_of(CHEST, accession_number=accession, patient_id="P-1")])
-    found = await receivers.told(study)
+    found = await receivers.first_told(accession)
 
     def counted_with_ours(_: object) -> bool:
         events = [StudyCompleted.model_validate_json(record.value) for record in hospital.of(topics.STUDIES, study)]

@@ -10,20 +10,19 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from connectors.kafka_admin import group_offsets
 from schemas.findings import Findings
 from schemas.identifiers import StudyInstanceUID
 from schemas.model_events import ModelShadowed
 from schemas.ports import Record
 from streams import topics
 from streams.demo.radiographs import CHEST, EXTREMITY, copy_of, study_uid_of
-from streams.runner import group_of
 from streams.shadows.sandbox import Sandbox
 from streams.shadows.shadow import step_name
 from streams.unbroken import unbroken
 from tests.end_to_end.conftest import Hospital
 from tests.end_to_end.test_commands import as_json, radstream
 from tests.service.analyse_process import decoding_processes
+from tests.service.positions import begun
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(300)]
 
@@ -44,10 +43,7 @@ async def shadow(hospital: Hospital) -> AsyncIterator[None]:
                 "the act", lambda _: next((r.value for r in hospital.of(topics.MODELS) if r.key == SANDBOX.key.encode()), None)
             )
         )
-        group = group_of(step_name(act))
-        async with asyncio.timeout(120):
-            while len(await asyncio.to_thread(group_offsets, hospital.engine.settings.kafka.bootstrap, group)) < 12:
-                await asyncio.sleep(0.2)  # positions are the broker's: there is no event to await
+        await begun(hospital.engine.settings.kafka.bootstrap, step_name(act), 12, 120)
         yield
     finally:
         code, _, err = await radstream(hospital, "model", "shadow", *PACKAGE, *ACT, "--end")

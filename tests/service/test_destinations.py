@@ -10,12 +10,11 @@ from uuid import uuid4
 import pytest
 
 from connectors.kafka import KafkaLog
-from connectors.kafka_admin import TopicSpec, ensure_topics, group_offsets
+from connectors.kafka_admin import TopicSpec, ensure_topics
 from schemas.findings import Findings
 from schemas.identifiers import StudyInstanceUID
 from schemas.ports import Acknowledgement, Outgoing
 from streams.health import Health, read_health
-from streams.runner import group_of
 from streams.services import LocalServices
 from streams.settings import DatabaseSettings, KafkaSettings, Settings
 from streams.topics import Topic
@@ -23,6 +22,7 @@ from streams.wiring.destinations import Destination, told_destination
 from streams.wiring.edges import deliver_to
 from tests.contract.example_findings import findings, subject
 from tests.contract.fake_reporting_system import FakeReportingSystem
+from tests.service.positions import begun
 
 pytestmark = [pytest.mark.service, pytest.mark.timeout(180)]
 
@@ -88,11 +88,8 @@ async def test_one_that_hangs_and_one_that_is_broken_delay_no_other(broker: Loca
     stop = asyncio.Event()
     running = asyncio.create_task(deliver_to(named, settings, stop, Health(settings.run_folder, "deliver")))
     async with KafkaLog(broker.kafka_bootstrap) as log:
-        async with asyncio.timeout(60):
-            for name in systems:
-                group = group_of(f"deliver.{name}")
-                while len(await asyncio.to_thread(group_offsets, broker.kafka_bootstrap, group)) < topic.partitions:
-                    await asyncio.sleep(0.1)  # positions are the broker's: there is no event to await
+        for name in systems:
+            await begun(broker.kafka_bootstrap, f"deliver.{name}", topic.partitions)
         await log.append([record(topic.name, number) for number in range(1, STUDIES + 1)])
         await fast.heard(*range(1, STUDIES + 1))
         assert hung.told == broken.told == []

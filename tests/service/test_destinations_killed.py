@@ -14,12 +14,10 @@ from uuid import uuid4
 import pytest
 
 from connectors.kafka import KafkaLog
-from connectors.kafka_admin import group_offsets
 from schemas.events import DeliveryAcknowledged
 from schemas.findings import CHEST_RADIOGRAPH_FINDINGS, Findings, NotAnalysedReason
 from schemas.ports import Outgoing
 from streams.destination_settings import DestinationSettings, FhirSettings, OruDestination, WebhookDestination
-from streams.runner import group_of
 from streams.services import LocalServices
 from streams.settings import DatabaseSettings, KafkaSettings, Settings, as_environment
 from streams.topics import DELIVERIES, RESULTS
@@ -27,6 +25,7 @@ from streams.unbroken import unbroken
 from tests.contract.oru_ris import Ris, RisServer, accept, acknowledgement, ris_server
 from tests.contract.reporting_system import Study, sequence_at
 from tests.contract.webhook_server import SECRET, Request, WebhookServer, webhook_server
+from tests.service.positions import begun
 
 pytestmark = [pytest.mark.service, pytest.mark.timeout(240)]
 
@@ -47,12 +46,12 @@ class Misbehaving:
             self._news.notify_all()
         match self.came % 9:
             case 2:
-                return acknowledgement("AE", _filed(ris, data))
+                return acknowledgement("AE", ris.take(data))
             case 4:
-                _filed(ris, data)
+                ris.take(data)
                 return None
             case 6:
-                return acknowledgement("AA", _filed(ris, data) + "9")
+                return acknowledgement("AA", ris.take(data) + "9")
             case 8:
                 return None
         return await accept(ris, data)
@@ -60,10 +59,6 @@ class Misbehaving:
     async def has_seen(self, messages: int) -> None:
         async with asyncio.timeout(90), self._news:
             await self._news.wait_for(lambda: self.came >= messages)
-
-
-def _filed(ris: Ris, data: bytes) -> str:
-    return ris.take(data)
 
 
 def every_fourth() -> Callable[[Request], str | int | None]:
@@ -145,10 +140,8 @@ async def test_killed_twice_in_mid_delivery_every_receiver_ends_in_the_last_stat
     try:
         role.start()
         async with KafkaLog(broker.kafka_bootstrap) as log:
-            async with asyncio.timeout(60):
-                for name in names:
-                    while len(await asyncio.to_thread(group_offsets, broker.kafka_bootstrap, group_of(f"deliver.{name}"))) < 4:
-                        await asyncio.sleep(0.1)  # positions are the broker's: there is no event to await
+            for name in names:
+                await begun(broker.kafka_bootstrap, f"deliver.{name}", RESULTS.partitions)
             await log.append(
                 [
                     Outgoing(RESULTS.name, study.uid.encode("ascii"), states[study][which].model_dump_json().encode("utf-8"))

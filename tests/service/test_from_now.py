@@ -23,6 +23,7 @@ from streams.clock import SystemClock
 from streams.guard import Guard
 from streams.runner import group_of
 from streams.runner_window import WindowRunner
+from tests.service.positions import begun
 
 pytestmark = [pytest.mark.service, pytest.mark.timeout(180)]
 
@@ -70,8 +71,8 @@ class Bench:
         """`database`: where it is remembered that it has begun."""
         stop = asyncio.Event()
         guard = Guard(self.step, self._see, self.log, NoDue(), SystemClock(), stop)
-        begun = None if database is None else partial(cases_in, database)
-        runner = WindowRunner(self.bootstrap, self.step, from_now=from_now, begun=begun)
+        memory = None if database is None else partial(cases_in, database)
+        runner = WindowRunner(self.bootstrap, self.step, from_now=from_now, begun=memory)
         task = asyncio.create_task(runner.run([self.topic, self.empty], guard, stop))
         try:
             yield
@@ -89,9 +90,7 @@ class Bench:
 
     async def begun(self) -> None:
         """It has its place on every partition."""
-        async with asyncio.timeout(30):
-            while len(await asyncio.to_thread(group_offsets, self.bootstrap, group_of(self.step))) < 8:
-                await asyncio.sleep(0.1)  # positions are the broker's: there is no event to await
+        await begun(self.bootstrap, self.step, 8)
 
 
 @pytest.fixture
@@ -159,8 +158,10 @@ async def test_a_group_that_began_before_it_was_remembered_is_remembered(bench: 
         await bench.send(b"new")
         await bench.until(b"new")
     await asyncio.to_thread(bench.forget)
-    async with bench.running(from_now=True, database=database):
-        await bench.until(b"old 0")
+    with capture_logs() as logged:
+        async with bench.running(from_now=True, database=database):
+            await bench.until(b"old 0")
+    assert [line["group"] for line in logged if line.get("alarm") == "positions-lost"] == [group_of(bench.step)]
 
 
 async def test_positions_that_are_there_are_left(bench: Bench) -> None:
