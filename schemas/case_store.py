@@ -144,7 +144,20 @@ class Correlation(Hearings, Protocol):
     async def remove_due(self, due_id: UUID) -> None: ...
 
 
-class CaseStore(Tellings, Protocol):
+class Positions(Protocol):
+    """What is kept durably by name: how far a source was read, a step that a modality works on, that a group has begun. Errors:
+    StoreUnavailable."""
+
+    async def position(self, source: str) -> str | None: ...
+
+    async def put_position(self, source: str, position: str) -> None: ...
+
+    async def remove_position(self, source: str) -> None:
+        """Harmless when there is none."""
+        ...
+
+
+class CaseStore(Positions, Tellings, Protocol):
     """The database: correlation tables, due work, deliveries and tellings, source positions, views. Errors: StoreUnavailable."""
 
     def correlation(self, *cases: str) -> AbstractAsyncContextManager[Correlation]:
@@ -164,14 +177,6 @@ class CaseStore(Tellings, Protocol):
 
     async def put_delivery(self, delivery: Delivery) -> None:
         """Keeps the higher sequence."""
-        ...
-
-    async def position(self, source: str) -> str | None: ...
-
-    async def put_position(self, source: str, position: str) -> None: ...
-
-    async def remove_position(self, source: str) -> None:
-        """Harmless when there is none."""
         ...
 
     async def put_analysis(self, analysis_id: UUID, value: bytes) -> bytes:

@@ -8,21 +8,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
 
 import structlog
 
 from connectors.kafka_admin import begin_at_the_end
+from schemas.case_store import Positions
 
 _log = structlog.get_logger(__name__)
-
-
-class Positions(Protocol):
-    """What it needs of a CaseStore."""
-
-    async def position(self, source: str, /) -> str | None: ...
-
-    async def put_position(self, source: str, position: str, /) -> None: ...
 
 
 OpenPositions = Callable[[], AbstractAsyncContextManager[Positions]]

@@ -6,11 +6,11 @@ import asyncio
 import hashlib
 import json
 from collections import OrderedDict
-from typing import Protocol
 from weakref import WeakValueDictionary
 
 from connectors.dimse.answers import DUPLICATE, NO_LONGER, SUCCESS, TOO_MANY, UNKNOWN, Answer
 from connectors.dimse.performed_procedure_step import SOURCE, Change, PerformedStep, Status, notices_of
+from schemas.case_store import Positions
 from schemas.identifiers import SOPInstanceUID
 from schemas.ports import Clock
 from schemas.study_ports import Tell
@@ -19,16 +19,6 @@ from schemas.study_ports import Tell
 _REMEMBERED = 1000
 #: instances of a step, over all its messages: one notice names them
 _INSTANCES = 100_000
-
-
-class Positions(Protocol):
-    """What is kept durably by name (a CaseStore). Errors: StoreUnavailable."""
-
-    async def position(self, source: str) -> str | None: ...
-
-    async def put_position(self, source: str, position: str) -> None: ...
-
-    async def remove_position(self, source: str) -> None: ...
 
 
 class PerformedSteps:

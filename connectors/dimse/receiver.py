@@ -16,12 +16,12 @@ from pynetdicom import AE, _config
 from pynetdicom.transport import AssociationServer
 
 from connectors.dimse import instance_availability, performed_procedure_step
-from connectors.dimse.performed_steps import Positions
 from connectors.dimse.relay import Relay
 from connectors.dimse.services import Refuse, Services
 from connectors.door import Door
 from connectors.listening import Listening
 from connectors.tls import CertificateFiles, ServerTls
+from schemas.case_store import Positions
 from schemas.ports import Clock
 from schemas.study_ports import Tell
 

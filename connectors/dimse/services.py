@@ -18,8 +18,9 @@ from pynetdicom.dimse_primitives import N_CREATE, N_SET
 from connectors.dimse import instance_availability, performed_procedure_step
 from connectors.dimse.answers import AGAIN_LATER, NO_UID, SUCCESS, Answer, to_refused
 from connectors.dimse.data_set import reading
-from connectors.dimse.performed_steps import PerformedSteps, Positions
+from connectors.dimse.performed_steps import PerformedSteps
 from connectors.refusals import Refusals, raised_at
+from schemas.case_store import Positions
 from schemas.errors import Rejected, Unavailable
 from schemas.identifiers import SOPInstanceUID, identity
 from schemas.notices import StudyNoticed

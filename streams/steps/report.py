@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from typing import Protocol
 
 from pydantic import ValidationError
 
+from schemas.case_store import Positions
 from schemas.errors import MalformedMessage
 from schemas.events import BUNDLE_TYPE
 from schemas.findings import Findings
@@ -23,14 +23,6 @@ from streams.topics import FINDINGS
 _TRACE_ID = re.compile(r"00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}\Z")
 #: topic/partition/offset
 _PLACE = re.compile(r"[A-Za-z0-9._-]+/[0-9]+/[0-9]+\Z")
-
-
-class Positions(Protocol):
-    """The two things that this step needs of a CaseStore."""
-
-    async def position(self, source: str, /) -> str | None: ...
-
-    async def put_position(self, source: str, position: str, /) -> None: ...
 
 
 async def report(record: Record, *, site: Site, positions: Positions | None = None) -> Sequence[Outgoing]:
