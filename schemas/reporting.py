@@ -1,4 +1,4 @@
-"""The port of receivers that are told what the AI says and cannot be asked what they hold: an archive, a RIS, a web server.
+"""The port of receivers of which we remember what they were told: an archive, a RIS, a web server.
 A contract suite in tests/contract/reporting_system.py runs on every implementation."""
 
 from __future__ import annotations

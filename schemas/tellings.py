@@ -1,4 +1,4 @@
-"""What the database remembers for destinations that are told and cannot be asked, and which state of a study is the latest."""
+"""What the database remembers of what destinations were told, and which state of a study is the latest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`ai.results` -> one destination that is told and cannot be asked: bring it to the latest state of the study (rule 9)."""
+"""`ai.results` -> one destination of which we remember what it was told: bring it to the latest state of the study (rule 9)."""
 
 from __future__ import annotations
 

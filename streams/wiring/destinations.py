@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from schemas.errors import SettingsInvalid
 from streams import topics
 from streams.clock import SystemClock
 from streams.destination_settings import FHIR_DESTINATION, ArchiveDestination, OruDestination, WebhookDestination
@@ -214,8 +215,6 @@ def _access(entered: ArchiveDestination | WebhookDestination) -> ArchiveAccess:
 
 async def _fhir_version(server: FhirServer) -> str:
     """Raises SettingsInvalid when it is no FHIR R4 server; and as its `read`."""
-    from schemas.errors import SettingsInvalid
-
     statement = await server.read("metadata") or {}
     version = str(statement.get("fhirVersion", ""))
     if statement.get("resourceType") != "CapabilityStatement" or not version.startswith("4."):

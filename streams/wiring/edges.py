@@ -50,9 +50,9 @@ async def deliver_to(destinations: Sequence[Destination], settings: Settings, st
     answers = return_addresses(settings.mllp)
     of_destinations = [(one.name, f"deliver.{one.name}", partial(bring, one, settings, stop)) for one in destinations]
     of_addresses = [(to, f"answer.{to}", partial(_answer, to, one, settings, stop)) for to, one in answers.items()]
-    # all parts before the first of them is ready: the role is when all are
     # ":" is in no destination's name
     runs = (*of_destinations, *of_addresses, ("warn:discrepancies", "warn", partial(warn, settings, stop)))
+    # all parts before the first of them is ready: the role is when all are
     parts = [(name, shared.part(name), partial(ran_before, step, settings), run) for name, step, run in runs]
     await together(stop, *(kept(name, partial(run, part), stop, part, ran_before=before) for name, part, before, run in parts))
 

@@ -46,8 +46,7 @@ async def run_step(
     *,
     remembered: bool = False,
 ) -> None:
-    """Until `stop`. `remembered`: that it ran, for `ran_before`. Raises StepStopped,
-    BrokerUnavailable, StoreUnavailable."""
+    """Until `stop`. `remembered`: that it ran, for `ran_before`. Raises StepStopped, BrokerUnavailable, StoreUnavailable."""
     from streams.guard import Guard, tell_nobody
 
     async with log_and_cases(settings) as (log, cases):
