@@ -154,6 +154,14 @@ def told(event: ModelEvent | ModelRecalled, key: str) -> list[Outgoing]:
     return [emit(topics.MODELS, key, event, None), emit(topics.AUDIT, key, event, None)]
 
 
+async def audit_and_tell(log: EventLog, event: ModelEvent | ModelRecalled, key: str) -> Place:
+    """The audit first, for what acts was audited. Returns where those who act on it read it. Raises BrokerUnavailable."""
+    act, audited = told(event, key)
+    await log.append([audited])
+    (place,) = await log.append([act])
+    return place
+
+
 def worker_key(worker: str, service: str) -> str:
     """The key of what a worker uses for a service."""
     return f"worker.{worker}.{service}"

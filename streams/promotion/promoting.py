@@ -11,7 +11,7 @@ from schemas.ports import EventLog, Place
 from streams import topics
 from streams.clock import SystemClock
 from streams.health import RoleHealth, read_health
-from streams.promotion.acts import Acts, Taken, promotion, told
+from streams.promotion.acts import Acts, Taken, audit_and_tell, promotion
 from streams.promotion.verifying import Well, verified
 from streams.settings import Settings
 from streams.wiring.clients import ensure_all_topics, log_for
@@ -47,9 +47,7 @@ async def run_promote(
         act = before.promoted.get(service)
         if act and (act.reference, act.event.card_sha256) == (f"{name}/{version}", event.card_sha256):
             say(f"{act.reference} was promoted already, by {act.event.approved_by}: it is told again, nothing else changes.")
-        act_told, audited = told(event, name)
-        await log.append([audited])  # first: what acts was audited
-        (place,) = await log.append([act_told])
+        place = await audit_and_tell(log, event, name)
         say(f"{name}/{version} is promoted for {service}.")
         if wait_s is None:
             return True

@@ -20,7 +20,7 @@ from schemas.ports import Clock, EventLog
 from streams import topics
 from streams.clock import SystemClock
 from streams.health import read_health
-from streams.promotion.acts import Acts, promoted, promoted_before, recall, recall_key, told
+from streams.promotion.acts import Acts, audit_and_tell, promoted, promoted_before, recall, recall_key
 from streams.promotion.progress import progress
 from streams.promotion.promoting import Say, read_acts
 from streams.promotion.standing import Standing, Stands
@@ -120,9 +120,7 @@ async def tell_recall(log: EventLog, acts: Acts, event: ModelRecalled, say: Say)
     if before := acts.recalled.get(reference):
         say(f"{reference} was recalled already, by {before.approved_by} because {before.reason}.")
         return
-    for_workers, audited = told(event, recall_key(event))
-    await log.append([audited])  # first: what acts was audited
-    await log.append([for_workers])
+    await audit_and_tell(log, event, recall_key(event))
     acts.recalled[reference] = event
     say(f"{reference} is recalled: it speaks no more, and what it said is withdrawn.")
 

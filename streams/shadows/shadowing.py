@@ -16,7 +16,7 @@ from schemas.model_events import ModelShadowed
 from schemas.ports import Clock, EventLog
 from streams.clock import SystemClock
 from streams.observability import configure_logging
-from streams.promotion.acts import told
+from streams.promotion.acts import audit_and_tell
 from streams.promotion.promoting import read_acts
 from streams.promotion.verifying import verified
 from streams.settings import Settings
@@ -93,8 +93,7 @@ async def begun(log: EventLog, asked: Asked, of: Approvable, clock: Clock, make_
     """Written to the log and to the audit. Raises SettingsInvalid, and then nothing was made or written."""
     event = asked.event(of, clock.now(), ended=False)
     await asyncio.to_thread(make_topics)
-    for record in reversed(told(event, Sandbox(event.sandbox).key)):  # the audit first
-        await log.append([record])
+    await audit_and_tell(log, event, Sandbox(event.sandbox).key)
     return event
 
 
@@ -109,6 +108,5 @@ async def ended(log: EventLog, asked: Asked, clock: Clock) -> ModelShadowed:
         ModelIdentity(name=act.name, version=act.version, weights_sha256=act.weights_sha256), act.service, act.card_sha256
     )
     event = asked.event(of, clock.now(), ended=True)
-    for record in reversed(told(event, Sandbox(event.sandbox).key)):  # the audit first
-        await log.append([record])
+    await audit_and_tell(log, event, Sandbox(event.sandbox).key)
     return event
