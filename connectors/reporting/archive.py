@@ -19,7 +19,7 @@ from connectors.reporting.archive_holdings import Holdings, Report, evidence, ev
 from schemas.errors import AccessRefused, ArchiveUnavailable, InvalidResource
 from schemas.findings import Findings
 from schemas.ports import Acknowledgement
-from schemas.renderings.dicom.evidence import Document, document_of
+from schemas.renderings.dicom.document import Document, document_of
 from schemas.renderings.dicom.rejection_note import note_of, rejection_note
 from schemas.renderings.dicom.structured_report import structured_report
 from schemas.renderings.labels import Language

@@ -16,7 +16,8 @@ from connectors.rejection_notes import KEY_OBJECT_SELECTION, rejected_by
 from schemas.errors import InvalidResource, StudyIncomplete
 from schemas.findings import Findings
 from schemas.identifiers import SOPInstanceUID, StudyInstanceUID
-from schemas.renderings.dicom.evidence import TYPE_2, TYPE_3, Document, Evidence, series_of
+from schemas.renderings.dicom.document import Document, series_of
+from schemas.renderings.dicom.evidence import TYPE_2, TYPE_3, Evidence
 
 _STEP = "archive"
 #: PS3.6; of each instance QIDO-RS tells it unasked (PS3.18 table 10.6.3-5)

@@ -15,7 +15,7 @@ from pydicom.uid import Comprehensive3DSRStorage, KeyObjectSelectionDocumentStor
 from connectors.dicom_part10 import multipart
 from schemas.findings import CHEST_RADIOGRAPH_FINDINGS
 from schemas.identifiers import StudyInstanceUID
-from schemas.renderings.dicom.evidence import series_of
+from schemas.renderings.dicom.document import series_of
 from tests.contract.example_images import part10, radiograph
 from tests.contract.reporting_system import NOTHING, WITHDRAWN, Study, said, sequence_at
 from tests.service.fault_proxy import Fault, FaultProxy

@@ -16,7 +16,8 @@ from pydicom import dcmread
 from connectors.dicomweb import DicomWebArchive
 from schemas.findings import DEMONSTRATION, Findings, NotAnalysedReason
 from schemas.identifiers import SeriesInstanceUID, SOPInstanceUID, StudyInstanceUID
-from schemas.renderings.dicom.evidence import Evidence, document_of
+from schemas.renderings.dicom.document import document_of
+from schemas.renderings.dicom.evidence import Evidence
 from schemas.renderings.dicom.rejection_note import note_of, rejection_note
 from schemas.renderings.dicom.structured_report import structured_report
 from schemas.study_events import ImageReference

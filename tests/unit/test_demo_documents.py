@@ -8,7 +8,7 @@ from pathlib import Path
 from pydicom import dcmread
 
 from schemas.hl7v2.message import Message
-from schemas.renderings.dicom.evidence import document_of
+from schemas.renderings.dicom.document import document_of
 from streams.demo.documents import ORU, STRUCTURED_REPORT, render
 from tests.contract.example_evidence import evidence_of
 from tests.contract.example_findings import two_findings

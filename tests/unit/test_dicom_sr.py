@@ -14,7 +14,8 @@ from pydicom.tag import Tag
 
 from schemas.findings import DEMONSTRATION, Findings, NotAnalysedReason
 from schemas.identifiers import SOPInstanceUID, StudyInstanceUID
-from schemas.renderings.dicom.evidence import Evidence, document_of
+from schemas.renderings.dicom.document import document_of
+from schemas.renderings.dicom.evidence import Evidence
 from schemas.renderings.dicom.structured_report import structured_report
 from tests.contract.example_evidence import evidence_of, header
 from tests.contract.example_findings import (

@@ -10,7 +10,8 @@ from pydicom import Dataset, dcmread
 from connectors.rejection_notes import rejected_by
 from schemas.findings import DEMONSTRATION, Findings, NotAnalysedReason
 from schemas.renderings import labels
-from schemas.renderings.dicom.evidence import Document, Evidence, document_of
+from schemas.renderings.dicom.document import Document, document_of
+from schemas.renderings.dicom.evidence import Evidence
 from schemas.renderings.dicom.rejection_note import note_of, rejection_note
 from tests.contract.example_evidence import header
 from tests.contract.example_findings import DEVICES, findings, not_analysed, subject, two_findings

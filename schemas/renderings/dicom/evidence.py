@@ -1,15 +1,12 @@
-"""What an archive must tell of a study before a document of ours can be stored in it, and which document that is."""
+"""What an archive must tell of a study before a document of ours can be stored in it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from hashlib import sha256
 
 from pydicom import Dataset
-from pydicom.uid import Comprehensive3DSRStorage
 
-from schemas.findings import AnalysedImage, Findings
-from schemas.identifiers import StudyInstanceUID, identity
+from schemas.findings import AnalysedImage
 from schemas.study_events import ImageReference
 
 #: of the Patient and General Study Modules (PS3.3 C.7.1.1, C.7.2.1), with what makes numbers and times unique
@@ -34,36 +31,3 @@ class Evidence:
             if held.sop_instance_uid == image.sop_instance_uid:
                 return held
         raise ValueError(f"the archive told nothing of the analysed image {image.sop_instance_uid}")
-
-
-@dataclass(frozen=True, slots=True)
-class Document:
-    """One of ours, as others must reference it; its study is that of the findings."""
-
-    sop_class_uid: str
-    sop_instance_uid: str
-    series_instance_uid: str
-
-
-def document_of(findings: Findings) -> Document:
-    """The structured report of what was analysed. A DICOM object is immutable (rule 10): whatever is different in the findings,
-    their sequence too, makes another SOP Instance UID, and only the same findings have the same one. One series per study and
-    service. Raises ValueError when not analysed."""
-    if findings.not_analysed is not None:
-        raise ValueError("not analysed: there is no structured report of it")
-    subject = findings.subject
-    # defaults left out: a field that is added later must not rename what was stored before
-    content = sha256(findings.model_dump_json(exclude_defaults=True).encode()).hexdigest()
-    names = (subject.study_instance_uid, findings.service, str(findings.analysis_id), str(subject.sequence), content)
-    series = series_of("sr", subject.study_instance_uid, findings.service)
-    return Document(Comprehensive3DSRStorage, uid("sr", *names), series)
-
-
-def series_of(kind: str, study: StudyInstanceUID, service: str) -> str:
-    """Documents of two kinds (Modality SR, KO) cannot share a series."""
-    return uid("series", kind, study, service)
-
-
-def uid(kind: str, *names: str) -> str:
-    """A UID of our own, always the same of the same names (PS3.5 B.2: UUID derived)."""
-    return f"2.25.{identity(f'dicom-{kind}', *names).int}"

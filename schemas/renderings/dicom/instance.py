@@ -16,7 +16,8 @@ from pydicom.valuerep import DA, TM, validate_value
 
 from schemas.findings import Findings
 from schemas.identifiers import identity
-from schemas.renderings.dicom.evidence import TYPE_2, TYPE_3, Document, Evidence
+from schemas.renderings.dicom.document import Document
+from schemas.renderings.dicom.evidence import TYPE_2, TYPE_3, Evidence
 from schemas.study_events import ImageReference
 
 #: what a VR alone does not say: enumerated values of (0010,0040); (0008,0201), as PS3.3 C.12.1 writes it

@@ -11,7 +11,8 @@ from pydicom.uid import KeyObjectSelectionDocumentStorage
 
 from schemas.findings import Findings, NotAnalysed
 from schemas.renderings.dicom import codes
-from schemas.renderings.dicom.evidence import Document, Evidence, series_of, uid
+from schemas.renderings.dicom.document import Document, series_of, uid
+from schemas.renderings.dicom.evidence import Evidence
 from schemas.renderings.dicom.instance import header, part10, referenced, series
 from schemas.renderings.dicom.sentences import of_note
 from schemas.renderings.dicom.structured_report import observer

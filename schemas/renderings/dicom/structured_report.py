@@ -25,7 +25,8 @@ from pydicom import Dataset
 from schemas.findings import AnalysedImage, Findings, ModelIdentity
 from schemas.identifiers import SOPInstanceUID
 from schemas.renderings.dicom import codes, sentences
-from schemas.renderings.dicom.evidence import Document, Evidence, document_of, uid
+from schemas.renderings.dicom.document import Document, document_of, uid
+from schemas.renderings.dicom.evidence import Evidence
 from schemas.renderings.dicom.instance import MANUFACTURER, header, part10, referenced, series
 from schemas.renderings.dicom.measurement_groups import groups_of
 from schemas.renderings.labels import Language
