@@ -9,11 +9,12 @@ from connectors.fhir import FhirServer
 from schemas.findings import NotAnalysedReason
 from schemas.renderings.fhir.bundle import bundle_of
 from tests.contract.example_findings import SITE, not_analysed, two_findings
-from tests.contract.report_store import ReportStoreContract, Study, as_a_person_left_it
+from tests.contract.report_store import ReportStoreContract, Study
+from tests.contract.verified_reports import VerifiedReportsContract, as_a_person_left_it
 
 
 @pytest.mark.service
-class TestHapi(ReportStoreContract):
+class TestHapi(ReportStoreContract, VerifiedReportsContract):
     @pytest.fixture
     async def store(self, fhir_url: str) -> AsyncIterator[FhirServer]:
         server = FhirServer(fhir_url, timeout_s=20)
