@@ -45,10 +45,21 @@ def record(of: DiscrepancyEvent, offset: int = 0) -> Record:
     return Record(Place(out.topic, 0, offset), out.key, out.value, out.headers, AT)
 
 
+def discrepancies(outs: Sequence[Outgoing]) -> list[DiscrepancyEvent]:
+    """Those among the outputs, each under the key of its study."""
+    found = []
+    for out in outs:
+        if out.topic == topics.DISCREPANCIES.name:
+            headers = dict(out.headers)
+            event = DISCREPANCY_EVENTS[headers["ce_type"].decode()].model_validate_json(out.value)
+            assert (out.key, headers["ce_id"]) == (event.study_instance_uid.encode(), str(event.id).encode())
+            found.append(event)
+    return found
+
+
 def events_of(outs: Sequence[Outgoing]) -> list[str]:
-    """The classes of those among them that are of discrepancies."""
-    types = [dict(out.headers)["ce_type"].decode() for out in outs if out.topic == topics.DISCREPANCIES.name]
-    return [DISCREPANCY_EVENTS[type].__name__ for type in types]
+    """Their classes."""
+    return [type(event).__name__ for event in discrepancies(outs)]
 
 
 def acknowledgement(of: DiscrepancyEvent, at: float = 10) -> DiscrepancyAcknowledged:

@@ -8,7 +8,6 @@ from datetime import timedelta
 import pytest
 
 from schemas.discrepancies import (
-    DISCREPANCY_EVENTS,
     DiscrepancyEscalated,
     DiscrepancyEvent,
     DiscrepancyOpened,
@@ -24,7 +23,7 @@ from streams.late import DEADLINE
 from tests.contract.example_findings import DEVICES, MODEL
 from tests.unit.answers import answer_to, record, requested, result
 from tests.unit.cases import CaseEvent, Hospital, gone, minutes, order, recall, record_of, report, said, study
-from tests.unit.discrepancies import acknowledgement
+from tests.unit.discrepancies import acknowledgement, discrepancies
 
 SIGNED = report(ReportSigned, accession="A1", at=2, occurred=1.5)
 STAT = order(placer="P1", accession="A1", at=4, priority=Priority.STAT)
@@ -35,18 +34,6 @@ PLACED_AGAIN = order(placer="P1", accession="A1", at=6)
 @pytest.fixture
 def policy() -> Policy:
     return Policy(escalate_after=timedelta(minutes=30))
-
-
-def discrepancies(outs: Sequence[Outgoing]) -> list[DiscrepancyEvent]:
-    """Those among the outputs, each under the key of its study."""
-    found = []
-    for out in outs:
-        if out.topic == "ai.discrepancies":
-            headers = dict(out.headers)
-            event = DISCREPANCY_EVENTS[headers["ce_type"].decode()].model_validate_json(out.value)
-            assert (out.key, headers["ce_id"]) == (event.study_instance_uid.encode(), str(event.id).encode())
-            found.append(event)
-    return found
 
 
 async def hears(hospital: Hospital, findings: Findings, at: float = 3) -> list[DiscrepancyEvent]:

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from connectors.case_store import SqlCaseStore
-from schemas.discrepancies import DISCREPANCY_EVENTS, DiscrepancyEvent, DiscrepancyOpened
+from schemas.discrepancies import DiscrepancyEvent, DiscrepancyOpened
 from schemas.events import OrderStatus, Priority, ReportEvent, ReportSigned
 from schemas.findings import Findings, NotAnalysed, NotAnalysedReason
 from schemas.ports import Outgoing, Record
@@ -22,6 +22,7 @@ from streams.sequences import LATE
 from streams.verification import is_of
 from tests.unit.answers import answer_to, record, requested, result
 from tests.unit.cases import CaseEvent, Hospital, order, record_of, report, study
+from tests.unit.discrepancies import discrepancies
 
 #: what makes the study be asked about again, or not at all; at a minute
 ACTS: dict[str, Callable[[int], CaseEvent]] = {
@@ -52,10 +53,7 @@ class _Reader:
 
     async def reads(self, *records: Record) -> list[Outgoing]:
         outs = [out for one in records for out in await self._hospital.reads(one)]
-        for out in outs:
-            if out.topic == "ai.discrepancies":
-                event = DISCREPANCY_EVENTS[dict(out.headers)["ce_type"].decode()].model_validate_json(out.value)
-                self._last[str(event.discrepancy_id)] = event
+        self._last |= {str(event.discrepancy_id): event for event in discrepancies(outs)}
         return outs
 
     def open(self) -> set[str]:

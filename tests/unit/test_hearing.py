@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from connectors.case_store import SqlCaseStore
-from schemas.discrepancies import DISCREPANCY_EVENTS, DiscrepancyEvent, DiscrepancyOpened
+from schemas.discrepancies import DiscrepancyEvent, DiscrepancyOpened
 from schemas.events import OrderStatus, ReportDrafted, ReportSigned
 from schemas.findings import Findings, NotAnalysedReason
 from schemas.ports import Outgoing, Record
@@ -22,6 +22,7 @@ from streams.case_state import Policy
 from tests.contract.example_findings import MODEL
 from tests.unit.answers import ORDER, answer_to, record, result
 from tests.unit.cases import CaseEvent, Hospital, image, minutes, order, reason, recall, report, said, study
+from tests.unit.discrepancies import discrepancies
 from tests.unit.receiver import Receiver
 
 SIGNED = report(ReportSigned, accession="A1", at=10)
@@ -81,8 +82,7 @@ class Engine:
             if out.topic == "ai.results":
                 self.results.append(record(out, len(self.results), at=20))
             elif out.topic == "ai.discrepancies":
-                kind = DISCREPANCY_EVENTS[dict(out.headers)["ce_type"].decode()]
-                self.discrepancies.append(kind.model_validate_json(out.value))
+                self.discrepancies += discrepancies([out])
             elif out.value not in [one.value for one in self._asked]:
                 self._asked.append(out)
 
