@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import ssl
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,7 +13,8 @@ from urllib3.exceptions import HTTPError
 
 from connectors.archive_access import ArchiveAccess, Credentials
 from connectors.deadline import CuttableAdapter, Deadline
-from connectors.tls import reason_of
+from connectors.spells import Spell
+from connectors.tls import tls_failure
 from schemas.errors import AccessRefused, ArchiveUnavailable, InvalidResource
 
 # urllib3 prints addresses, and headers that it cannot read
@@ -38,6 +38,11 @@ class Answer:
     @property
     def media_type(self) -> str:
         return self.content_type.partition(";")[0].strip().lower()
+
+    @property
+    def refuses(self) -> bool:
+        """Us, and not what was asked. A redirect is one to a log-in, or to an address that is not that of the settings."""
+        return self.status in (401, 403) or 300 <= self.status < 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +70,7 @@ class ArchiveConnection:
         self._access = access
         self._credentials = Credentials(access)
         self._sessions = threading.local()
-        self._without_token = False
+        self._without_token = Spell()
 
     def ask(self, deadline: Deadline, question: Question) -> Answer:
         """Whatever the archive answers; 401 too where a token endpoint gives us no token. Raises ArchiveUnavailable (no complete
@@ -78,9 +83,10 @@ class ArchiveConnection:
                 if (renewed := self._credentials.header(deadline.left_s)) != credentials:
                     answer = self._send(deadline, question, renewed)
         except AccessRefused as error:  # by the token endpoint: without a token nothing goes
-            self._note(error)
+            if self._without_token.begin():  # why, no answer of the archive tells
+                _log.error("the token endpoint gives no token", error=str(error), alarm=True)
             return Answer(401, "", b"", {})
-        self._note(None)
+        self._without_token.end()
         return answer
 
     def close(self) -> None:
@@ -88,12 +94,6 @@ class ArchiveConnection:
         session: requests.Session | None = getattr(self._sessions, "session", None)
         if session is not None:
             session.close()
-
-    def _note(self, refusal: AccessRefused | None) -> None:
-        """A line at the first refusal of a token: why, no answer of the archive tells."""
-        known, self._without_token = self._without_token, refusal is not None
-        if refusal is not None and not known:
-            _log.error("the token endpoint gives no token", error=str(refusal), alarm=True)
 
     def _send(self, deadline: Deadline, question: Question, credentials: bytes | None) -> Answer:
         authorization = {} if credentials is None else {"Authorization": credentials}
@@ -143,14 +143,7 @@ class ArchiveConnection:
         return session
 
 
-def _reason(error: BaseException) -> str:
-    """What a person can act on: why TLS failed, in OpenSSL's words. Other texts of the library hold addresses."""
-    name, cause = type(error).__name__, error
-    for _ in range(8):  # requests wraps what urllib3 wraps
-        if isinstance(cause, ssl.SSLError):
-            return f"TLS: {reason_of(cause)}: check the certificates on both sides"
-        inside = [one for one in (getattr(cause, "reason", None), *cause.args, cause.__cause__) if isinstance(one, BaseException)]
-        if not inside:
-            break
-        cause = inside[0]
-    return f"no connection ({name})" if isinstance(error, requests.ConnectionError) else name
+def _reason(error: Exception) -> str:
+    """What a person can act on."""
+    name = type(error).__name__
+    return tls_failure(error) or (f"no connection ({name})" if isinstance(error, requests.ConnectionError) else name)

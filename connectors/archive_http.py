@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,12 +15,13 @@ import structlog
 from connectors.archive_access import ArchiveAccess
 from connectors.archive_connection import Answer, ArchiveConnection, Question
 from connectors.deadline import Deadline
+from connectors.spells import Spell
 from schemas.errors import AccessRefused, ArchiveUnavailable, InvalidResource, ItemNotServed, ResourceRefused, StudyIncomplete
 
 #: of the time of an exchange is for the answer; what is left of it for the question whether the archive is well
 _SHARE = 0.8
-#: what an archive, or the proxy before it, says of one item that it cannot get or will not give, or of every one
-_OF_ONE_OR_ALL = frozenset({401, 403, 404, 500, 502, 504})
+#: what an archive, or the proxy before it, says of one item that it cannot get or will not give, or of every one; beside what refuses us
+_OF_ONE_OR_ALL = frozenset({404, 500, 502, 504})
 #: media types of DICOM JSON (PS3.18 annex F) and of what archives send instead of it
 JSON_TYPES = frozenset({"application/dicom+json", "application/json"})
 _log = structlog.get_logger()
@@ -59,14 +59,12 @@ class ArchiveHttp:
         self._probe = probe
         self._timeout_s = timeout_s
         self._threads = ThreadPoolExecutor(pool_size, thread_name_prefix="archive")
-        self._refuses_all = False
-        self._lock = threading.Lock()
+        self._refuses_all = Spell()
 
     @property
     def refuses_everything(self) -> bool:
         """Whether it lately answered 401, 403 or a redirect even to `probe`, and nothing well since."""
-        with self._lock:
-            return self._refuses_all
+        return self._refuses_all.lasts
 
     async def exchange(
         self,
@@ -102,21 +100,21 @@ class ArchiveHttp:
             if answer is not None:
                 accepted = answer.status in accepted_statuses
                 if _fits(answer, accepted_statuses, media_types):
-                    self._note(None)
+                    self._note_answer()
                     return answer
-                if not (accepted or answer.status in _OF_ONE_OR_ALL or _refuses(answer.status)):
+                if not (accepted or answer.status in _OF_ONE_OR_ALL or answer.refuses):
                     raise _refusal(answer, step, reference)
                 trouble = "an answer of another type than asked for" if accepted else f"HTTP status {answer.status}"
             self._check_archive(max(end - time.monotonic(), 0.0), question, trouble)
             if answer is not None and answer.status == 404:
                 raise StudyIncomplete(step, reference, trouble)
-            if answer is not None and _refuses(answer.status):
+            if answer is not None and answer.refuses:
                 # it may be let in since: a token renewed between the two questions must cost no study
                 with Deadline(max(end - time.monotonic(), 0.0)) as deadline:
                     again = self._connection.ask(deadline, question)
                 if _fits(again, accepted_statuses, media_types):
                     return again
-                if _refuses(again.status):
+                if again.refuses:
                     raise AccessRefused(step, reference, f"{trouble}, though the archive answers other questions")
             raise ItemNotServed(step, reference, f"{trouble}, though the archive is well")
 
@@ -143,33 +141,22 @@ class ArchiveHttp:
                 and answer.media_type in JSON_TYPES
                 and isinstance(json.loads(answer.content), self._probe.type)
             ):
-                self._note(None)
+                self._note_answer()
                 return None
-            if _refuses(answer.status):
+            if answer.refuses:
                 fault = f"the archive refuses every question (HTTP status {answer.status}): {_remedy(answer.status)}"
-                self._note(fault)
+                if self._refuses_all.begin():
+                    _log.error("nothing goes on until a person acts", door=self._probe.path, error=fault, alarm=True)
                 return fault
         return "the archive is not well"
 
-    def _note(self, refusal: str | None) -> None:
-        """An alarm at the first refusal of everything, a line at the first answer after it."""
-        with self._lock:
-            if self._refuses_all == (refusal is not None):
-                return
-            self._refuses_all = refusal is not None
-        if refusal is not None:
-            _log.error("nothing goes on until a person acts", door=self._probe.path, error=refusal, alarm=True)
-        else:
+    def _note_answer(self) -> None:
+        if self._refuses_all.end():
             _log.info("the archive answers again", door=self._probe.path)
 
 
 def _fits(answer: Answer, statuses: frozenset[int], media_types: frozenset[str]) -> bool:
     return answer.status in statuses and (answer.status == 204 or answer.media_type in media_types)
-
-
-def _refuses(status: int) -> bool:
-    """A redirect is one to a log-in, or to an address that is not that of the settings."""
-    return status in (401, 403) or 300 <= status < 400
 
 
 def _remedy(status: int) -> str:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import ssl
-import threading
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +13,8 @@ import structlog
 import urllib3
 
 from connectors.http_access import Authorization, HttpAccess
-from connectors.tls import reason_of
+from connectors.spells import Spell
+from connectors.tls import tls_failure
 from schemas.errors import AccessRefused, Conflict, FhirServerUnavailable, ItemNotServed, ResourceRefused
 from schemas.renderings.fhir.envelope import Resource
 
@@ -57,8 +56,7 @@ class FhirHttp:
         access.prepare(self._session)
         self._session.headers.update({"Accept": _JSON, "Content-Type": _JSON})
         self._session.mount(self._base, requests.adapters.HTTPAdapter(pool_maxsize=pool_size, max_retries=0))
-        self._refuses_all = False
-        self._lock = threading.Lock()
+        self._refuses_all = Spell()
         for name in ("urllib3", "requests"):  # they print URLs, and a URL may hold an identifier
             logging.getLogger(name).setLevel(logging.ERROR)
 
@@ -99,7 +97,7 @@ class FhirHttp:
             if self._is_well(reference, limit):
                 raise ItemNotServed(STEP, reference, f"HTTP {status}, though the server is well")
         elif status < requests.codes.internal_server_error:
-            self._note(None)
+            self._note_answer()
         return status, content
 
     def _is_well(self, reference: str, limit: TimeLimit) -> bool:
@@ -114,7 +112,7 @@ class FhirHttp:
         if status in _REFUSED:
             raise self._refusing(reference, f"HTTP {status}: check the token and its permissions")
         if status == requests.codes.ok:
-            self._note(None)
+            self._note_answer()
         return status
 
     def _send(self, method: str, path: str, reference: str, limit: TimeLimit, body: Resource | None = None) -> tuple[int, bytes]:
@@ -157,36 +155,17 @@ class FhirHttp:
                         raise FhirServerUnavailable(STEP, reference, "the answer is too large")
                 return response.status_code, bytes(received)
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-            raise FhirServerUnavailable(STEP, reference, _reason(error)) from None
+            raise FhirServerUnavailable(STEP, reference, tls_failure(error) or type(error).__name__) from None
 
     def _refusing(self, reference: str, why: str) -> FhirServerUnavailable:
         reason = f"the server refuses everything: {why}"
-        self._note(reason)
+        if self._refuses_all.begin():
+            _log.error("nothing is delivered until a person acts", error=reason, alarm="fhir-server-refuses-everything")
         return FhirServerUnavailable(STEP, reference, reason)
 
-    def _note(self, refusal: str | None) -> None:
-        """An alarm at the first refusal of everything, a line at the first answer after it."""
-        with self._lock:
-            if self._refuses_all == (refusal is not None):
-                return
-            self._refuses_all = refusal is not None
-        if refusal is not None:
-            _log.error("nothing is delivered until a person acts", error=refusal, alarm="fhir-server-refuses-everything")
-        else:
+    def _note_answer(self) -> None:
+        if self._refuses_all.end():
             _log.info("the FHIR server answers again")
-
-
-def _reason(error: BaseException) -> str:
-    """Why TLS failed, in OpenSSL's words; else no text of the library, which holds addresses."""
-    name, cause = type(error).__name__, error
-    for _ in range(8):  # requests wraps what urllib3 wraps
-        if isinstance(cause, ssl.SSLError):
-            return f"TLS: {reason_of(cause)}: check the certificates on both sides"
-        inside = [one for one in (getattr(cause, "reason", None), *cause.args, cause.__cause__) if isinstance(one, BaseException)]
-        if not inside:
-            break
-        cause = inside[0]
-    return name
 
 
 def _resource(status: int, body: bytes, reference: str) -> Resource:

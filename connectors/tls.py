@@ -114,6 +114,19 @@ def reason_of(error: Exception) -> str:
     return type(error).__name__
 
 
+def tls_failure(error: BaseException) -> str | None:
+    """Why TLS failed beneath what an HTTP client raised, of which no other text is told: it holds addresses. None: it did not."""
+    cause = error
+    for _ in range(8):  # requests wraps what urllib3 wraps
+        if isinstance(cause, ssl.SSLError):
+            return f"TLS: {reason_of(cause)}: check the certificates on both sides"
+        inside = [one for one in (getattr(cause, "reason", None), *cause.args, cause.__cause__) if isinstance(one, BaseException)]
+        if not inside:
+            return None
+        cause = inside[0]
+    return None
+
+
 def _stamp(file: Path) -> object:
     try:
         seen = file.stat()

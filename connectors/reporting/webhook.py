@@ -23,6 +23,7 @@ from connectors.archive_access import ArchiveAccess
 from connectors.archive_connection import Answer, ArchiveConnection, Question
 from connectors.deadline import Deadline
 from connectors.reporting.webhook_signature import SigningSecrets
+from connectors.spells import Spell
 from schemas.errors import (
     AccessRefused,
     ArchiveUnavailable,
@@ -43,8 +44,8 @@ _ANSWER_LIMIT = 1 << 16
 _SHARE = 0.7
 #: not the word on one message: come again later
 _LATER = frozenset({408, 425, 429, 503})
-#: of one message, or of every one
-_OF_ONE_OR_ALL = frozenset({401, 403, 404, 405, 406, 415})
+#: of one message, or of every one, as what refuses us (Answer.refuses) and a 5xx
+_OF_ONE_OR_ALL = frozenset({404, 405, 406, 415})
 #: A receiver that has taken nothing yet since we started, and answers OPTIONS: whether it fails on one message or on all nobody
 #: can tell. So often the message is tried before the next one is.
 _TRIES_OF_THE_FIRST = 5
@@ -93,7 +94,7 @@ class WebhookReceiver:
         self._taken: _Message | None = None
         #: tries of messages that failed while none was ever taken
         self._tries: dict[UUID, int] = {}
-        self._refuses_all = False
+        self._refuses_all = Spell()
 
     async def tell(self, findings: Findings, held: Findings | None) -> Acknowledgement:
         """See ReportingSystem.tell. The state is told whole, so that it needs no word about what is held."""
@@ -148,37 +149,37 @@ class WebhookReceiver:
             trouble = f"HTTP {answer.status}"
             if answer.status in _LATER:
                 raise ReceiverUnavailable(_STEP, message.reference, trouble)
-            if not _of_one_or_all(answer.status):
+            if not _of_one_or_all(answer):
                 # 410 too: it wants no more of them, which only a person can decide on
                 raise ResourceRefused(_STEP, message.reference, f"{trouble}: see its answer", answer.content)
         with Deadline(max(end - time.monotonic(), 0.0)) as deadline:
-            self._check_receiver(deadline, message, trouble, answer.status if answer is not None else None)
-        if answer is not None and _refuses(answer.status):
+            self._check_receiver(deadline, message, trouble, answer)
+        if answer is not None and answer.refuses:
             raise AccessRefused(_STEP, message.reference, f"{trouble}, though the receiver takes other messages")
         raise ItemNotServed(_STEP, message.reference, f"{trouble}, though the receiver is well")
 
-    def _check_receiver(self, deadline: Deadline, message: _Message, trouble: str, status: int | None) -> None:
-        """Raises ReceiverUnavailable when the trouble (None: no answer) is not that of the message alone."""
+    def _check_receiver(self, deadline: Deadline, message: _Message, trouble: str, answer: Answer | None) -> None:
+        """Raises ReceiverUnavailable when the trouble is not that of the message alone."""
         try:
-            fault = self._fault(deadline, message, status)
+            fault = self._fault(deadline, message, answer)
         except ArchiveUnavailable:
             fault = "the receiver is not well"
         if fault is not None:
             raise ReceiverUnavailable(_STEP, message.reference, f"{trouble}, and {fault}")
 
-    def _fault(self, deadline: Deadline, message: _Message, status: int | None) -> str | None:
+    def _fault(self, deadline: Deadline, message: _Message, answer: Answer | None) -> str | None:
         """What is wrong with the receiver itself; None when it is well."""
         with self._lock:
             taken = self._taken
         if taken is not None and taken.id != message.id:
-            other = self._post(deadline, taken).status
-            if _refuses(other):
-                return self._note_refusal(other)
-            return "it fails on others too" if other in _LATER or _of_one_or_all(other) else None
+            other = self._post(deadline, taken)
+            if other.refuses:
+                return self._note_refusal(other.status)
+            return "it fails on others too" if other.status in _LATER or _of_one_or_all(other) else None
         if taken is not None:
             return "it had taken this one before"
-        if status is not None and _refuses(status) and status != 403:
-            return self._note_refusal(status)  # never because of what a message says
+        if answer is not None and answer.refuses and answer.status != 403:
+            return self._note_refusal(answer.status)  # never because of what a message says
         fault = self._trouble_with_options(deadline, message.reference)
         if fault is not None:
             return fault
@@ -189,11 +190,11 @@ class WebhookReceiver:
 
     def _trouble_with_options(self, deadline: Deadline, reference: str) -> str | None:
         """None: there is a web server that lets us in. Whether it knows OPTIONS at this address (404, 405, 501) says nothing."""
-        status = self._ask(deadline, "OPTIONS", reference, {}, None).status
-        if _refuses(status):
-            return self._note_refusal(status)
-        if status >= 500 and status != 501:
-            return f"the receiver is not well (OPTIONS: HTTP {status})"
+        answer = self._ask(deadline, "OPTIONS", reference, {}, None)
+        if answer.refuses:
+            return self._note_refusal(answer.status)
+        if answer.status >= 500 and answer.status != 501:
+            return f"the receiver is not well (OPTIONS: HTTP {answer.status})"
         return None
 
     def _post(self, deadline: Deadline, message: _Message) -> Answer:
@@ -219,27 +220,18 @@ class WebhookReceiver:
         with self._lock:
             self._taken = message
             self._tries = {}
-            again, self._refuses_all = self._refuses_all, False
-        if again:
+        if self._refuses_all.end():
             _log.info("the web server takes messages again")
 
     def _note_refusal(self, status: int) -> str:
-        """An alarm at the first refusal of everything."""
         refusal = f"the receiver refuses everything (HTTP {status}): {_remedy(status)}"
-        with self._lock:
-            known, self._refuses_all = self._refuses_all, True
-        if not known:
+        if self._refuses_all.begin():
             _log.error("nothing goes on until a person acts", error=refusal, alarm=True)
         return refusal
 
 
-def _of_one_or_all(status: int) -> bool:
-    return status in _OF_ONE_OR_ALL or status < 200 or 300 <= status < 400 or status >= 500
-
-
-def _refuses(status: int) -> bool:
-    """A redirect is one to a log-in, or to an address that is not that of the settings."""
-    return status in (401, 403) or 300 <= status < 400
+def _of_one_or_all(answer: Answer) -> bool:
+    return answer.refuses or answer.status in _OF_ONE_OR_ALL or answer.status < 200 or answer.status >= 500
 
 
 def _remedy(status: int) -> str:
