@@ -20,7 +20,7 @@ from schemas.errors import AccessRefused, ArchiveUnavailable, InvalidResource, I
 
 #: of the time of an exchange is for the answer; what is left of it for the question whether the archive is well
 _SHARE = 0.8
-#: what an archive, or the proxy before it, says of one item that it cannot get or will not give, or of every one; beside what refuses us
+#: what an archive, or the proxy before it, says of one item that it cannot get, or of every one; beside what refuses us
 _OF_ONE_OR_ALL = frozenset({404, 500, 502, 504})
 #: media types of DICOM JSON (PS3.18 annex F) and of what archives send instead of it
 JSON_TYPES = frozenset({"application/dicom+json", "application/json"})
