@@ -130,3 +130,17 @@ async def test_a_fhir_server_is_asked_too(well: bool) -> None:
     with pytest.raises(AccessRefused if well else ReceiverUnavailable, match="403"):
         await ProbedStore(store, Probed("fhir", probe)).put(bundle)
     assert isinstance(await ProbedStore(store, Probed("fhir", probe)).put(bundle), Acknowledgement)
+
+
+async def test_who_goes_away_after_a_refusal_refuses_nothing() -> None:
+    """It is down: no person must act."""
+
+    async def refused() -> None:
+        raise AccessRefused("fhir", "DiagnosticReport/1", "HTTP 403")
+
+    async def probe() -> None:
+        raise ReceiverUnavailable("fhir", "probe", "does not answer")
+
+    with capture_logs() as lines, pytest.raises(ReceiverUnavailable, match="does not answer"):
+        await Probed("fhir", probe)(refused())
+    assert alarms(lines) == 0
