@@ -83,7 +83,7 @@ class Ris:
                 case "OBX":
                     assert report is not None
                     self._observed(message, segment, report)
-        return part(message, message.segment("MSH"), 10)
+        return control_id(data)
 
     def _filed(self, message: hl7.Message, obr: hl7.Segment, patient: str) -> Report:
         filler, service = part(message, obr, 3), part(message, obr, 4)
@@ -119,6 +119,11 @@ def part(message: Any, segment: Any, number: int, component: int = 1) -> str:
         return ""
     parts = str(segment[number]).split("^")
     return str(message.unescape(parts[component - 1])) if component <= len(parts) else ""
+
+
+def control_id(data: bytes) -> str:
+    message = read(data)
+    return part(message, message.segment("MSH"), 10)
 
 
 Answer = Callable[[Ris, bytes], Awaitable[bytes | None]]

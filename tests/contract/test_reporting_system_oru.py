@@ -10,7 +10,7 @@ from connectors.mllp.client import MllpClient
 from connectors.reporting.hl7oru import OruReceiver
 from schemas.findings import CHEST_RADIOGRAPH_FINDINGS
 from schemas.renderings.hl7oruterms import OruTerms
-from tests.contract.oru_ris import Report, Ris, RisServer, accept, acknowledgement, part, read, ris_server
+from tests.contract.oru_ris import Report, Ris, RisServer, accept, acknowledgement, control_id, ris_server
 from tests.contract.reporting_system import NOT_ANALYSED, NOTHING, WITHDRAWN, ReportingSystemContract, Study, said, sequence_at
 
 
@@ -52,9 +52,8 @@ class _Receiver:
     @asynccontextmanager
     async def refusing(self, study: Study) -> AsyncIterator[None]:
         async def refuse(ris: Ris, data: bytes) -> bytes | None:
-            message = read(data)
             if study.uid.encode() in data:
-                return acknowledgement("AR", part(message, message.segment("MSH"), 10))
+                return acknowledgement("AR", control_id(data))
             return await accept(ris, data)
 
         self._server.answer = refuse
