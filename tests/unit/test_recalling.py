@@ -8,32 +8,23 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from schemas.errors import BrokerUnavailable, SettingsInvalid
-from schemas.findings import CHEST_RADIOGRAPH_FINDINGS, Findings, ModelIdentity, NotAnalysedReason
-from schemas.identifiers import StudyInstanceUID
+from schemas.findings import CHEST_RADIOGRAPH_FINDINGS, Findings
 from schemas.model_events import ModelRecalled
-from schemas.ports import Place, Record
 from streams import topics
 from streams.cli import app
-from streams.promotion.acts import ended, taken
 from streams.promotion.promoting import read_acts
 from streams.promotion.recalling import Decision, act_of, catch_up, show, tell_consequences, tell_recall, withdrawn
 from streams.promotion.standing import Standing
-from streams.promotion.stopping import stopped_by_all
 from streams.settings import Settings
-from tests.contract import example_findings
-from tests.contract.example_findings import after_verification, devices_alone, not_analysed, subject, two_findings
 from tests.contract.fake_event_log import FakeEventLog
 from tests.unit.answers import result
-from tests.unit.followers import told, until
-from tests.unit.packages import CLOCK, NOW, OWN, Packages, promote, recall, worker
+from tests.unit.packages import CLOCK, promote
+from tests.unit.recalled_model import NAME, OTHER, recalled, said, uid
 
-NAME = example_findings.MODEL.name
-OTHER = ModelIdentity(name=NAME, version="2", weights_sha256="b" * 64)
+CHEST = CHEST_RADIOGRAPH_FINDINGS
 DECISION = Decision("Dr B", "it misses what lies behind the heart")
 
 
@@ -45,60 +36,8 @@ def log() -> FakeEventLog:
     return log
 
 
-def uid(number: int) -> StudyInstanceUID:
-    return StudyInstanceUID(f"1.2.826.0.1.3680043.10.511.3.{number}")
-
-
-def said(number: int, sequence: int = 4, *, model: ModelIdentity | None = None) -> Findings:
-    found = two_findings(subject(sequence, study=uid(number)))
-    return found if model is None else found.model_copy(update={"model": model})
-
-
-def recalled(number: int, sequence: int = 6) -> Findings:
-    return not_analysed(NotAnalysedReason.MODEL_RECALLED, subject(sequence, study=uid(number)), model=example_findings.MODEL)
-
-
 async def append(log: FakeEventLog, *values: Findings) -> None:
     await log.append([result(value) for value in values])
-
-
-def fold(*values: Findings) -> Standing:
-    standing = Standing(NAME, "1")
-    for offset, value in enumerate(values):
-        out = result(value)
-        standing.see(Record(Place(out.topic, 0, offset), out.key, out.value, out.headers, NOW))
-    return standing
-
-
-def stand(standing: Standing) -> set[tuple[str, str]]:
-    return set(standing.answers)
-
-
-CHEST = CHEST_RADIOGRAPH_FINDINGS
-
-
-def test_the_latest_state_of_each_study_and_service_counts() -> None:
-    devices = devices_alone(subject(4, study=uid(1)))
-    assert stand(fold(said(1), said(2, model=OTHER))) == {(uid(1), CHEST)}
-    assert stand(fold(said(1), devices)) == {(uid(1), CHEST), (uid(1), devices.service)}, "both are of this version"
-    assert stand(fold(said(1), said(1, 8, model=OTHER))) == set()
-    assert stand(fold(said(1), recalled(1))) == set()
-    assert stand(fold(said(1), after_verification(said(1, 5)))) == {(uid(1), CHEST)}
-    assert stand(fold(said(1), not_analysed(NotAnalysedReason.LATE, subject(7, study=uid(1))))) == set(), "late of a later request"
-    standing = fold(not_analysed(NotAnalysedReason.WRONG_VIEW, subject(4, study=uid(1))), said(2, model=OTHER))
-    assert (stand(standing), standing.spoke) == (set(), False)
-
-
-@given(st.permutations([said(1), recalled(1), said(1, 8), said(2), said(2, 8, model=OTHER), said(3), said(4, 3), said(4, 3)]))
-def test_in_whatever_order_they_come(values: list[Findings]) -> None:
-    assert stand(fold(*values, *values)) == {(uid(1), CHEST), (uid(3), CHEST), (uid(4), CHEST)}
-
-
-def test_what_is_no_findings_is_passed_over() -> None:
-    standing = fold(said(1))
-    assert standing.see(Record(Place(topics.RESULTS.name, 0, 1), b"", b'{"secret": 1}', (), NOW))
-    assert not standing.see(Record(Place(topics.RESULTS.name, 0, 1), b"", b"", (), NOW)), "seen before"
-    assert len(standing.answers) == 1
 
 
 async def test_the_list(log: FakeEventLog, capsys: pytest.CaptureFixture[str]) -> None:
@@ -251,43 +190,3 @@ async def test_a_broker_that_goes_away_meanwhile_ends_nothing() -> None:
 )
 def test_somebody_answers_for_it(options: list[str]) -> None:
     assert CliRunner().invoke(app, ["model", "recall", NAME, "1", *options]).exit_code == 2
-
-
-# ------------------------------------------------------------------------------------------------------------ the workers
-
-
-async def test_each_worker_that_used_it_says_what_it_uses_now(log: FakeEventLog) -> None:
-    lines: list[str] = []
-    await promote(log, "nodules/2")
-    async with worker(log, Packages.of(OWN, "nodules/2")):
-        await until(lambda: told(log))
-        await recall(log, "nodules/2")
-        assert await stopped_by_all(log, "nodules/2", 5, lines.append, {})
-        assert lines == [f"analyse-here uses {OWN} now."]
-        await recall(log, OWN)
-        assert await stopped_by_all(log, OWN, 5, lines.append, {})
-        assert lines[1:] == ["analyse-here uses nothing now."]
-
-
-async def test_one_that_ended_and_those_that_use_another(log: FakeEventLog) -> None:
-    lines: list[str] = []
-    async with worker(log, Packages.of(OWN)):
-        await until(lambda: told(log))
-        await recall(log, "nodules/9")
-        assert await stopped_by_all(log, "nodules/9", 5, lines.append, {})
-        assert lines == []
-        stop = asyncio.create_task(stopped_by_all(log, "nodules/8", 5, lines.append, {}))
-        await recall(log, "nodules/8")
-        assert await stop
-
-
-async def test_one_that_says_nothing_is_named(log: FakeEventLog) -> None:
-    of = ModelIdentity(name="nodules", version="2", weights_sha256="b" * 64)
-    lines: list[str] = []
-    await log.append([taken("analyse-there", CHEST, of, None, NOW)])
-    await recall(log, "nodules/2")
-    assert not await stopped_by_all(log, "nodules/2", 0.05, lines.append, {})
-    assert lines == ["analyse-there has not said within 0.05 s that it stopped: radstream model list, radstream doctor."]
-    await log.append([ended("analyse-there", CHEST, NOW)])
-    assert await stopped_by_all(log, "nodules/2", 5, lines.append, {})
-    assert lines[1:] == [f"worker.analyse-there.{CHEST} has ended."]
