@@ -17,7 +17,8 @@ from schemas.renderings.fhir import codes as fhir
 from schemas.renderings.labels import Presence
 
 _PLAIN = [code for code in vars(codes).values() if isinstance(code, Code)]
-_ALL = [*_PLAIN, *codes.KINDS.values(), *codes.PLANES.values(), *codes.ANSWERS.values(), *codes.LANGUAGES.values()]
+_OTHERS = [other for others in codes.OTHER_CODES.values() for other in others]
+_ALL = [*_PLAIN, *codes.KINDS.values(), *_OTHERS, *codes.PLANES.values(), *codes.ANSWERS.values(), *codes.LANGUAGES.values()]
 
 
 def _entries(code: Code) -> list[tuple[str, list[int]]]:
@@ -35,6 +36,15 @@ def test_dicoms_codes_mean_what_the_standard_says(code: Code) -> None:
 @pytest.mark.parametrize("code", [code for code in _ALL if code.scheme_designator == "SCT"], ids=lambda code: code.value)
 def test_snomeds_codes_have_right_check_digits(code: Code) -> None:
     TypeAdapter(CheckedCoding).validate_python({"system": SNOMED_CT, "code": code.value, "display": code.meaning})
+
+
+@pytest.mark.parametrize(
+    "code", [code for code in _ALL if code.scheme_designator == "SCT" and _entries(code)], ids=lambda code: code.value
+)
+def test_snomeds_codes_mean_what_dicom_takes_them_for(code: Code) -> None:
+    """Those that PS3.16 uses; some it writes with their semantic tag."""
+    meanings = {meaning.removesuffix(" (attribute)").casefold() for meaning, _ in _entries(code)}
+    assert code.meaning.casefold() in meanings
 
 
 @pytest.mark.parametrize("answer", ["present", "absent"])

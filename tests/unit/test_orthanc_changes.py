@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 
 import pytest
 
@@ -145,6 +146,20 @@ async def test_a_change_that_orthanc_is_about_to_write_is_not_taken_for_forgotte
         assert await _read(changes, None) == ([], "2 1")
         orthanc.unstable = {}  # now it is written
         assert await _read(changes, "1 1") == (["1"], "2")
+
+
+async def test_a_change_that_is_not_written_for_so_long_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From when its resource first said stable, however often that is asked."""
+    clock = SimpleNamespace(now=100.0)
+    monkeypatch.setattr("connectors.pacs.orthanc.time", SimpleNamespace(monotonic=lambda: clock.now))
+    orthanc = Orthanc("1")
+    orthanc.unstable = {"1": True}
+    async with _changes(orthanc, forgotten_after_s=10) as changes:
+        for seconds in (100.0, 105.0, 109.0):
+            clock.now = seconds
+            assert await _read(changes, "2 1") == ([], "2 1")
+        clock.now = 110.0
+        assert await _read(changes, "2 1") == (["1"], "2")
 
 
 async def test_a_forgotten_study_that_is_deleted_is_waited_for_no_longer() -> None:
