@@ -19,7 +19,7 @@ Disclaimer = Literal["within", "beyond", "none"]
 
 #: what can never be left out fits into this, of whatever service and in either language
 LEAST = 380
-#: more pieces than anybody reads
+#: of a text that is cut: more pieces than anybody reads
 _MOST = 500
 
 
@@ -74,7 +74,7 @@ def _fitting(
 ) -> str:
     """With as many pieces as fit, those that matter most."""
     by_rank = sorted(range(len(pieces)), key=lambda at: pieces[at].rank)
-    for kept in range(min(len(pieces), _MOST), -1, -1):
+    for kept in (len(pieces), *range(min(len(pieces) - 1, _MOST), -1, -1)):
         chosen = [pieces[at] for at in sorted(by_rank[:kept])]
         left_out = len(pieces) - kept
         more = [phrase("more", language, number=left_out)] if left_out else []

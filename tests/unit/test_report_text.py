@@ -131,6 +131,15 @@ def test_nothing_is_left_out_silently(of: Findings, language: Language, limit: i
     assert number_told(whole, language) == 0
 
 
+def test_without_a_limit_nothing_is_left_out_however_much_there_is() -> None:
+    """As the conclusion of FHIR has it."""
+    coding = Coding(system="urn:x:y", code="1", display="P")
+    many = image(*(Output(name=f"o{n}", coding=coding, value=0.9, threshold=0.5) for n in range(600)), probability=0.1)
+    text = report_text(findings(None, images=(many,)), language="en", lines=10_000, limit=1_000_000)
+    assert text.count("P 0.90") == 600
+    assert number_told(text, "en") == 0
+
+
 def test_the_most_probable_come_first_and_stay_longest() -> None:
     many = every_state()["many-findings"]
     text = report_text(many, language="en")
