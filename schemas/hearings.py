@@ -53,7 +53,7 @@ class Heard:
 @dataclass(frozen=True, slots=True)
 class Discrepancy:
     """`event`: its DiscrepancyOpened; `sequence`: of the answer that opened it. `withdrawn_by`: the analysis id of the state that
-    ended it. `acknowledged`: a person has looked at it, whenever that was read."""
+    ended it, `withdrawn_sequence` its number. `acknowledged`: a person has looked at it, whenever that was read."""
 
     discrepancy_id: UUID
     study_instance_uid: StudyInstanceUID
@@ -62,7 +62,7 @@ class Discrepancy:
     sequence: int
     event: bytes
     withdrawn_by: UUID | None = None
-    withdrawn_at: int = 0
+    withdrawn_sequence: int = 0
     acknowledged: bool = False
 
 

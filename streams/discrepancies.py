@@ -53,7 +53,7 @@ async def opened(rows: Correlation, said: Heard, escalate_after: timedelta | Non
     if id is None or await _is_over(rows, said):
         return []
     kept = await _kept(rows, said, id)
-    if kept is None or (kept.withdrawn_by is not None and kept.withdrawn_at < said.sequence):
+    if kept is None or (kept.withdrawn_by is not None and kept.withdrawn_sequence < said.sequence):
         others = [one for one in await rows.heard_of(said.study_instance_uid) if one.service == said.service]
         lock = locked_by(await rows.reports_of(marked.subject), marked.subject, said.came_at)
         acknowledged = kept is not None and kept.acknowledged
@@ -80,7 +80,7 @@ async def superseded(rows: Correlation, findings: Findings, cause: Record) -> li
             continue
         is_open = one.withdrawn_by is None and not one.acknowledged
         if is_open and one.sequence < of.sequence and one.discrepancy_id != id:
-            one = replace(one, withdrawn_by=findings.analysis_id, withdrawn_at=of.sequence)
+            one = replace(one, withdrawn_by=findings.analysis_id, withdrawn_sequence=of.sequence)
             await rows.put_discrepancy(one)
         if one.withdrawn_by == findings.analysis_id:
             outs.append(_emitted(_became(DiscrepancyWithdrawn, one, of.triggered_at, str(findings.analysis_id)), cause))

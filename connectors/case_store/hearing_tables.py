@@ -57,7 +57,7 @@ discrepancies = Table(
     Column("sequence", Integer, nullable=False),
     Column("event", LargeBinary, nullable=False),
     Column("withdrawn_by", String(36)),
-    Column("withdrawn_at", Integer, nullable=False),
+    Column("withdrawn_sequence", Integer, nullable=False),
 )
 
 #: apart from these, for an acknowledgement may be read before what it acknowledges

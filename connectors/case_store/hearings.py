@@ -111,7 +111,7 @@ class SqlHearings:
             "sequence": found.sequence,
             "event": found.event,
             "withdrawn_by": None if found.withdrawn_by is None else str(found.withdrawn_by),
-            "withdrawn_at": found.withdrawn_at,
+            "withdrawn_sequence": found.withdrawn_sequence,
         }
         insert = self._transaction.database.insert(discrepancies).values(discrepancy_id=str(found.discrepancy_id), **values)
         insert = insert.on_conflict_do_update(index_elements=["discrepancy_id"], set_=values)
@@ -156,7 +156,7 @@ def _place(text: str) -> Place:
     return Place(topic, int(partition), int(offset))
 
 
-def _this(said: Heard) -> Any:
+def _this(said: Heard) -> ColumnElement[bool]:
     return and_(
         heard.c.study_instance_uid == said.study_instance_uid,
         heard.c.service == said.service,
@@ -190,6 +190,6 @@ def _discrepancy(row: Row[Any]) -> Discrepancy:
         sequence=row.sequence,
         event=bytes(row.event),
         withdrawn_by=None if row.withdrawn_by is None else UUID(row.withdrawn_by),
-        withdrawn_at=row.withdrawn_at,
+        withdrawn_sequence=row.withdrawn_sequence,
         acknowledged=row.acknowledged is not None,
     )

@@ -163,7 +163,7 @@ class HearingsContract:
             if known_before:
                 for _ in range(2):
                     await rows.put_acknowledged(one.discrepancy_id)
-        withdrawn = replace(two, sequence=9, event=b"again", withdrawn_by=uuid5(NAMESPACE, "w"), withdrawn_at=12)
+        withdrawn = replace(two, sequence=9, event=b"again", withdrawn_by=uuid5(NAMESPACE, "w"), withdrawn_sequence=12)
         async with store.correlation("a") as rows:
             await rows.put_discrepancy(withdrawn)
             await rows.put_discrepancy(one)
