@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from connectors.http_access import Authorization, HttpAccess
-from connectors.tls import client_context
-from schemas.errors import ArchiveUnavailable, SettingsInvalid
+import requests
 
-#: b64token, RFC 6750 2.1: nothing else fits in a header
-_TOKEN = re.compile(rb"[A-Za-z0-9\-._~+/]+=*")
+from connectors.http_access import Authorization, HttpAccess, bearer_token, examine_certificates, prepare, secret_of
+from schemas.errors import ArchiveUnavailable, SettingsInvalid
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,22 +33,21 @@ class ArchiveAccess:
         self.authorization()
         if self.oauth2 is not None:
             self.oauth2.examine("archive")
-        if self.tls_ca is None and self.tls_certificate is None:
-            return
-        try:
-            client_context(self.tls_ca, self.tls_certificate, self.tls_key)
-        except SettingsInvalid as error:
-            raise SettingsInvalid("archive", "tls", f"{error.reference} {error.reason}") from None
+        examine_certificates("archive", self.tls_ca, self.tls_certificate, self.tls_key)
+
+    def prepare(self, session: requests.Session) -> None:
+        """See `http_access.prepare`."""
+        prepare(session, self.tls_ca, self.tls_certificate, self.tls_key)
 
     def authorization(self) -> bytes | None:
         """The header of that name, from what the file holds now. Raises SettingsInvalid."""
-        if self.token_file is not None:
-            token = _content(self.token_file)
-            if not _TOKEN.fullmatch(token):
-                raise SettingsInvalid("archive", "token_file", f"{self.token_file} holds no bearer token (RFC 6750 2.1)")
-            return b"Bearer " + token
-        if self.user is not None and self.password_file is not None:
-            return b"Basic " + base64.b64encode(self.user.encode("utf-8") + b":" + _content(self.password_file))
+        try:
+            if self.token_file is not None:
+                return b"Bearer " + bearer_token(self.token_file).encode("ascii")
+            if self.user is not None and self.password_file is not None:
+                return b"Basic " + base64.b64encode(self.user.encode("utf-8") + b":" + secret_of(self.password_file))
+        except ValueError as error:
+            raise SettingsInvalid("archive", "credentials", str(error)) from None
         return None
 
 
@@ -79,10 +75,3 @@ class Credentials:
         """The archive did not take this one."""
         if self._oauth2 is not None and header is not None:
             self._oauth2.refused(header.decode("ascii"))
-
-
-def _content(file: Path) -> bytes:
-    try:
-        return file.read_bytes().strip(b"\r\n")
-    except OSError as error:
-        raise SettingsInvalid("archive", "credentials", f"{file} cannot be read: {error.strerror}") from None

@@ -129,16 +129,11 @@ class ArchiveConnection:
         session: requests.Session | None = getattr(self._sessions, "session", None)
         if session is None:
             session = requests.Session()
-            session.trust_env = False
+            self._access.prepare(session)
             session.mount("http://", CuttableAdapter())
             session.mount("https://", CuttableAdapter())
             # Orthanc compresses with gzip when asked to: seen 300 ms instead of 10 ms for one radiograph
             session.headers["Accept-Encoding"] = "identity"
-            # files are read for each new connection, so that they can be renewed
-            if self._access.tls_ca is not None:
-                session.verify = str(self._access.tls_ca)
-            if self._access.tls_certificate is not None and self._access.tls_key is not None:
-                session.cert = str(self._access.tls_certificate), str(self._access.tls_key)
             self._sessions.session = session
         return session
 

@@ -61,24 +61,16 @@ class HttpAccess:
             raise SettingsInvalid(section, "tls_certificate", "tls_certificate and tls_key are given together or not at all")
         try:
             if self.token_file:
-                _token(self.token_file)
+                bearer_token(self.token_file)
             if self.client_secret_file:
-                _content(self.client_secret_file)
+                _text(self.client_secret_file)
         except ValueError as error:
             raise SettingsInvalid(section, "token_file" if self.token_file else "client_secret_file", str(error)) from None
-        if self.tls_ca or self.tls_certificate:
-            try:
-                client_context(self.tls_ca, self.tls_certificate, self.tls_key)
-            except SettingsInvalid as error:
-                raise SettingsInvalid(section, "tls", f"{error.reference} {error.reason}") from None
+        examine_certificates(section, self.tls_ca, self.tls_certificate, self.tls_key)
 
     def prepare(self, session: requests.Session) -> None:
-        """Certificates for its connections; nothing of the environment. Files are read for each new connection."""
-        session.trust_env = False  # no proxy and no password from the environment: settings alone say where things go
-        if self.tls_ca is not None:
-            session.verify = str(self.tls_ca)
-        if self.tls_certificate is not None and self.tls_key is not None:
-            session.cert = str(self.tls_certificate), str(self.tls_key)
+        """See `prepare`."""
+        prepare(session, self.tls_ca, self.tls_certificate, self.tls_key)
 
 
 class Authorization:
@@ -90,7 +82,7 @@ class Authorization:
         access.examine(section)
         self._access = access
         self._unavailable = unavailable
-        self._token = _token(access.token_file) if access.token_file else None
+        self._token = bearer_token(access.token_file) if access.token_file else None
         #: monotonic; None: until it is refused
         self._until: float | None = None
         self._lock = threading.Lock()
@@ -100,7 +92,7 @@ class Authorization:
         that the token endpoint gives within `timeout_s`. Raises AccessRefused, and `unavailable`."""
         if self._access.token_file:
             with contextlib.suppress(ValueError):
-                self._token = _token(self._access.token_file)
+                self._token = bearer_token(self._access.token_file)
         elif self._access.token_url:
             with self._locked(timeout_s) as left_s:
                 if self._token is None or (self._until is not None and time.monotonic() >= self._until):
@@ -133,7 +125,7 @@ class Authorization:
         assert access.token_url and access.client_secret_file
         started = time.monotonic()
         try:
-            secret = _content(access.client_secret_file)
+            secret = _text(access.client_secret_file)
             with OAuth2Session(access.client_id, secret, scope=access.scope) as session, Deadline(max(timeout_s, 0.0)):
                 access.prepare(session)
                 session.mount("http://", _Bounded())
@@ -176,18 +168,42 @@ def _usable(answer: Mapping[str, Any], started: float, unavailable: type[Unavail
     return token, started + seconds - min(_EARLY_S, seconds / 2)
 
 
-def _token(file: Path) -> str:
+def examine_certificates(section: str, ca: Path | None, certificate: Path | None, key: Path | None) -> None:
+    """Raises SettingsInvalid, naming the section of the settings, when a file cannot be used."""
+    if ca or certificate:
+        try:
+            client_context(ca, certificate, key)
+        except SettingsInvalid as error:
+            raise SettingsInvalid(section, "tls", f"{error.reference} {error.reason}") from None
+
+
+def prepare(session: requests.Session, ca: Path | None, certificate: Path | None, key: Path | None) -> None:
+    """Certificates for its connections; nothing of the environment. Files are read for each new connection."""
+    session.trust_env = False  # no proxy and no password from the environment: settings alone say where things go
+    if ca is not None:
+        session.verify = str(ca)
+    if certificate is not None and key is not None:
+        session.cert = str(certificate), str(key)
+
+
+def bearer_token(file: Path) -> str:
     """Raises ValueError, without what the file holds."""
-    token = _content(file)
+    token = _text(file)
     if not _TOKEN.match(token):
         raise ValueError(f"{file} holds no bearer token (RFC 6750 2.1)")
     return token
 
 
-def _content(file: Path) -> str:
+def secret_of(file: Path) -> bytes:
+    """What it holds, without line ends around it. Raises ValueError."""
     try:
-        return file.read_bytes().strip(b"\r\n").decode("utf-8")
+        return file.read_bytes().strip(b"\r\n")
     except OSError as error:
         raise ValueError(f"{file} cannot be read: {error.strerror}") from None
+
+
+def _text(file: Path) -> str:
+    try:
+        return secret_of(file).decode("utf-8")
     except UnicodeDecodeError:
         raise ValueError(f"{file} is not UTF-8") from None
