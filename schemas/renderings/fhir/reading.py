@@ -9,7 +9,16 @@ from typing import Any
 
 from schemas.findings import CHEST_RADIOGRAPH_FINDINGS, FindingKind, Findings
 from schemas.renderings.fhir import codes
-from schemas.renderings.fhir.envelope import OUTWARD, REVISION, SERVICE, VERIFIED_AT, Resource, not_analysed_reason, open_bundle
+from schemas.renderings.fhir.envelope import (
+    OUTWARD,
+    REVISION,
+    SEQUENCE,
+    SERVICE,
+    VERIFIED_AT,
+    Resource,
+    not_analysed_reason,
+    open_bundle,
+)
 from schemas.renderings.fhir.provenance import ANALYSED_IMAGE, MESSAGE, RECORD, TRACE_ID, Origin
 
 _KINDS: dict[str, FindingKind] = {code.code: kind for kind, code in codes.KINDS.items()}
@@ -98,7 +107,7 @@ def _subject(report: Resource, told: dict[str, Any]) -> dict[str, Any]:
     return {
         "study_instance_uid": _uid(report["imagingStudy"][0]),
         "revision": told[REVISION],
-        "sequence": next(e["valuePositiveInt"] for e in report["extension"] if "valuePositiveInt" in e),
+        "sequence": told[SEQUENCE],
         "accession_number": _assigned(numbers[0]) if numbers else None,
         "patient": _assigned(patient["identifier"]) if patient else None,
         "orders": _orders(report.get("basedOn", ())),
