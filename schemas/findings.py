@@ -20,6 +20,7 @@ from schemas.outputs import Output
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Presence = Literal["present", "absent", "indeterminate"]
 
 #: Whose report it is, whatever model speaks in it.
 ServiceName = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=64)]
@@ -210,6 +211,16 @@ class Findings(_Frozen):
     def present(self) -> bool:
         """Whether anything was found; meaningless when `not_analysed`."""
         return bool(self.findings)
+
+    @property
+    def presence(self) -> Presence | None:
+        """Of nodules and masses. Indeterminate: the score of the study reaches the model's operating point, but no place does. None
+        where nobody looked for them."""
+        if self.not_analysed is not None or self.threshold is None:
+            return None
+        if self.present:
+            return "present"
+        return "indeterminate" if self.probability is not None and self.probability >= self.threshold else "absent"
 
     @property
     def locates(self) -> bool:

@@ -73,7 +73,7 @@ def _not_analysed(findings: Findings, language: Language) -> Iterator[Observatio
 def _study(findings: Findings, language: Language, zone: ZoneInfo) -> Iterator[Observation]:
     if findings.verified_at is not None:
         yield Observation(_AFTER_VERIFICATION, STUDY, "TS", moment(findings.verified_at, zone))
-    present = labels.presence_of(findings)
+    present = findings.presence
     if present is None:
         yield Observation(
             _NOT_LOOKED_FOR, STUDY, "CWE", _coded(codes.NODULE_OR_MASS, OWN, labels.phrase("not-looked-for", language))

@@ -6,12 +6,11 @@ import tomllib
 from importlib.resources import files
 from typing import Literal, get_args
 
-from schemas.findings import AnalysedImage, FindingKind, Findings, Measurement, NotAnalysedReason, Region
+from schemas.findings import AnalysedImage, FindingKind, Measurement, NotAnalysedReason, Presence, Region
 from schemas.outputs import Output
 
 Language = Literal["en", "zh-TW"]
 LANGUAGES: tuple[Language, ...] = get_args(Language)
-Presence = Literal["present", "absent", "indeterminate"]
 
 #: by section, name and language
 LABELS: dict[str, dict[str, dict[str, str]]] = tomllib.loads(files(__package__).joinpath("labels.toml").read_text("utf-8"))
@@ -77,14 +76,3 @@ def number(value: float) -> str:
     """For people: three digits that count, never an exponent; of large numbers all before the point."""
     digits = f"{value:.3g}"
     return f"{value:.0f}" if "e+" in digits else f"{value:.6f}".rstrip("0").rstrip(".") if "e" in digits else digits
-
-
-def presence_of(findings: Findings) -> Presence | None:
-    """Of nodules and masses. Indeterminate: the score of the study reaches the model's operating point, but no place does. None
-    where nobody looked for them."""
-    if findings.not_analysed is not None or findings.threshold is None:
-        return None
-    if findings.present:
-        return "present"
-    probability = findings.probability
-    return "indeterminate" if probability is not None and probability >= findings.threshold else "absent"

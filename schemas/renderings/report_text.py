@@ -110,7 +110,7 @@ def _head(findings: Findings, language: Language) -> Iterator[str]:
             yield _end(phrase("withdrawn", language), language)
         yield _end(_said(phrase("not-analysed", language), labels.not_analysed(reason, language), language), language)
         return
-    present = labels.presence_of(findings)
+    present = findings.presence
     if present is None:
         yield _end(phrase("not-looked-for", language), language)
         return

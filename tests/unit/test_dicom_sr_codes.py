@@ -10,11 +10,10 @@ from pydicom.sr._concepts_dict import concepts
 from pydicom.sr.coding import Code
 
 from schemas.coding import SNOMED_CT, CheckedCoding
-from schemas.findings import WITHDRAWING, FindingKind, NotAnalysedReason
+from schemas.findings import WITHDRAWING, FindingKind, NotAnalysedReason, Presence
 from schemas.outputs import Coding
 from schemas.renderings.dicom import codes
 from schemas.renderings.fhir import codes as fhir
-from schemas.renderings.labels import Presence
 
 _PLAIN = [code for code in vars(codes).values() if isinstance(code, Code)]
 _OTHERS = [other for others in codes.OTHER_CODES.values() for other in others]

@@ -53,7 +53,7 @@ def test_it_says_all_that_findings_say(name: str, language: str) -> None:
     assert report.status == terms.status
     assert {one.status for one in report.observations.values()} == {terms.status, "O"}
     expected = {"present": "52101004", "absent": "2667000", "indeterminate": "82334004", None: None}
-    assert report.value("nodule-or-mass-of-lung") == expected[labels.presence_of(state)]
+    assert report.value("nodule-or-mass-of-lung") == expected[state.presence]
     assert (report.value("not-looked-for") is None) == state.locates
     assert (report.value("after-verification") is None) == (state.verified_at is None)
     for number, value in (("study-probability", state.probability), ("threshold", state.threshold)):

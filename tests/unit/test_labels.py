@@ -7,21 +7,11 @@ from typing import get_args
 
 import pytest
 
-from schemas.findings import DEMONSTRATION, FindingKind, Findings, Measurement, NotAnalysedReason, Region
+from schemas.findings import DEMONSTRATION, FindingKind, Measurement, NotAnalysedReason, Presence, Region
 from schemas.outputs import Coding, Output
 from schemas.renderings import labels
-from schemas.renderings.labels import LABELS, LANGUAGES, Language, Presence
-from tests.contract.example_findings import (
-    DEVICE_CODES,
-    IMAGE,
-    every_state,
-    findings,
-    image,
-    indeterminate,
-    not_analysed,
-    two_findings,
-)
-from tests.unit.fhir_bundles import resources
+from schemas.renderings.labels import LABELS, LANGUAGES, Language
+from tests.contract.example_findings import DEVICE_CODES, IMAGE, image
 
 SECTIONS = {
     "finding": {kind.value for kind in FindingKind},
@@ -102,16 +92,3 @@ def test_a_place_is_one_of_the_picture(left: float, top: float, words: str) -> N
 )
 def test_numbers_for_people_have_no_exponent(value: float, words: str) -> None:
     assert labels.number(value) == words
-
-
-@pytest.mark.parametrize("state", [state for state in every_state().values() if state.locates])
-def test_presence_is_that_of_fhir(state: Findings) -> None:
-    root, *_ = resources(state, "Observation")
-    assert root["valueCodeableConcept"]["coding"][0]["display"] == (labels.presence_of(state) or "").capitalize()
-
-
-def test_presence() -> None:
-    assert labels.presence_of(two_findings()) == "present"
-    assert labels.presence_of(findings()) == "absent"
-    assert labels.presence_of(indeterminate()) == "indeterminate"
-    assert labels.presence_of(not_analysed(NotAnalysedReason.LATE)) is None

@@ -112,7 +112,7 @@ def test_what_must_be_said_is(of: Findings, language: Language, lines: int, limi
         assert labels.not_analysed(of.not_analysed.reason, language) in text
         assert (LABELS["phrase"]["withdrawn"][language] in text) == (of.not_analysed.reason in WITHDRAWING)
     else:
-        present = labels.presence_of(of)
+        present = of.presence
         assert present is not None
         assert re.search(f"{labels.nodule_found(language)}[:：] ?{labels.answer(present, language)}", text)
 

@@ -10,9 +10,9 @@ from highdicom.sr import CodedConcept
 from pydicom.sr.coding import Code
 
 from schemas.coding import DCM, LOINC, RADLEX, SNOMED_CT
-from schemas.findings import WITHDRAWING, FindingKind, NotAnalysedReason
+from schemas.findings import WITHDRAWING, FindingKind, NotAnalysedReason, Presence
 from schemas.outputs import Coding
-from schemas.renderings.labels import Language, Presence
+from schemas.renderings.labels import Language
 
 #: PS3.16 section 8.2: private designators begin with 99
 OWN = "99RADSTREAM"

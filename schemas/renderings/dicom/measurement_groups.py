@@ -27,7 +27,6 @@ from schemas.identifiers import SOPInstanceUID
 from schemas.outputs import Output
 from schemas.renderings.dicom import codes
 from schemas.renderings.fhir.references import observation_id, output_id
-from schemas.renderings.labels import presence_of
 from schemas.study_events import ImageReference
 
 Group = MeasurementsAndQualitativeEvaluations | PlanarROIMeasurementsAndQualitativeEvaluations
@@ -69,7 +68,7 @@ def _tracking(identifier: str, of: UUID) -> TrackingIdentifier:
 def _presence(findings: Findings, held: Held, algorithm: AlgorithmIdentification) -> Iterator[Group]:
     """Of both kinds together; with SNOMED CT's codes also of each kind that was found, and of both where neither was. None of a
     model that does not look for them."""
-    presence = presence_of(findings)
+    presence = findings.presence
     if presence is None:
         return
     answer = codes.ANSWERS[presence]

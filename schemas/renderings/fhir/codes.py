@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from schemas.findings import FindingKind, NotAnalysedReason
-from schemas.renderings.labels import Presence
+from schemas.findings import FindingKind, NotAnalysedReason, Presence
 
 LOINC = "http://loinc.org"
 SNOMED_CT = "http://snomed.info/sct"

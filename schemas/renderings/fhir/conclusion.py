@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from schemas.findings import CHEST_RADIOGRAPH_FINDINGS, DEMONSTRATION, FindingKind, Findings, NotAnalysedReason
 from schemas.outputs import Output
 from schemas.renderings.fhir import codes
-from schemas.renderings.labels import Language, phrase, presence_of
+from schemas.renderings.labels import Language, phrase
 from schemas.renderings.report_text import report_text
 
 _UNCUT = 1_000_000
@@ -57,7 +57,7 @@ def _said(findings: Findings) -> Iterator[str]:
 
 def _located(findings: Findings) -> str:
     if not findings.present:
-        if presence_of(findings) == "indeterminate":
+        if findings.presence == "indeterminate":
             return (
                 f"AI cannot tell whether there is a nodule or mass of the lung: its score of the study "
                 f"({findings.probability:.2f}) reaches its threshold ({findings.threshold:.2f}), but it located none."

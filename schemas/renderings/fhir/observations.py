@@ -6,7 +6,7 @@ from typing import Any
 
 from fhir.resources.R4B.observation import Observation
 
-from schemas.findings import CHEST_RADIOGRAPH_FINDINGS, Finding, FindingKind, Findings, NotAnalysed, Region
+from schemas.findings import CHEST_RADIOGRAPH_FINDINGS, Finding, FindingKind, Findings, NotAnalysed, Presence, Region
 from schemas.identifiers import SOPInstanceUID
 from schemas.outputs import Output
 from schemas.renderings import labels
@@ -69,7 +69,7 @@ def _root(findings: Findings, language: Language) -> dict[str, Any]:
         said = {"code": question.concept(), "status": "cancelled", "dataAbsentReason": reason}
         words = findings.not_analysed.explanation
         return said | ({"note": [{"text": words}]} if words.strip() else {})  # FHIR has no empty string
-    present = labels.presence_of(findings)
+    present = findings.presence
     assert present is not None
     root: dict[str, Any] = {"code": codes.NODULE_OR_MASS.concept(), "valueCodeableConcept": _answer(present, language)}
     if findings.probability is not None and findings.threshold is not None:
@@ -90,7 +90,7 @@ def _absent_reason(not_analysed: NotAnalysed, language: Language) -> dict[str, A
     return {"coding": [codes.NOT_PERFORMED.coding, reason.coding], "text": text}
 
 
-def _answer(present: labels.Presence, language: Language) -> dict[str, Any]:
+def _answer(present: Presence, language: Language) -> dict[str, Any]:
     return codes.ANSWERS[present].concept(None if language == "en" else labels.presence(present, language))
 
 
