@@ -23,11 +23,11 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import findings_figures as figures
 import requests
 from fhir.resources.R4B.bundle import Bundle
-from findings_studies import said_of_a_study
 from rich.console import Console
 
 from connectors.fhir import FhirServer
@@ -35,6 +35,7 @@ from connectors.kafka import KafkaLog
 from schemas.errors import RadstreamError
 from schemas.events import FINDINGS_TYPE
 from schemas.findings import Findings
+from schemas.identifiers import AccessionNumber, StudyInstanceUID
 from schemas.ports import Outgoing
 from schemas.renderings.fhir.bundle import bundle_of
 from schemas.renderings.fhir.references import Site, report_id
@@ -45,6 +46,7 @@ from streams.settings import Settings, as_environment
 from streams.supervisor import Supervisor
 from streams.topics import RESULTS
 from streams.wiring.clients import ensure_all_topics
+from tests.contract.example_findings import subject, two_findings
 
 RATE = 2.0  # studies a second, issue 7
 CONNECTIONS = 4
@@ -52,6 +54,13 @@ ROLES = ("work report", "deliver")
 QUICK = {"rounds": 1, "repeats": 30, "turns": 2, "many": 12, "studies": 10}
 WHOLE = {"rounds": 5, "repeats": 300, "turns": 60, "many": 12, "studies": 120}
 console = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def said_of_a_study() -> Findings:
+    """A nodule and a mass, of a study that nobody has yet."""
+    number = uuid4().int
+    accession = AccessionNumber(value=f"B{number}", assigner="RIS")
+    return two_findings(subject(study=StudyInstanceUID(f"2.25.{number}"), accession=accession))
 
 
 # ---------------------------------------------------------------------------------------------------------- rendering
