@@ -37,12 +37,14 @@ def said(outputs: Sequence[Outgoing]) -> DeliveryAcknowledged:
 class Documents:
     """A receiver with a document for each state, that takes away only what it is told to: neither does it know what it holds of a
     study, nor does it see that a later state is there. `faults`: what each telling meets, one after the other: an error, and
-    whether what was told arrived all the same."""
+    whether what was told arrived all the same. `later`: tellings (a state, and what is held) of which it says that it holds a later
+    state."""
 
     def __init__(self) -> None:
         self.live: set[int] = set()
         self.tellings: list[tuple[int, int | None]] = []
         self.faults: list[tuple[Exception | None, bool]] = []
+        self.later: set[tuple[int, int | None]] = set()
 
     async def tell(self, findings: Findings, held: Findings | None) -> Acknowledgement:
         sequence, before = findings.subject.sequence, None if held is None else held.subject.sequence
@@ -55,4 +57,4 @@ class Documents:
                 self.live.add(sequence)
         if fault is not None:
             raise fault
-        return Acknowledgement(f"document {sequence}")
+        return Acknowledgement(f"document {sequence}", superseded=(sequence, before) in self.later)

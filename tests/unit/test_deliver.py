@@ -3,10 +3,12 @@ from __future__ import annotations
 import itertools
 from datetime import UTC, datetime
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
 from connectors.case_store import SqlCaseStore
+from schemas.case_store import Delivery
 from schemas.errors import Conflict, FhirServerUnavailable, MalformedMessage
 from schemas.events import DeliveryAcknowledged
 from schemas.findings import Findings, NotAnalysedReason
@@ -77,6 +79,9 @@ async def test_an_older_state_is_not_stored_even_when_only_the_destination_knows
         await deliver(found(findings(subject(1))), destination="fhir", store=store, cases=cases)
     assert await cases.delivered("fhir", STUDY) is None
     assert store.versions[REPORT] == 1
+    await cases.put_delivery(Delivery("fhir", STUDY, uuid4(), 1, "lower than what stands there"))
+    with pytest.raises(Conflict, match="later state"):
+        await deliver(found(findings(subject(1))), destination="fhir", store=store, cases=cases)
     await deliver(found(newer), destination="fhir", store=store, cases=cases)
     (out,) = await deliver(found(findings(subject(1))), destination="fhir", store=store, cases=cases)
     assert said(out).outcome == "superseded"

@@ -6,11 +6,13 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from schemas.errors import SettingsInvalid
 from streams.guard import StepStopped
 from streams.health import Health, Part, Shared, read_health
-from streams.wiring.running import kept, together
+from streams.settings import DatabaseSettings, Settings
+from streams.wiring.running import kept, ran_before, together
 
 
 @pytest.fixture
@@ -110,3 +112,23 @@ async def test_one_that_ran_before_is_tried_again_and_said_to_be_red(shared: Sha
     assert read_health(tmp_path)["deliver"].state == "ready"
     stop.set()
     await running
+
+
+async def test_a_stop_is_no_end(shared: Shared, tmp_path: Path) -> None:
+    stop, part = asyncio.Event(), shared.part("ris")
+
+    async def run() -> None:
+        part.set("ready")
+        stop.set()
+
+    with capture_logs() as lines:
+        await kept("ris", run, stop, part)
+    assert lines == []
+    assert read_health(tmp_path)["deliver"].state == "ready"
+
+
+async def test_what_never_ran_did_not_run_before_and_a_database_that_cannot_say_refuses_nothing(tmp_path: Path) -> None:
+    # a folder is no database
+    there, away = (Settings(database=DatabaseSettings(url=f"sqlite:///{tmp_path}/{file}")) for file in ("cases.db", "."))
+    assert not await ran_before("deliver.ris", there)
+    assert await ran_before("deliver.ris", away)

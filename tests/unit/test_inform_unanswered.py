@@ -6,7 +6,7 @@ import pytest
 import structlog
 
 from connectors.case_store import SqlCaseStore
-from schemas.errors import InvalidResource, ItemNotServed, RadstreamError, ReceiverUnavailable, ResourceRefused
+from schemas.errors import Conflict, InvalidResource, ItemNotServed, RadstreamError, ReceiverUnavailable, ResourceRefused
 from streams.steps.inform import inform
 from tests.contract.example_findings import STUDY, findings, subject
 from tests.unit.informing import RIS, Documents, record_of, said, withdrawn
@@ -108,20 +108,21 @@ async def test_what_another_version_wrote_keeps_no_later_state_back(cases: SqlCa
     assert receiver.tellings == [(8, None)]
 
 
-@pytest.mark.parametrize("still", [True, False])
-async def test_what_withdraws_is_told_although_a_later_state_was_refused(still: bool, cases: SqlCaseStore) -> None:
-    """6 was parked, and 8 refused meanwhile. 8 is told once more: perhaps it was there."""
+async def test_what_is_not_served_is_tried_again_though_it_is_refused_as_if_nothing_stood_there(cases: SqlCaseStore) -> None:
     receiver = Documents()
-    withdrawal, later = record_of(withdrawn(6)), record_of(findings(subject(8)))
     await inform(record_of(findings(subject(4))), destination=RIS, tell=receiver.tell, tellings=cases)
-    receiver.faults = [(REFUSED, False)] * 2
-    with pytest.raises(ResourceRefused):
-        await inform(later, destination=RIS, tell=receiver.tell, tellings=cases)
-    receiver.faults = [(None, True), *[(REFUSED, False)] * (3 if still else 0)]
-    event = said(await inform(withdrawal, destination=RIS, tell=receiver.tell, tellings=cases))
-    assert (event.outcome, event.sequence) == ("stored", 6)
-    assert receiver.live == (set() if still else {8})
-    told = len(receiver.tellings)
-    if not still:
-        assert said(await inform(withdrawal, destination=RIS, tell=receiver.tell, tellings=cases)).outcome == "superseded"
-        assert len(receiver.tellings) == told, "8 was answered"
+    receiver.faults = [(ItemNotServed("fake", "study", "AE"), False), (REFUSED, False)]
+    with pytest.raises(ItemNotServed):
+        await inform(record_of(findings(subject(8))), destination=RIS, tell=receiver.tell, tellings=cases)
+
+
+async def test_who_holds_a_later_state_says_so_once_of_all(cases: SqlCaseStore) -> None:
+    receiver = Documents()
+    await inform(record_of(findings(subject(4))), destination=RIS, tell=receiver.tell, tellings=cases)
+    receiver.faults = [(ReceiverUnavailable("fake", "receiver", "the answer was lost"), True)]
+    with pytest.raises(ReceiverUnavailable):
+        await inform(record_of(findings(subject(8))), destination=RIS, tell=receiver.tell, tellings=cases)
+    receiver.later = {(12, 4)}
+    with pytest.raises(Conflict, match="later state"):
+        await inform(record_of(findings(subject(12))), destination=RIS, tell=receiver.tell, tellings=cases)
+    assert receiver.tellings[-2:] == [(12, 4), (12, 8)]
