@@ -49,9 +49,7 @@ class Deadline:
         self._timer.cancel()
         with self._lock:
             self._over = True  # the connection may serve the next exchange from here on
-        if self._around is not None and not self._around._over:
-            _current.deadline = self._around
-        self._around = None
+        _current.deadline = self._around
 
     @property
     def left_s(self) -> float:
