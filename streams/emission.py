@@ -20,14 +20,14 @@ FHIR_JSON = "application/fhir+json"
 HL7_ER7 = "x-application/hl7-v2+er7"
 
 #: W3C Trace Context, section 3.2.2
-_TRACEPARENT = re.compile(r"00-(?P<trace>[0-9a-f]{32})-[0-9a-f]{16}-(?P<flags>[0-9a-f]{2})\Z")
+TRACEPARENT = re.compile(r"00-(?P<trace>[0-9a-f]{32})-[0-9a-f]{16}-(?P<flags>[0-9a-f]{2})\Z")
 
 
 def traceparent(cause: Record | None, event_id: str) -> str:
     """The trace of the cause goes on (or starts, from the event's own id); the span is this event. Nothing is random, so
     that processing the same record again writes the same bytes."""
     digest = hashlib.sha256(event_id.encode()).hexdigest()
-    found = _TRACEPARENT.match(cause.header("traceparent") or "") if cause else None
+    found = TRACEPARENT.match(cause.header("traceparent") or "") if cause else None
     trace, flags = (found["trace"], found["flags"]) if found else (digest[32:], "01")
     return f"00-{trace}-{digest[:16]}-{flags}"
 

@@ -16,11 +16,9 @@ from schemas.ports import Outgoing, Record
 from schemas.renderings.fhir.bundle import bundle_of
 from schemas.renderings.fhir.provenance import Origin
 from schemas.renderings.fhir.references import Site, bundle_id, issued
-from streams.emission import FHIR_JSON, emit_value
+from streams.emission import FHIR_JSON, TRACEPARENT, emit_value
 from streams.topics import FINDINGS
 
-#: W3C Trace Context 3.2.2: version, trace-id, parent-id, flags
-_TRACE_ID = re.compile(r"00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}\Z")
 #: topic/partition/offset
 _PLACE = re.compile(r"[A-Za-z0-9._-]+/[0-9]+/[0-9]+\Z")
 
@@ -51,9 +49,9 @@ async def report(record: Record, *, site: Site, positions: Positions | None = No
 
 def _origin(record: Record) -> Origin:
     """The record that was answered, and not this one: the same answer written again must not become another Provenance."""
-    trace = _TRACE_ID.match(record.header("traceparent") or "")
+    trace = TRACEPARENT.match(record.header("traceparent") or "")
     cause = _PLACE.match(record.header("cause") or "")
-    return Origin(trace_id=trace[1] if trace else None, records=(cause[0],) if cause else ())
+    return Origin(trace_id=trace["trace"] if trace else None, records=(cause[0],) if cause else ())
 
 
 async def _first(findings: Findings, origin: Origin, positions: Positions | None) -> Origin:
