@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
@@ -57,13 +57,6 @@ async def test_the_provenance_names_trace_and_cause_and_an_answer_written_again_
     assert findings_of(first.value) == two_findings()
 
 
-@pytest.fixture
-async def cases(tmp_path: Path) -> AsyncIterator[SqlCaseStore]:
-    cases = SqlCaseStore(f"sqlite:///{tmp_path}/cases.sqlite")
-    yield cases
-    await cases.close()
-
-
 async def test_a_state_that_is_told_again_because_a_message_was_repeated_is_the_same_to_the_receiver(
     cases: SqlCaseStore, tmp_path: Path
 ) -> None:
@@ -72,7 +65,7 @@ async def test_a_state_that_is_told_again_because_a_message_was_repeated_is_the_
     first = {"traceparent": f"00-{TRACE}-00f067aa0ba902b7-01", "cause": "ai.requests/0/17"}
     again = {"traceparent": f"00-{TRACE[::-1]}-00f067aa0ba902b7-01", "cause": "ai.requests/0/99"}
     (one,) = await report(result(value, 5, first), site=SITE, positions=cases)
-    restarted = SqlCaseStore(f"sqlite:///{tmp_path}/cases.sqlite")
+    restarted = SqlCaseStore(f"sqlite:///{tmp_path}/cases.db")
     (other,) = await report(result(value, 9, again), site=SITE, positions=restarted)
     await restarted.close()
     assert one.value == other.value
