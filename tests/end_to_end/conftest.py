@@ -125,10 +125,7 @@ class Hospital:
 
     async def asked(self, times: int, timeout_s: float = 60) -> None:
         """Returns when the engine has put that many questions to the FHIR server since now."""
-        enough = sum(self.proxy.seen.values()) + times
-        async with asyncio.timeout(timeout_s):
-            while sum(self.proxy.seen.values()) < enough:
-                await asyncio.sleep(0.05)  # the proxy counts in threads of its own: there is no event to await
+        await self.proxy.reached(times, timeout_s=timeout_s)
 
     async def _follow(self, topic: str) -> None:
         async for record in unbroken(self.log, topic):

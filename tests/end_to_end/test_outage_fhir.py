@@ -32,11 +32,8 @@ async def test_every_report_is_there_once_in_its_last_state(hospital: Hospital, 
             await asyncio.sleep(pause_s)  # the load asked for is so many a second
 
     before, meanwhile = accessions[:6], accessions[6:]
-    posted = hospital.proxy.seen.get("POST", 0)
     sending = asyncio.create_task(send(before, 0.2))
-    async with asyncio.timeout(60):
-        while hospital.proxy.seen.get("POST", 0) < posted + 2:
-            await asyncio.sleep(0.001)  # the proxy counts in threads of its own: there is no event to await
+    await hospital.proxy.reached(2, "POST")
     await asyncio.to_thread(hospital.engine.services.down, "fhir", kill=True)
     begun = loop.time()
     await sending

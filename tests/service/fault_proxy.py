@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,11 +36,12 @@ class Fault:
 
 
 class FaultProxy:
-    """`url` stands for `target`. `fault` is in force until changed; None: all passes. `seen` counts requests by method."""
+    """`url` stands for `target`. `fault` is in force until changed; None: all passes."""
 
     def __init__(self, target: str) -> None:
         self.fault: Fault | None = None
-        self.seen: dict[str, int] = {}
+        self._seen: Counter[str] = Counter()
+        self._arrival = threading.Condition()
         self._released = threading.Event()
         scheme, _, rest = target.partition("://")
         self._origin, slash, path = rest.partition("/")
@@ -62,6 +65,19 @@ class FaultProxy:
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
         self._thread.start()
 
+    async def reached(self, times: int, method: str | None = None, timeout_s: float = 60) -> None:
+        """Returns when that many requests (of `method`) have come since now, whatever has become of them."""
+
+        def count() -> int:
+            return self._seen.total() if method is None else self._seen[method]
+
+        def wait(enough: int) -> bool:
+            with self._arrival:
+                return self._arrival.wait_for(lambda: count() >= enough, timeout_s)
+
+        if not await asyncio.to_thread(wait, count() + times):
+            raise TimeoutError(f"no {times} requests within {timeout_s:g} s")
+
     def close(self) -> None:
         self._released.set()
         self._server.shutdown()
@@ -70,7 +86,9 @@ class FaultProxy:
 
     def _handle(self, request: BaseHTTPRequestHandler) -> None:
         method, fault = request.command, self.fault
-        self.seen[method] = self.seen.get(method, 0) + 1
+        with self._arrival:
+            self._seen[method] += 1
+            self._arrival.notify_all()
         body = request.rfile.read(int(request.headers.get("Content-Length", 0)))
         if fault is None or not fault.hits(method, request.path, body):
             self._pass_on(request, body)

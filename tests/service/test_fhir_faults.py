@@ -119,9 +119,7 @@ async def test_a_conflict_that_passes_is_not_told(proxy: FaultProxy, server: Fhi
     study = Study()
     proxy.fault = Fault("answer", 409, OUTCOME, method="POST")
     putting = asyncio.create_task(server.put(bundle_of(two_findings(study.subject(1)), SITE)))
-    async with asyncio.timeout(PATIENT_S):
-        while not proxy.seen.get("POST"):
-            await asyncio.sleep(0.001)
+    await proxy.reached(1, "POST")
     proxy.fault = None
     assert (await putting).reference == f"{study.report}/_history/1"
 
