@@ -133,6 +133,12 @@ async def test_an_answer_without_findings_withdraws_it(hospital: Hospital) -> No
     assert again == once
 
 
+async def test_what_another_service_says_withdraws_nothing(hospital: Hospital) -> None:
+    await signed_and_answered(hospital)
+    (second,) = await hospital.happens(STAT)
+    assert await hears(hospital, answer_to(second, DEVICES), at=5) == []
+
+
 @pytest.mark.parametrize("event", [CANCELLED, gone(at=5), study(at=5, images=0)])
 async def test_what_withdraws_the_answer_withdraws_it(hospital: Hospital, event: CaseEvent) -> None:
     request, first = await signed_and_answered(hospital)

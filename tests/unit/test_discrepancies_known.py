@@ -12,6 +12,7 @@ from schemas.findings import Findings, NotAnalysedReason
 from schemas.hearings import BEFORE_HEARING
 from schemas.ports import Outgoing
 from streams.case_state import Policy
+from streams.study_settings import NewsSettings
 from tests.unit.answers import answer_to, record, requested, result
 from tests.unit.cases import JANE, JOHN, Hospital, minutes, order, reason, record_of, report, said, study
 from tests.unit.discrepancies import acknowledgement, events_of
@@ -163,6 +164,19 @@ async def test_what_was_told_between_answers_of_before_nobody_knows(hospital: Ho
     (second,) = await hospital.happens(STAT)
     assert await hears(hospital, second, 5) == [OPENED]
     assert await hears(hospital, first, 6) == [], "and itself it is not marked"
+
+
+async def test_what_was_analysed_for_ourselves_alone_he_did_not_know(hospital: Hospital) -> None:
+    """Bulk, until the date of the study is corrected: the same images, and the same is found."""
+    hospital.policy = Policy(news=NewsSettings(age_limit_days=7))
+    await hospital.happens(order(placer="P1", accession="A1"))
+    (bulk,) = await hospital.happens(study(at=1, taken=minutes(0).date() - timedelta(days=400)))
+    assert not said(bulk).subject.outward
+    assert await hears(hospital, bulk, 2) == []
+    await hospital.happens(SIGNED)
+    (news,) = await hospital.happens(study(at=4, taken=minutes(0).date()))
+    assert said(news).subject.outward
+    assert await hears(hospital, news, 5) == [OPENED]
 
 
 async def test_the_marked_answer_comes_from_where_the_answer_came_from(hospital: Hospital) -> None:
