@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from connectors.fhir import FhirServer
+from connectors.http_access import HttpAccess
 from connectors.reporting.archive import ArchiveReceiver
 from connectors.reporting.hl7oru import OruReceiver
 from connectors.reporting.webhook import WebhookReceiver
-from schemas.errors import SettingsInvalid, Unavailable
+from schemas.errors import AccessRefused, RadstreamError, SettingsInvalid, Unavailable
+from schemas.renderings.hl7oru import oru_messages
+from schemas.renderings.hl7oruterms import OruTerms
 from schemas.reporting import ReportingSystem
 from streams.destination_settings import (
     ArchiveDestination,
@@ -22,11 +26,14 @@ from streams.destination_settings import (
     WebhookDestination,
 )
 from streams.doctor import examine_destinations
-from streams.settings import ArchiveSettings, KafkaSettings, Settings
+from streams.settings import ArchiveSettings, KafkaSettings, Settings, SiteSettings
 from streams.topics import FINDINGS, RESULTS
-from streams.wiring.clients import fhir_server, without_password
-from streams.wiring.destinations import archive_receiver, destinations, oru_receiver, webhook_receiver
+from streams.wiring.clients import fhir_server, http_access, without_password
+from streams.wiring.destinations import archive_receiver, destinations, fhir_destination, oru_receiver, webhook_receiver
+from tests.contract.example_findings import finding, findings, subject
+from tests.contract.oru_ris import ris_server
 
+TAIPEI = ZoneInfo("Asia/Taipei")
 NOBODY = "http://127.0.0.1:9"
 CLIENT: dict[str, Any] = {
     "oauth2_token_url": f"{NOBODY}/token",
@@ -83,12 +90,70 @@ async def test_each_is_what_it_is_called(settings: Settings) -> None:
         await receiver.close()
 
 
+def test_who_asks_for_a_token_is_entered_as_the_settings_say() -> None:
+    own = {"tls_ca": Path("/ca"), "tls_certificate": Path("/c"), "tls_key": Path("/k")}
+    with_client = FhirSettings(url="https://f/", **CLIENT, oauth2_scope="write", **own)
+    client = {name: CLIENT[f"oauth2_{name}"] for name in ("token_url", "client_id", "client_secret_file")}
+    assert http_access(with_client) == HttpAccess(**client, scope="write", **own)
+    assert http_access(FhirSettings(url="https://f/", token_file=Path("/t"))) == HttpAccess(token_file=Path("/t"))
+
+
+async def test_a_ris_is_spoken_to_as_the_settings_say() -> None:
+    names: dict[str, Any] = {"sending_application": "A", "sending_facility": "B", "receiving_application": "C"}
+    names |= {"receiving_facility": "D", "processing_id": "T", "charset": "BIG-5", "accession_field": 20, "unverified": "P"}
+    field: dict[str, Any] = {"field_lines": 12, "field_limit": 380, "field_unit": "bytes", "field_disclaimer": "none"}
+    many = findings(subject(4), *map(finding, range(1, 13)))  # their text is cut
+    site = SiteSettings(language="zh-TW", time_zone=TAIPEI)
+    async with ris_server() as server:
+        to = OruDestination(name="ris", address=f"127.0.0.1:{server.port}", **names, **field)
+        receiver = oru_receiver(to, Settings(site=site))
+        await receiver.tell(many, None)
+        await receiver.close()
+    terms = OruTerms(
+        sender=("A", "B"),
+        receiver=("C", "D"),
+        processing_id="T",
+        charset="BIG-5",
+        language="zh-TW",
+        status="P",
+        accession_field=20,
+        time_zone=TAIPEI,
+        lines=12,
+        limit=380,
+        unit="bytes",
+        disclaimer="none",
+    )
+    assert server.ris.messages == list(oru_messages(many, None, terms))
+
+
 async def test_nobody_there_is_said_by_each(settings: Settings) -> None:
     for destination in destinations(settings):
         connected = destination.connect()
         with pytest.raises(Unavailable):
             await connected.ask()
         await connected.close()
+
+
+class Reading:
+    """A FHIR server that lets nobody write."""
+
+    def __init__(self, version: str) -> None:
+        self._version = version
+
+    async def read(self, reference: str) -> dict[str, str]:
+        return {"metadata": {"resourceType": "CapabilityStatement", "fhirVersion": self._version}}[reference]
+
+    async def probe(self) -> None:
+        raise AccessRefused("fhir", "probe", "HTTP 403")
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+
+@pytest.mark.parametrize(("version", "why"), [("4.0.1", "HTTP 403"), ("5.0.0", "no FHIR R4 server")])
+async def test_a_fhir_server_is_well_when_it_is_r4_and_would_take_a_report(version: str, why: str) -> None:
+    with pytest.raises(RadstreamError, match=why):
+        await fhir_destination("fhir", lambda: cast(FhirServer, Reading(version))).ask()
 
 
 async def test_the_doctor_has_a_line_for_each(settings: Settings) -> None:
