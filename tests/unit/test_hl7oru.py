@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from schemas.events import ReportDrafted
-from schemas.findings import DEMONSTRATION
+from schemas.findings import DEMONSTRATION, NotAnalysedReason
 from schemas.hl7v2.identification import Reception
 from schemas.hl7v2.message import Message
 from schemas.hl7v2.reports import reports
@@ -18,9 +18,9 @@ from schemas.renderings.hl7conformance import deviations
 from schemas.renderings.hl7oru import filler_order_number, oru_messages
 from schemas.renderings.hl7oruterms import OruTerms
 from schemas.renderings.report_text import report_text
-from tests.contract.example_findings import ACCESSION, order, subject
+from tests.contract.example_findings import ACCESSION, not_analysed, order, subject
 from tests.contract.oru_ris import Report, part, read
-from tests.unit.oru_files import FILES, STATES, TERMS, golden, message_of, split, told
+from tests.unit.oru_files import ENGLISH, FILES, STATES, TERMS, golden, message_of, split, told
 
 
 def test_golden_files() -> None:
@@ -168,6 +168,17 @@ def test_the_accession_number_stands_where_the_site_wants_it(field: int | None, 
     message = read(oru_messages(STATES["present"], None, OruTerms(accession_field=field))[0])  # type: ignore[arg-type]
     obr = message.segment("OBR")
     assert [at for at in range(5, len(obr)) if part(message, obr, at) == ACCESSION.value] == [at for at in [held] if at]
+
+
+def test_of_several_orders_none_is_given_the_accession_number_of_the_study() -> None:
+    """It may be that of another order."""
+    without = [order(number).model_copy(update={"accession_number": None}) for number in (1, 2)]
+    told = [
+        oru_messages(not_analysed(NotAnalysedReason.LATE, subject(orders=tuple(orders))), None, ENGLISH)[0]
+        for orders in (without[:1], without)
+    ]
+    held = [[part(message, obr, 18) for obr in message.segments("OBR")] for message in map(read, told)]
+    assert held == [[ACCESSION.value], ["", ""]]
 
 
 def test_the_model_stands_beside_each_result() -> None:

@@ -3,6 +3,8 @@ in its last state; and one item that it cannot take does not hold up the others.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 from structlog.testing import capture_logs
 
@@ -14,7 +16,7 @@ from schemas.identifiers import PatientIdentifier
 from schemas.renderings.hl7oruterms import OruTerms
 from tests.contract.example_findings import finding, findings, not_analysed, subject
 from tests.contract.oru_ris import Ris, accept, acknowledgement, control_id, ris_server
-from tests.unit.oru_receivers import FAULTS, UIDS, coded, of_studies, patience, receiving, told
+from tests.unit.oru_receivers import FAULTS, UIDS, close, coded, of_studies, patience, receiving, told
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -124,6 +126,27 @@ async def test_of_a_receiver_that_never_took_anything_a_few_items_are_put_aside(
         server.answer = of_studies(UIDS[5], but=coded(code))
         with pytest.raises(error):
             await receiver.tell(findings(subject(4, study=UIDS[5])), None)
+
+
+async def test_an_item_that_was_taken_in_the_end_has_all_its_tries_again() -> None:
+    async with receiving(close) as (server, receiver):
+        for answer in (close, accept, close):
+            server.answer = answer
+            for tries in (1, 2):
+                with nullcontext() if answer is accept else pytest.raises(ReceiverUnavailable, match=f"{tries} of 3"):
+                    await receiver.tell(findings(), None)
+
+
+async def test_when_something_is_taken_five_more_may_be_put_aside() -> None:
+    """Also where that is too old to be sent once more."""
+    async with receiving(fresh_s=0) as (server, receiver):
+        for uids in (UIDS[:5], UIDS[5:8]):
+            server.answer = coded("AR")
+            for uid in uids:
+                with pytest.raises(ResourceRefused):
+                    await receiver.tell(findings(subject(4, study=uid)), None)
+            server.answer = accept
+            await receiver.tell(findings(subject(4, study=UIDS[8])), None)
 
 
 async def test_a_receiver_that_is_down_uses_up_no_tries() -> None:

@@ -202,7 +202,9 @@ def test_a_field_that_is_too_small_is_refused(limits: Any) -> None:
         report_text(findings(), language="en", **limits)
 
 
-@pytest.mark.parametrize(("value", "words"), [(0.0, "0.00"), (0.004, "<0.01"), (0.996, ">0.99"), (1.0, "1.00")])
+@pytest.mark.parametrize(
+    ("value", "words"), [(0.0, "0.00"), (0.004, "<0.01"), (0.005, "0.01"), (0.996, ">0.99"), (0.995, ">0.99"), (1.0, "1.00")]
+)
 def test_what_is_not_certain_is_not_said_to_be(value: float, words: str) -> None:
     text = report_text(findings(None, images=(image(probability=value),), threshold=1.0), language="en")
     assert f"probability {words}, threshold 1.00" in text
