@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import structlog
 
+from connectors.spells import Spell
 from schemas.errors import RadstreamError, ReceiverUnavailable, Refused, Unavailable
 from schemas.ports import Acknowledgement, ReportStore
 
@@ -20,7 +21,7 @@ class Probed:
     def __init__(self, destination: str, probe: Callable[[], Awaitable[None]]) -> None:
         self._destination = destination
         self._probe = probe
-        self._refuses = False
+        self._refuses_all = Spell()
 
     async def __call__(self, telling: Awaitable[T]) -> T:
         """What `telling` gives. Raises what it raises, but ReceiverUnavailable in the place of a refusal when the probe is refused
@@ -33,16 +34,13 @@ class Probed:
             except Unavailable:
                 raise
             except RadstreamError as error:
-                self._alarm(error)
+                if self._refuses_all.begin():
+                    what = "a destination refuses everything: a person must act"
+                    _log.error(what, destination=self._destination, error=str(error))
                 raise ReceiverUnavailable("deliver", refused.reference, f"everything is refused: {error.reason}") from None
             raise
-        self._refuses = False
+        self._refuses_all.end()
         return answer
-
-    def _alarm(self, error: RadstreamError) -> None:
-        if not self._refuses:
-            self._refuses = True
-            _log.error("a destination refuses everything: a person must act", destination=self._destination, error=str(error))
 
 
 class ProbedStore:
