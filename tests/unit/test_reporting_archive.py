@@ -7,7 +7,9 @@ import json
 import logging
 import warnings
 from collections.abc import Callable
+from datetime import UTC, tzinfo
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pydicom
 import pytest
@@ -41,16 +43,22 @@ class Archive:
             part10 = body[body.index(b"\r\n\r\n") + 4 : body.rindex(b"\r\n--")]
             self.stored.append(pydicom.dcmread(io.BytesIO(part10)))
             answer: Any = {"00081199": {"vr": "SQ", "Value": [{}]}}
+        elif handler.path.endswith("/metadata"):
+            answer = [one for one in self.listed if f"/instances/{one['00080018']['Value'][0]}/" in handler.path]
         else:
-            answer = [self.header] if handler.path.endswith("/metadata") else self.listed
+            answer = self.listed
         handler.answer(200, "application/dicom+json", json.dumps(answer).encode())
 
 
 async def tell(
-    reply: Callable[[Handler], None], findings: Findings, held: Findings | None = None, language: Language = "en"
+    reply: Callable[[Handler], None],
+    findings: Findings,
+    held: Findings | None = None,
+    language: Language = "en",
+    zone: tzinfo = UTC,
 ) -> Acknowledgement:
     with http_peer(reply) as url:
-        receiver = ArchiveReceiver(url, timeout_s=20, size_limit=1 << 20, language=language)
+        receiver = ArchiveReceiver(url, timeout_s=20, size_limit=1 << 20, language=language, zone=zone)
         try:
             return await receiver.tell(findings, held)
         finally:
@@ -59,6 +67,13 @@ async def tell(
 
 def value(vr: str, *values: Any) -> dict[str, Any]:
     return {"vr": vr, "Value": list(values)}
+
+
+def listed(archive: Archive, document: Dataset) -> dict[str, Any]:
+    """As QIDO-RS tells it."""
+    uids = {"00080016": document.SOPClassUID, "00080018": document.SOPInstanceUID, "0020000E": document.SeriesInstanceUID}
+    number = {"00200013": value("IS", document.InstanceNumber)}
+    return archive.header | {tag: value("UI", str(uid)) for tag, uid in uids.items()} | number
 
 
 async def test_a_header_that_breaks_the_standard_is_left_out_and_not_printed(caplog: pytest.LogCaptureFixture) -> None:
@@ -89,6 +104,20 @@ async def test_it_is_said_in_the_language_of_the_site() -> None:
     await tell(archive, study.found(4), language="zh-TW")
     (report,) = archive.stored
     assert disclaimer("zh-TW") in [item.get("TextValue") for item in report.ContentSequence]
+
+
+async def test_a_note_too_is_in_the_language_and_the_times_of_the_site() -> None:
+    archive, taipei = Archive(study := Study()), ZoneInfo("Asia/Taipei")
+    found, withdrawal = study.found(4), study.not_analysed(8, NotAnalysedReason.ORDER_CANCELLED)
+    await tell(archive, found, zone=taipei)
+    (report,) = archive.stored
+    archive.listed.append(listed(archive, report))
+    await tell(archive, withdrawal, found, language="zh-TW", zone=taipei)
+    note = archive.stored[-1]
+    assert any(disclaimer("zh-TW") in item.get("TextValue", "") for item in note.ContentSequence)
+    for document, said in ((report, found), (note, withdrawal)):
+        local = said.subject.triggered_at.astimezone(taipei)
+        assert document.ContentDate + document.ContentTime == local.strftime("%Y%m%d%H%M%S.%f")
 
 
 @pytest.mark.parametrize("status", [204, 404])
@@ -123,9 +152,7 @@ async def test_the_last_state_there_is_known_by_its_number(number: dict[str, Any
     archive = Archive(study := Study())
     await tell(archive, study.found(12))
     (report,) = archive.stored
-    uids = {"00080016": report.SOPClassUID, "00080018": report.SOPInstanceUID, "0020000E": report.SeriesInstanceUID}
-    listed = {tag: value("UI", str(uid)) for tag, uid in uids.items()}
-    archive.listed.append(archive.header | listed | {"00200013": number})
+    archive.listed.append(listed(archive, report) | {"00200013": number})
     assert (await tell(archive, study.absent(8))).superseded
     late = await tell(archive, study.not_analysed(8, NotAnalysedReason.LATE))
     assert late.superseded
