@@ -14,6 +14,7 @@ from schemas.ports import Outgoing
 from streams.case_state import Policy
 from streams.sequences import AFTER_VERIFICATION
 from streams.study_settings import NewsSettings
+from streams.verification import is_of
 from tests.contract.example_findings import DEVICES
 from tests.unit.answers import ORDER, answer_to, late_of, record, requested, result
 from tests.unit.cases import Hospital, follows, minutes, order, record_of, report, said, study
@@ -157,6 +158,7 @@ async def test_by_the_numbers_of_the_order(hospital: Hospital, numbers: dict[str
     await hospital.happens(order(placer="P1", filler="F1", accession="A1"))
     (request,) = await hospital.happens(study(at=1))
     signed = report(ReportSigned, at=2, **numbers)
+    assert is_of(signed, answer_to(request).subject) is joined, "whoever asks, and whatever the database left out"
     outs = await hospital.happens(signed) if report_first else []
     outs += await hears(hospital, answer_to(request))
     outs += [] if report_first else await hospital.happens(signed)
