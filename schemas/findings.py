@@ -143,6 +143,18 @@ class OrderReference(_Frozen):
         return self
 
 
+#: form of a LOINC number, with its check digit
+LOINC_NUMBER = r"^[0-9]{1,7}-[0-9]$"
+Loinc = Annotated[str, Field(pattern=LOINC_NUMBER)]
+
+
+class Examination(_Frozen):
+    """What was ordered, as LOINC names it; `text` in the words of who ordered it."""
+
+    loinc: Loinc
+    text: str = ""
+
+
 class MessageReference(_Frozen):
     """An HL7 v2 message: MSH-3 and MSH-4 of its sender as "application|facility", and MSH-10."""
 
@@ -162,6 +174,8 @@ class Subject(_Frozen):
     orders: tuple[OrderReference, ...] = ()
     #: the last word of each sender on these orders, when this state was first told
     messages: tuple[MessageReference, ...] = ()
+    #: of its orders then, where they name the same one
+    examination: Examination | None = None
     #: time of the record that triggered this state, never the wall clock
     triggered_at: AwareDatetime
     #: receivers are told; not of what is analysed for ourselves only (the bulk lane)

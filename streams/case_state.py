@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import combinations
@@ -12,7 +13,16 @@ from uuid import UUID
 
 from schemas.case_store import StudyState, Told
 from schemas.events import Priority
-from schemas.findings import Findings, MessageReference, NotAnalysed, NotAnalysedReason, OrderReference, Subject
+from schemas.findings import (
+    LOINC_NUMBER,
+    Examination,
+    Findings,
+    MessageReference,
+    NotAnalysed,
+    NotAnalysedReason,
+    OrderReference,
+    Subject,
+)
 from schemas.identifiers import PatientIdentifier, identity
 from schemas.study_events import AnalysisRequested, StudyCompleted
 from streams.linking import LinkedOrder
@@ -21,6 +31,9 @@ from streams.persons import Persons
 from streams.sequences import next_after
 from streams.study_settings import NewsSettings
 from streams.topics import REQUESTS, REQUESTS_BULK, REQUESTS_STAT, RESULTS, Topic
+
+#: HL7 table 0396
+_LOINC = "LN"
 
 _WORDS = {
     NotAnalysedReason.IDENTITY_MISMATCH: "The patient identifiers of the study and of its order do not agree.",
@@ -36,7 +49,7 @@ class Policy:
     wait for an answer before they are told that it is late (None: for ever); `news`: of which studies they are told;
     `service`: whose analyses these are, part of every analysis id; `services`: whose reports are awaited beside the usual one
     (those that have spoken of a study are known anyway); `escalate_after`: how long a discrepancy waits for a person (None: for
-    ever)."""
+    ever); `examinations`: the LOINC numbers of the site's own codes in OBR-4.1."""
 
     order_wait: timedelta = timedelta(seconds=60)
     without_order: Literal["analyse", "refuse"] = "analyse"
@@ -45,11 +58,13 @@ class Policy:
     service: str = "chest-radiograph-ai"
     services: tuple[str, ...] = ()
     escalate_after: timedelta | None = None
+    examinations: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What is to be told: analyse it, or why not. Two equal answers are one state, whatever `messages` say so."""
+    """What is to be told: analyse it, or why not. Two equal answers are one state, whatever `messages` say so and however they name
+    the examination."""
 
     revision: str
     accession: str
@@ -59,6 +74,7 @@ class Answer:
     reason: NotAnalysedReason | None
     lane: Lane = Lane.NEWS
     messages: tuple[MessageReference, ...] = field(default=(), compare=False)
+    examination: Examination | None = field(default=None, compare=False)
 
     @property
     def digest(self) -> str:
@@ -115,6 +131,7 @@ def answer(study: StudyCompleted, orders: Sequence[LinkedOrder], persons: Person
         reason=reason,
         lane=lane,
         messages=tuple(dict.fromkeys(message for order in named for message in order.messages)),
+        examination=_examination(named, policy.examinations),
     )
 
 
@@ -135,6 +152,7 @@ def tell(
         patient=said.patient,
         orders=said.orders,
         messages=said.messages,
+        examination=said.examination,
         triggered_at=triggered_at,
         outward=said.lane is Lane.NEWS,
     )
@@ -176,6 +194,16 @@ def _patient(study: StudyCompleted, orders: Sequence[LinkedOrder], persons: Pers
     of_orders = next((order.patients for order in orders if order.patients), ())
     named = study.patient or next(iter(of_orders), None)
     return None if named is None else persons.survivor(named)
+
+
+def _examination(orders: Sequence[LinkedOrder], examinations: Mapping[str, str]) -> Examination | None:
+    """None where the orders name none, or several."""
+    found: dict[str, Examination] = {}
+    for code, text, system in (order.service for order in orders if order.service is not None):
+        loinc = code if system == _LOINC else examinations.get(code, "")
+        if re.fullmatch(LOINC_NUMBER, loinc):  # a sender may write anything
+            found.setdefault(loinc, Examination(loinc=loinc, text=(text or "").strip()))
+    return next(iter(found.values())) if len(found) == 1 else None
 
 
 def _agree(study: StudyCompleted, orders: Sequence[LinkedOrder], persons: Persons) -> bool:

@@ -20,13 +20,15 @@ from streams.order_of_truth import last_words
 
 @dataclass(frozen=True, slots=True)
 class LinkedOrder:
-    """An order with everything that was said of it; `messages`: those that hold the last word of each sender."""
+    """An order with everything that was said of it; `messages`: those that hold the last word of each sender;
+    `service`: OBR-4.1, .2 and .3 of the newest that has one."""
 
     reference: OrderReference
     patients: tuple[PatientIdentifier, ...]
     priority: Priority
     cancelled: bool
     messages: tuple[MessageReference, ...] = ()
+    service: tuple[str, str | None, str | None] | None = None
 
 
 def reference_of(order: OrderEvent) -> OrderReference:
@@ -118,6 +120,7 @@ def _said(reference: OrderReference, events: Sequence[OrderEvent]) -> LinkedOrde
         priority=Priority.STAT if any(event.priority is Priority.STAT for event in events) else Priority.ROUTINE,
         cancelled=any(event.status is OrderStatus.CANCELLED for event in words),
         messages=tuple(message for event in words if (message := _message_of(event)) is not None),
+        service=next((told for event in reversed(words) if (told := _service_of(event)) is not None), None),
     )
 
 
@@ -125,3 +128,7 @@ def _message_of(event: OrderEvent) -> MessageReference | None:
     """None of one without MSH-10: nobody could find it by that."""
     sender = event.sender
     return MessageReference(sender=sender.key, message_control_id=sender.message_control_id) if sender.message_control_id else None
+
+
+def _service_of(event: OrderEvent) -> tuple[str, str | None, str | None] | None:
+    return (event.service_code, event.service_text, event.service_coding_system) if event.service_code else None

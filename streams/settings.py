@@ -23,6 +23,7 @@ from pydantic_settings import (
 )
 
 from schemas.errors import SettingsInvalid
+from schemas.findings import Loinc
 from schemas.hl7v2.admission import Admission
 from schemas.hl7v2.site import Assigner, Site
 from streams.choosing_settings import ChoosingSettings
@@ -44,6 +45,8 @@ class SiteSettings(Site):
     default_assigner: Assigner = "HOSPITAL"
     #: of what people read
     language: Language = "en"
+    #: code of the site in OBR-4.1 -> LOINC number of the examination; a code whose system is LN needs no entry
+    examinations: dict[str, Loinc] = Field(default_factory=dict)
     #: assigner -> the identifier system (URI) that the hospital's FHIR server knows it by
     identifier_systems: dict[str, Annotated[str, Field(pattern=r"^(urn:|https?://)\S+$")]] = Field(default_factory=dict)
 

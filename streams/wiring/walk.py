@@ -50,6 +50,7 @@ async def _policy(settings: Settings) -> Policy:
         without_order=correlation.without_order,
         deadline=None if correlation.deadline_s is None else timedelta(seconds=correlation.deadline_s),
         news=settings.news,
+        examinations=settings.site.examinations,
         services=tuple(sorted(set(spoken) - {CHEST_RADIOGRAPH_FINDINGS})),
         escalate_after=None if escalate_after_s is None else timedelta(seconds=escalate_after_s),
     )

@@ -12,6 +12,7 @@ from schemas.coding import UNITS
 from schemas.findings import (
     CHEST_RADIOGRAPH_FINDINGS,
     AnalysedImage,
+    Examination,
     Finding,
     FindingKind,
     Findings,
@@ -55,6 +56,9 @@ _orders = st.tuples(
 _messages = st.builds(MessageReference, sender=_texts, message_control_id=_texts)
 
 
+_examinations = st.builds(Examination, loinc=st.from_regex(r"[0-9]{1,7}-[0-9]", fullmatch=True), text=st.just("") | _texts)
+
+
 @st.composite
 def _subjects(draw: st.DrawFn) -> Subject:
     accession = draw(st.none() | _assigned(AccessionNumber))
@@ -74,6 +78,7 @@ def _subjects(draw: st.DrawFn) -> Subject:
         patient=draw(st.none() | _assigned(PatientIdentifier)),
         orders=tuple(orders),
         messages=tuple(draw(st.lists(_messages, max_size=3))),
+        examination=draw(st.none() | _examinations),
         triggered_at=draw(_times),
         outward=draw(st.booleans()),
     )

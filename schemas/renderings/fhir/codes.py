@@ -37,8 +37,8 @@ class Code(NamedTuple):
 
 # ------------------------------------------------------------------------------------------------------- the report
 
-#: LOINC 18748-4: true of whatever was sent, also of a hand that was not analysed. The codes of single examinations (36643-5
-#: "XR Chest 2 Views") say how many views were made, which `Findings` does not know.
+#: LOINC 18748-4, where no order names the examination in LOINC: true of whatever was sent, also of a hand that was not analysed. We
+#: guess none: 36643-5 "XR Chest 2 Views" says how many views were made, which `Findings` does not know.
 DIAGNOSTIC_IMAGING_STUDY = Code(LOINC, "18748-4", "Diagnostic imaging study")
 #: HL7 table 0074, value set diagnostic-service-sections (binding of DiagnosticReport.category)
 RADIOLOGY = Code(f"{_V2}0074", "RAD", "Radiology")

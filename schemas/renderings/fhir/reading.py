@@ -113,6 +113,7 @@ def _subject(report: Resource, told: dict[str, Any]) -> dict[str, Any]:
         "orders": _orders(report.get("basedOn", ())),
         "triggered_at": datetime.fromisoformat(report["issued"]),
         "outward": told.get(OUTWARD, True),
+        "examination": _examination(report["code"]),
     }
 
 
@@ -131,6 +132,12 @@ def _messages(provenance: Resource) -> Iterator[dict[str, str]]:
         number = entity["what"].get("identifier", {})
         if number.get("system") == MESSAGE:
             yield {"sender": number["assigner"]["display"], "message_control_id": number["value"]}
+
+
+def _examination(code: dict[str, Any]) -> dict[str, str] | None:
+    """The general code has the words of LOINC, that of an order has none."""
+    (coding,) = code["coding"]
+    return None if "display" in coding else {"loinc": coding["code"], "text": code.get("text", "")}
 
 
 def _assigned(identifier: dict[str, Any]) -> dict[str, str]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from fhir.resources.R4B.diagnosticreport import DiagnosticReport
 
-from schemas.findings import CHEST_RADIOGRAPH_FINDINGS, Findings
+from schemas.findings import CHEST_RADIOGRAPH_FINDINGS, Examination, Findings
 from schemas.renderings.fhir import codes
 from schemas.renderings.fhir.conclusion import conclusion_of
 from schemas.renderings.fhir.envelope import OUTWARD, REVISION, SEQUENCE, SERVICE, VERIFIED_AT, Resource
@@ -35,7 +35,7 @@ def report_of(findings: Findings, site: Site) -> Resource:
         "identifier": [{"system": "urn:ietf:rfc3986", "value": id.urn}, *order_identifiers(subject, site)],
         "status": "partial" if findings.not_analysed is None else "cancelled",
         "category": [codes.RADIOLOGY.concept()],
-        "code": codes.DIAGNOSTIC_IMAGING_STUDY.concept(),
+        "code": _code(subject.examination),
         "effectiveDateTime": instant(subject.triggered_at),
         "issued": instant(subject.triggered_at),
         # every live Observation, not the root alone: receivers that do not follow hasMember see each finding, and what a later
@@ -51,6 +51,14 @@ def report_of(findings: Findings, site: Site) -> Resource:
     if subject.patient is not None:
         elements["subject"] = subject_reference(subject.patient, site)
     return resource_of(DiagnosticReport, elements)
+
+
+def _code(examination: Examination | None) -> dict[str, Any]:
+    """Without the words of LOINC: those of the order are `text`."""
+    if examination is None:
+        return codes.DIAGNOSTIC_IMAGING_STUDY.concept()
+    said: dict[str, Any] = {"coding": [{"system": codes.LOINC, "code": examination.loinc}]}
+    return said | ({"text": examination.text} if examination.text else {})
 
 
 def _extensions(findings: Findings) -> list[dict[str, Any]]:
