@@ -127,7 +127,7 @@ def _obx(obx: Any, number: int, one: Observation, status: str, findings: Finding
     obx.obx_4 = one.group
     if one.value:
         obx.obx_5 = one.value
-    if one.unit and one.value:
+    if one.unit:
         obx.obx_6 = components(one.unit, "", "UCUM")
     obx.obx_11 = status
     obx.obx_14 = at

@@ -7,11 +7,12 @@ from datetime import UTC, datetime
 import pytest
 
 from schemas.events import ReportDrafted
-from schemas.findings import DEMONSTRATION, NotAnalysedReason
+from schemas.findings import DEMONSTRATION, NotAnalysedReason, OrderReference
 from schemas.hl7v2.identification import Reception
 from schemas.hl7v2.message import Message
 from schemas.hl7v2.reports import reports
 from schemas.hl7v2.site import Site
+from schemas.identifiers import AccessionNumber
 from schemas.renderings import labels
 from schemas.renderings.fhir import codes
 from schemas.renderings.hl7conformance import deviations
@@ -161,6 +162,13 @@ def test_the_filler_order_number_stays_whatever_is_said_and_fits_into_20_charact
     others = {filler_order_number(subject(), service, of) for service in ("a", "b") for of in (None, order(1), order(2))}
     assert len(others) == 6
     assert all(len(one) == 20 for one in others)
+
+
+def test_an_order_without_a_placer_number_has_a_filler_order_number_of_its_own_too() -> None:
+    one, another = order(1), order(2, AccessionNumber(value="A2", assigner="RIS"))
+    fillers = [OrderReference(filler_order_number=of.filler_order_number) for of in (one, another)]
+    accessions = [OrderReference(accession_number=of.accession_number) for of in (one, another)]
+    assert len({filler_order_number(subject(), "a", of) for of in (None, *fillers, *accessions)}) == 5
 
 
 @pytest.mark.parametrize(("field", "held"), [(18, 18), (20, 20), (None, None)])

@@ -92,6 +92,11 @@ def test_nothing_is_left_of_what_was_told_by_other_settings(shape: Findings, tol
     assert report.observations == fresh.reports[filler].observations
 
 
+def test_the_state_that_is_held_is_told_again_as_it_was() -> None:
+    """By the same MSH-10 a receiver knows a repetition."""
+    assert oru_messages(STATES["absent"], STATES["absent"], ENGLISH) == oru_messages(STATES["absent"], None, ENGLISH)
+
+
 def test_a_text_of_more_lines_than_are_ever_deleted_is_refused() -> None:
     with pytest.raises(ValueError, match="at most"):
         OruTerms(lines=MOST_LINES + 1)
