@@ -5,7 +5,7 @@
       Unavailable     pause, then go on    BrokerUnavailable, ArchiveUnavailable, FhirServerUnavailable, StoreUnavailable,
                                            ObjectStoreUnavailable, ModelUnavailable, ReceiverUnavailable
       NotYet          park this item       StudyIncomplete, OrderAwaited, Conflict, ItemNotServed
-      Refused         a person must act    AccessRefused, ResourceRefused (keeps the OperationOutcome)
+      Refused         a person must act    AccessRefused, ResourceRefused (keeps the OperationOutcome), RecordsRemoved
       Unsuitable      a result, no fault   published as NotAnalysed
       ModelFailed     dead letter + alarm
       SettingsInvalid stop at start, exit 2
@@ -119,6 +119,10 @@ class ResourceRefused(Refused):
     def __init__(self, step: str, reference: str, reason: str, operation_outcome: bytes = b"") -> None:
         super().__init__(step, reference, reason)
         self.operation_outcome = operation_outcome
+
+
+class RecordsRemoved(Refused):
+    """The log does not hold these records any more (retention), and no archive does."""
 
 
 class Unsuitable(RadstreamError):

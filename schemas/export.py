@@ -7,6 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from schemas.acts import ACTS
+from schemas.checkpoints import CheckpointSigned
 from schemas.discrepancies import DISCREPANCY_EVENTS
 from schemas.events import (
     FINDINGS_TYPE,
@@ -35,6 +37,8 @@ _EVENTS: tuple[type[Event], ...] = (
     AnalysisRequested,
     *DISCREPANCY_EVENTS.values(),
     *MODEL_EVENTS.values(),
+    *ACTS.values(),
+    CheckpointSigned,
     DeliveryAcknowledged,
 )
 

@@ -11,6 +11,8 @@ from typing import Any
 
 import yaml
 
+from schemas.acts import ACTS
+from schemas.checkpoints import CheckpointSigned
 from schemas.discrepancies import DISCREPANCY_EVENTS, DiscrepancyAcknowledged
 from schemas.events import (
     ACKNOWLEDGEMENT_TYPE,
@@ -50,7 +52,7 @@ class _Channel:
 _STUDY = "Study Instance UID (0020,000D)"
 _NUMBER = "VALUE^ASSIGNER of the accession number, else of the placer, else of the filler order number"
 _REQUESTS = _Channel("Order and study joined: analyse these images. Answered on ai.results.", _STUDY, (AnalysisRequested.TYPE,))
-_ACTS = tuple(type for type in MODEL_EVENTS if type != ModelTaken.TYPE)  # of people
+_ABOUT_MODELS = tuple(type for type in MODEL_EVENTS if type != ModelTaken.TYPE)  # acts of people
 
 CHANNELS: Mapping[Topic, _Channel] = {
     topics.HL7_RAW: _Channel(
@@ -106,7 +108,16 @@ CHANNELS: Mapping[Topic, _Channel] = {
         "DESTINATION|Study Instance UID",
         (DeliveryAcknowledged.TYPE,),
     ),
-    topics.AUDIT: _Channel("Acts of people.", "as on radstream.models; discrepancy.ID", (*_ACTS, DiscrepancyAcknowledged.TYPE)),
+    topics.AUDIT: _Channel(
+        "Acts of people.",
+        "as on radstream.models; discrepancy.ID; what the act is about",
+        (*_ABOUT_MODELS, DiscrepancyAcknowledged.TYPE, *ACTS),
+    ),
+    topics.CHECKPOINTS: _Channel(
+        "What the notary signed: how far the topics that may not be changed reach, and the end of the chain of their hashes.",
+        "TOPIC/PARTITION",
+        (CheckpointSigned.TYPE,),
+    ),
     topics.DEAD_LETTERS: _Channel(
         "Records that no step could finish: their own bytes and headers, and ours behind them.",
         "as of the record",

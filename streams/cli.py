@@ -20,8 +20,11 @@ from schemas.errors import (
     SettingsInvalid,
     StoreUnavailable,
 )
+from streams.audit.commands import audit_app
+from streams.dead_letters.commands import dead_letters_app
 from streams.discrepancy_commands import discrepancy_app
 from streams.model_commands import model_app
+from streams.replay.commands import replay_app
 from streams.services import ServiceError
 from streams.services.commands import services_app
 from streams.settings import read_settings
@@ -39,6 +42,12 @@ app.add_typer(services_app, name="services", help="Local Kafka, Orthanc and FHIR
 app.add_typer(model_app, name="model", help="Models: which speak, how good they are, and who may ask them.")
 
 app.add_typer(discrepancy_app, name="discrepancy", help="What the AI found in studies that were verified before.")
+
+app.add_typer(dead_letters_app, name="dead-letters", help="What no step could finish: look, correct, send again, discard.")
+
+app.add_typer(replay_app, name="replay", help="What would happen now with what came then: without any effect outside.")
+
+app.add_typer(audit_app, name="audit", help="Who did what, and proof that the log is as it was.")
 
 hl7_app = typer.Typer(help="HL7 v2 messages.", no_args_is_help=True)
 app.add_typer(hl7_app, name="hl7")

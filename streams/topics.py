@@ -61,6 +61,8 @@ DISCREPANCIES = Topic("ai.discrepancies", retention_ms=-1)
 MODELS = Topic("radstream.models", partitions=1, compacted=True)
 DELIVERIES = Topic("radstream.deliveries", retention_ms=-1)
 AUDIT = Topic("radstream.audit", partitions=1, retention_ms=-1)
+#: what the notary signed
+CHECKPOINTS = Topic("radstream.checkpoints", partitions=1, retention_ms=-1)
 DEAD_LETTERS = Topic("radstream.dead-letters", retention_ms=-1, record_limit=LARGEST_RECORD)
 
 ALL: tuple[Topic, ...] = (
@@ -82,5 +84,6 @@ ALL: tuple[Topic, ...] = (
     MODELS,
     DELIVERIES,
     AUDIT,
+    CHECKPOINTS,
     DEAD_LETTERS,
 )

@@ -19,17 +19,18 @@ class FakeEventLog:
     def __init__(self, *topics: str, record_limit: int = 1024 * 1024) -> None:
         self.away = False
         self._record_limit = record_limit
-        self._topics: dict[str, list[list[Record]]] = {}
+        #: each partition's records
+        self.topics: dict[str, list[list[Record]]] = {}
         self._grown = asyncio.Condition()
         for topic in topics:
             self.create(topic)
 
     def create(self, topic: str, partitions: int = 4) -> None:
-        self._topics[topic] = [[] for _ in range(partitions)]
+        self.topics[topic] = [[] for _ in range(partitions)]
 
     def records(self, topic: str) -> list[Record]:
         """All of a topic, partition by partition."""
-        return [record for partition in self._topics[topic] for record in partition]
+        return [record for partition in self.topics[topic] for record in partition]
 
     async def append(self, records: Sequence[Outgoing]) -> Sequence[Place]:
         for record in records:
@@ -42,7 +43,7 @@ class FakeEventLog:
         return places
 
     def _put(self, record: Outgoing) -> Place:
-        partitions = self._topics[record.topic]
+        partitions = self.topics[record.topic]
         number = zlib.crc32(record.key or b"") % len(partitions)
         place = Place(record.topic, number, len(partitions[number]))
         written = sum(len(partition) for partition in partitions)
@@ -51,7 +52,7 @@ class FakeEventLog:
 
     async def read(self, topic: str, *, follow: bool = False, last: int | None = None) -> AsyncIterator[Record]:
         self._reach("read", topic)
-        partitions = self._topics[topic]
+        partitions = self.topics[topic]
         positions = [0 if last is None else max(0, len(partition) - last) for partition in partitions]
         ends = [len(partition) for partition in partitions]
         while True:
@@ -67,5 +68,5 @@ class FakeEventLog:
     def _reach(self, action: str, topic: str) -> None:
         if self.away:
             raise BrokerUnavailable(action, topic, "the broker is away")
-        if topic not in self._topics:
+        if topic not in self.topics:
             raise BrokerUnavailable(action, topic, "no such topic")

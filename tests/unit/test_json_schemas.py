@@ -14,6 +14,8 @@ import yaml
 from jsonschema import Draft7Validator, ValidationError
 
 import schemas
+from schemas.acts import DeadLetterDiscarded, DeadLetterResent, Looked, ReplayBegun, ReplayPublished, SettingsChanged
+from schemas.checkpoints import CheckpointSigned
 from schemas.discrepancies import (
     DiscrepancyAcknowledged,
     DiscrepancyEscalated,
@@ -70,6 +72,7 @@ REPORT = NUMBERS | {
 }
 MODEL: dict[str, Any] = {"name": "chest-nodule", "version": "1", "service": "chest-radiograph-findings", "weights_sha256": "a" * 64}
 ACT = MODEL | {"approved_by": "Dr. Lin", "reason": "better"}
+BY: dict[str, Any] = {"by": "A. Lin", "reason": "asked to"}
 DISCREPANCY: dict[str, Any] = {
     "discrepancy_id": UUID(int=2),
     "study_instance_uid": STUDY,
@@ -110,6 +113,33 @@ EVENTS: tuple[Event, ...] = (
     ModelShadowed(**EVENT, **ACT, sandbox="next", ended=True),
     ModelRecalled(**EVENT, name="chest-nodule", version="1", approved_by="Dr. Lin", reason="wrong"),
     ModelTaken(**EVENT, **MODEL, worker="here", well=False, reason="card changed"),
+    Looked(**EVENT, **BY, what="tail", places=("hl7.v2.raw/0/1",), subject="a" * 64),
+    DeadLetterResent(**EVENT, **BY, letter="radstream.dead-letters/0/1", letter_id=UUID(int=5), corrected_sha256="a" * 64),
+    DeadLetterDiscarded(**EVENT, **BY, letter="radstream.dead-letters/0/1", letter_id=UUID(int=5)),
+    ReplayBegun(**EVENT, **BY, outcome="begun", replay="next", selection="{}", records=7, models=("chest-nodule/1",)),
+    ReplayPublished(
+        **EVENT,
+        **BY,
+        replay="next",
+        study_instance_uid=STUDY,
+        service="chest-radiograph-findings",
+        analysis_id=UUID(int=3),
+        sequence=7,
+        replaced=4,
+    ),
+    SettingsChanged(**EVENT, **BY, names=("RADSTREAM_FHIR__URL",), settings_sha256="a" * 64),
+    CheckpointSigned(
+        **EVENT,
+        topic="hl7.v2.raw",
+        partition=0,
+        first=0,
+        end=7,
+        chain="a" * 64,
+        number=1,
+        previous="0" * 64,
+        key="b" * 64,
+        signature="c" * 128,
+    ),
     DeliveryAcknowledged(
         **EVENT,
         destination="fhir",

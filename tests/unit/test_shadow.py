@@ -56,7 +56,7 @@ async def outcome_of(step: Step, record: Record, log: FakeEventLog) -> Outcome:
 
 
 def written(log: FakeEventLog) -> dict[str, int]:
-    return {topic: len(records) for topic in log._topics if (records := log.records(topic))}
+    return {topic: len(records) for topic in log.topics if (records := log.records(topic))}
 
 
 async def test_the_real_step_in_a_sandbox(log: FakeEventLog) -> None:

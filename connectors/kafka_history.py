@@ -1,0 +1,108 @@
+"""Kafka as history: spans of a topic, and their records by place."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
+from datetime import datetime
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError, OffsetOutOfRangeError, UnknownTopicOrPartitionError
+
+from connectors.kafka import record_of, stop_consumer
+from schemas.errors import BrokerUnavailable, RecordsRemoved
+from schemas.history import Span
+from schemas.ports import Record
+
+_IDLE_PROBE_MS = 2_000
+_REQUEST_TIMEOUT_MS = 5_000
+
+
+class KafkaHistory:
+    """`History`. `record_limit`: largest record in bytes."""
+
+    def __init__(self, bootstrap: str, *, record_limit: int = 21 * 1024 * 1024) -> None:
+        self._bootstrap = bootstrap
+        self._record_limit = record_limit
+
+    async def spans(self, topic: str) -> Sequence[Span]:
+        """See `History.spans`."""
+        async with self._consumer(topic) as consumer:
+            partitions = await _partitions(consumer, topic)
+            begins, ends = await consumer.beginning_offsets(partitions), await consumer.end_offsets(partitions)
+        return [Span(topic, one.partition, begins[one], ends[one]) for one in partitions]
+
+    async def since(self, topic: str, moment: datetime) -> Sequence[Span]:
+        """See `History.since`."""
+        async with self._consumer(topic) as consumer:
+            partitions = await _partitions(consumer, topic)
+            milliseconds = int(moment.timestamp() * 1000)
+            found = await consumer.offsets_for_times(dict.fromkeys(partitions, milliseconds))
+            ends = await consumer.end_offsets(partitions)
+        firsts = {one: ends[one] if at is None else min(at.offset, ends[one]) for one, at in found.items()}
+        return [Span(topic, one.partition, firsts[one], ends[one]) for one in partitions]
+
+    async def records(self, span: Span) -> AsyncIterator[Record]:
+        """See `History.records`."""
+        if not len(span):
+            return
+        async with self._consumer(span.topic) as consumer, aclosing(_records(consumer, span)) as records:
+            async for record in records:
+                yield record
+
+    @asynccontextmanager
+    async def _consumer(self, reference: str) -> AsyncGenerator[AIOKafkaConsumer]:
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self._bootstrap,
+            group_id=None,
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            max_partition_fetch_bytes=self._record_limit,
+            request_timeout_ms=_REQUEST_TIMEOUT_MS,
+        )
+        try:
+            await consumer.start()
+            yield consumer
+        except (KafkaError, TimeoutError) as error:
+            raise BrokerUnavailable("history", reference, type(error).__name__) from None
+        finally:
+            await stop_consumer(consumer)
+
+
+async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> list[TopicPartition]:
+    if topic not in await consumer.topics():  # asked anew: it may just have been made
+        raise UnknownTopicOrPartitionError
+    await consumer.end_offsets([TopicPartition(topic, 0)])  # a consumer that subscribes to nothing learns of a topic by this
+    numbers = consumer.partitions_for_topic(topic)
+    if not numbers:
+        raise UnknownTopicOrPartitionError
+    partitions = [TopicPartition(topic, number) for number in sorted(numbers)]
+    consumer.assign(partitions)
+    return partitions
+
+
+async def _records(consumer: AIOKafkaConsumer, span: Span) -> AsyncGenerator[Record]:
+    """By position, not by what was seen: compaction and transaction markers leave holes."""
+    partition = TopicPartition(span.topic, span.partition)
+    if partition not in await _partitions(consumer, span.topic):
+        raise UnknownTopicOrPartitionError
+    consumer.assign([partition])
+    held = Span(
+        span.topic,
+        span.partition,
+        (await consumer.beginning_offsets([partition]))[partition],
+        (await consumer.end_offsets([partition]))[partition],
+    )
+    if span.first < held.first or span.end > held.end:
+        raise RecordsRemoved("history", str(span), f"the log holds {held}")
+    consumer.seek(partition, span.first)
+    while await consumer.position(partition) < span.end:
+        try:
+            batches = await consumer.getmany(partition, timeout_ms=_IDLE_PROBE_MS)
+        except OffsetOutOfRangeError:  # retention, while it was read
+            raise RecordsRemoved("history", str(span), "retention removed records while they were read") from None
+        if not batches:
+            await consumer.end_offsets([partition])  # getmany is silent when the broker is away; this is not
+        for message in batches.get(partition, ()):
+            if message.offset < span.end:
+                yield record_of(message)

@@ -1,0 +1,1 @@
+"""What no step could finish, and what people do about it: `radstream dead-letters`."""

@@ -1,0 +1,1 @@
+"""Ask the log what happened, and what would happen now: `radstream replay`."""

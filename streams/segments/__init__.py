@@ -1,0 +1,1 @@
+"""The log beside the broker: closed segments of topics in the object store."""

@@ -1,0 +1,52 @@
+"""KafkaHistory on a real Kafka."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from uuid import uuid4
+
+import pytest
+from kafka import TopicPartition
+from kafka.admin import KafkaAdminClient
+
+from connectors.kafka import KafkaLog
+from connectors.kafka_admin import TopicSpec, ensure_topics
+from connectors.kafka_history import KafkaHistory
+from schemas.errors import RecordsRemoved
+from schemas.history import Span
+from schemas.ports import Outgoing
+from tests.contract.history import HistoryContract
+
+pytestmark = pytest.mark.service
+
+
+@pytest.fixture
+def topic(kafka_bootstrap: str) -> str:
+    name = f"topic-{uuid4().hex}"
+    ensure_topics(kafka_bootstrap, [TopicSpec(name, 4)])
+    return name
+
+
+@pytest.fixture
+async def log(kafka_bootstrap: str) -> AsyncIterator[KafkaLog]:
+    async with KafkaLog(kafka_bootstrap) as log:
+        yield log
+
+
+@pytest.fixture
+def history(kafka_bootstrap: str) -> KafkaHistory:
+    return KafkaHistory(kafka_bootstrap)
+
+
+class TestKafkaHistory(HistoryContract):
+    async def test_what_retention_removed(self, kafka_bootstrap: str, log: KafkaLog, history: KafkaHistory, topic: str) -> None:
+        await log.append([Outgoing(topic, b"one", b"%d" % number) for number in range(10)])
+        (span,) = [span for span in await history.spans(topic) if len(span)]
+        admin = KafkaAdminClient(bootstrap_servers=kafka_bootstrap)
+        admin.delete_records({TopicPartition(topic, span.partition): 4})
+        admin.close()
+        left = Span(topic, span.partition, 4, 10)
+        assert left in await history.spans(topic)
+        assert [record.place.offset async for record in history.records(left)] == list(range(4, 10))
+        with pytest.raises(RecordsRemoved):
+            await anext(aiter(history.records(span)))
