@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from connectors.kafka import KafkaLog
     from connectors.objects import Objects
     from connectors.rendering import PebbleRenderer
+    from schemas.history import History
     from streams.destination_settings import FhirSettings, WithToken
 
 
@@ -187,6 +188,13 @@ def log_for(settings: Settings) -> KafkaLog:
     from connectors.kafka import KafkaLog
 
     return KafkaLog(settings.kafka.bootstrap, append_timeout_s=settings.kafka.append_timeout_s, record_limit=topics.LARGEST_RECORD)
+
+
+def history_for(settings: Settings) -> History:
+    """The topics, to be read again by their places."""
+    from connectors.kafka_history import KafkaHistory
+
+    return KafkaHistory(settings.kafka.bootstrap, record_limit=topics.LARGEST_RECORD)
 
 
 @asynccontextmanager
