@@ -1,0 +1,168 @@
+"""What a replay reads, to the last place: made once, kept with the replay, so that a run which was interrupted reads the same."""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, aclosing
+from datetime import datetime
+from itertools import groupby, pairwise
+from typing import Annotated, Self
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+
+from schemas.history import History, Span
+from schemas.identifiers import StudyInstanceUID
+from schemas.ports import Place, Record
+from streams.replay.selection import Selection, SpanText
+
+#: records between two spans that are read and passed over, rather than to begin anew behind them
+_GAP = 2_000
+
+
+class Part(BaseModel):
+    """Of one topic. `spans` in order, disjoint and not empty; `bytes`: values, keys and headers; the times of the first and the
+    last record by time."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    topic: str
+    spans: tuple[SpanText, ...]
+    records: Annotated[int, Field(ge=0)]
+    bytes: Annotated[int, Field(ge=0)]
+    earliest: AwareDatetime | None = None
+    latest: AwareDatetime | None = None
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        for one, other in pairwise(self.spans):
+            if (one.partition, one.end) > (other.partition, other.first):
+                raise ValueError(f"{one} and {other} are not in order")
+        if any(span.topic != self.topic or not len(span) for span in self.spans):
+            raise ValueError("a span of another topic, or an empty one")
+        return self
+
+
+class Plan(BaseModel):
+    """`studies`: that the inputs name, sorted. `gone`: what belongs to it and is not on the log any more; of a range of time, what
+    the log no longer holds before it. `seconds_per_analysis`: as measured when it was made."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    selection: Selection
+    parts: tuple[Part, ...]
+    studies: tuple[StudyInstanceUID, ...] = ()
+    gone: tuple[SpanText, ...] = ()
+    #: how many times the model is to be asked, as far as one can tell before: requests, or else studies
+    analyses: Annotated[int, Field(ge=0)] = 0
+    seconds_per_analysis: Annotated[float, Field(gt=0)] | None = None
+
+    @property
+    def records(self) -> int:
+        return sum(part.records for part in self.parts)
+
+    @property
+    def bytes(self) -> int:
+        return sum(part.bytes for part in self.parts)
+
+    @property
+    def earliest(self) -> datetime | None:
+        return min((part.earliest for part in self.parts if part.earliest is not None), default=None)
+
+    @property
+    def latest(self) -> datetime | None:
+        return max((part.latest for part in self.parts if part.latest is not None), default=None)
+
+    @property
+    def spans(self) -> tuple[Span, ...]:
+        return tuple(span for part in self.parts for span in part.spans)
+
+    @property
+    def sha256(self) -> str:
+        """Of what is read, and where it starts: two plans that read the same have one."""
+        told = "\n".join([self.selection.start, *map(str, self.spans)])
+        return hashlib.sha256(told.encode()).hexdigest()
+
+    async def inputs(self, history: History, done: Mapping[tuple[str, int], int] | None = None) -> AsyncIterator[Record]:
+        """All of it in the order of time, each partition in its own order even where its times go backwards: of the first records
+        that each has left, the one with the least (timestamp, topic, partition). The order depends on the log alone; with `done`,
+        (topic, partition) -> next offset, it goes on where it stood. One record of each partition is held. Raises as
+        `History.records`."""
+        async with AsyncExitStack() as stack:
+            heads: list[tuple[datetime, str, int, Record, AsyncGenerator[Record]]] = []
+            for (topic, partition), spans in _by_partition(self.spans):
+                left = _left(spans, (done or {}).get((topic, partition), 0))
+                records = await stack.enter_async_context(aclosing(_records(history, left)))
+                async for record in records:
+                    heads.append((record.timestamp, topic, partition, record, records))
+                    break
+            heapq.heapify(heads)
+            while heads:
+                _, topic, partition, record, records = heads[0]
+                yield record
+                following = await anext(records, None)
+                if following is None:
+                    heapq.heappop(heads)
+                else:
+                    heapq.heapreplace(heads, (following.timestamp, topic, partition, following, records))
+
+
+def compressed(places: Iterable[Place]) -> list[Span]:
+    """The spans that hold these places and no other, in order; the same place twice is one."""
+    spans: list[Span] = []
+    for place in sorted(set(places), key=lambda one: (one.topic, one.partition, one.offset)):
+        last = spans[-1] if spans else None
+        if last is not None and (last.topic, last.partition, last.end) == (place.topic, place.partition, place.offset):
+            spans[-1] = Span(last.topic, last.partition, last.first, place.offset + 1)
+        else:
+            spans.append(Span(place.topic, place.partition, place.offset, place.offset + 1))
+    return spans
+
+
+def expanded(spans: Iterable[Span]) -> Iterator[Place]:
+    """Every place of them."""
+    for span in spans:
+        for offset in range(span.first, span.end):
+            yield Place(span.topic, span.partition, offset)
+
+
+def _by_partition(spans: Iterable[Span]) -> Iterator[tuple[tuple[str, int], Sequence[Span]]]:
+    ordered = sorted(spans, key=lambda span: (span.topic, span.partition, span.first))
+    for where, own in groupby(ordered, key=lambda span: (span.topic, span.partition)):
+        yield where, tuple(own)
+
+
+def _left(spans: Sequence[Span], offset: int) -> Sequence[Span]:
+    cut = (Span(one.topic, one.partition, min(max(one.first, offset), one.end), one.end) for one in spans)
+    return tuple(span for span in cut if len(span))
+
+
+async def _records(history: History, spans: Sequence[Span]) -> AsyncGenerator[Record]:
+    """Of spans of one partition: those near each other in one go, for to begin anew costs more than what is passed over."""
+    for near in _near(spans):
+        through = Span(near[0].topic, near[0].partition, near[0].first, near[-1].end)
+        wanted = iter(near)
+        span = next(wanted)
+        records = history.records(through)
+        try:
+            async for record in records:
+                offset = record.place.offset
+                while offset >= span.end:
+                    span = next(wanted)
+                if offset >= span.first:
+                    yield record
+        finally:
+            if isinstance(records, AsyncGenerator):
+                await records.aclose()
+
+
+def _near(spans: Sequence[Span]) -> Iterator[list[Span]]:
+    near: list[Span] = []
+    for span in spans:
+        if near and span.first - near[-1].end > _GAP:
+            yield near
+            near = []
+        near.append(span)
+    if near:
+        yield near
