@@ -96,13 +96,16 @@ class Hospital:
         return [record for record in found if record.key == study.encode() or study.encode() in record.value]
 
     async def delivered(self, study: str, sequence: int = 1, timeout_s: float = 60) -> dict[str, Any]:
-        """The delivery of at least that state of the study."""
+        """The delivery of at least that state of the study, once what it came from is among `records` too: each topic is read
+        by itself, and the last may be ahead."""
 
         def there(_: list[Record]) -> dict[str, Any] | None:
             for record in reversed(self.of(topics.DELIVERIES, study)):
                 value: dict[str, Any] = json.loads(record.value)
                 if value["study_instance_uid"] == study and value["sequence"] >= sequence:
-                    return value
+                    analysis = value["analysis_id"].encode()
+                    before = (topics.RESULTS, topics.FINDINGS)
+                    return value if all(any(analysis in one.value for one in self.of(of, study)) for of in before) else None
             return None
 
         found: dict[str, Any] = await self.until(f"state {sequence} of study {study} delivered", there, timeout_s)
