@@ -54,6 +54,10 @@ app.add_typer(hl7_app, name="hl7")
 
 console = Console()
 AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+By = Annotated[
+    str | None, typer.Option(metavar="WHO", help="Who looks; kept for ever on radstream.audit.", show_default="your login name")
+]
+Reason = Annotated[str, typer.Option(metavar="WHY", help="Why; kept for ever, so without patient data.")]
 
 
 def _version(asked: bool) -> None:
@@ -235,21 +239,25 @@ def tail(
     topic: Annotated[str, typer.Argument(help="e.g. ai.results")],
     last: Annotated[int, typer.Option("-n", "--last", min=0, help="Records of each partition to begin with.")] = 10,
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on with those to come; Ctrl-C ends.")] = False,
-    values: Annotated[bool, typer.Option(help="Show the values too: they hold patient data.")] = False,
+    values: Annotated[
+        bool, typer.Option(help="Show the values too: they hold patient data, and it is audited who sees them.")
+    ] = False,
+    by: By = None,
+    reason: Reason = "looked at the terminal",
     as_json: AsJson = False,
 ) -> None:
     """Show records of a topic: where, when, what kind, caused by which record."""
     from streams.looking import tail_topic
 
-    asyncio.run(tail_topic(read_settings(), topic, last, follow, values, as_json))
+    asyncio.run(tail_topic(read_settings(), topic, last, follow, values, as_json, by=by, reason=reason))
 
 
 @app.command()
-def case(accession_number: str, as_json: AsJson = False) -> None:
-    """One study's timeline: from the order to the delivered report."""
+def case(accession_number: str, by: By = None, reason: Reason = "looked at the terminal", as_json: AsJson = False) -> None:
+    """One study's timeline: from the order to the delivered report. It is audited who asks for it."""
     from streams.looking import show_case
 
-    if not asyncio.run(show_case(read_settings(), accession_number, console, as_json)):
+    if not asyncio.run(show_case(read_settings(), accession_number, console, as_json, by=by, reason=reason)):
         _fail(
             f"nothing is known of accession number {accession_number}. Has the message come (radstream tail hl7.v2.raw)? "
             "Was it refused (radstream tail radstream.dead-letters)? Is all well (radstream doctor)?"

@@ -27,6 +27,7 @@ def settings_for(services: LocalServices, folder: Path, **sections: dict[str, An
         "fhir": {"url": services.fhir_url},
         "database": {"url": f"sqlite:///{folder / 'radstream.db'}"},
         "objects": {"url": str(folder / "objects")},
+        "audit": {"hash_key_file": folder / "hash.key"},
     }
     for section, items in sections.items():
         values[section] = {**values.get(section, {}), **items}

@@ -10,14 +10,20 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from connectors.kafka import KafkaLog
 from connectors.kafka_admin import list_topics, topic_sizes
 from schemas.errors import SettingsInvalid
 from schemas.ports import Record
 from streams import topics
 from streams.answering import PEER
+from streams.audit.acts import audited, login_name, looked
+from streams.audit.keyed import hash_key, hashed_accession_number
+from streams.audit.looks import Onlooker, seen
+from streams.clock import SystemClock
 from streams.settings import Settings
-from streams.wiring.clients import case_store_for, database_is_there
+from streams.wiring.clients import case_store_for, database_is_there, ensure_all_topics, log_for
+
+#: why, when nobody says
+LOOKED = "looked at the terminal"
 
 #: their keys are patient identifiers, or what the HIS took for a key
 _PATIENT_KEYS = {topics.PATIENTS.name, topics.HL7_REJECTED.name}
@@ -37,7 +43,7 @@ def list_topics_table(settings: Settings, console: Console, as_json: bool) -> No
     console.print(table)
 
 
-def _key_may_name_a_patient(record: Record) -> bool:
+def key_may_name_a_patient(record: Record) -> bool:
     """A dead letter has the key of its original. The key of a message that came through our listeners is its sender."""
     topic = record.header("topic") if record.place.topic == topics.DEAD_LETTERS.name else record.place.topic
     return topic in _PATIENT_KEYS or (topic == topics.HL7_RAW.name and record.header(PEER) is None)
@@ -45,7 +51,7 @@ def _key_may_name_a_patient(record: Record) -> bool:
 
 def shown(record: Record, values: bool) -> dict[str, Any]:
     """What `tail` tells of a record; `values`: with its content, and the key even where it may name a patient."""
-    masked = not values and _key_may_name_a_patient(record)
+    masked = not values and key_may_name_a_patient(record)
     told: dict[str, Any] = {
         "place": str(record.place),
         "time": record.timestamp.isoformat(),
@@ -62,12 +68,27 @@ def shown(record: Record, values: bool) -> dict[str, Any]:
     return told
 
 
-async def tail_topic(settings: Settings, topic: str, last: int, follow: bool, values: bool, as_json: bool) -> None:
-    """Raises BrokerUnavailable, SettingsInvalid (no such topic)."""
+async def tail_topic(
+    settings: Settings,
+    topic: str,
+    last: int,
+    follow: bool,
+    values: bool,
+    as_json: bool,
+    *,
+    by: str | None = None,
+    reason: str = LOOKED,
+) -> None:
+    """Values are shown once it is audited who sees them. Raises BrokerUnavailable, SettingsInvalid (no such topic; who, why)."""
     if topic not in await asyncio.to_thread(list_topics, settings.kafka.bootstrap):
         raise SettingsInvalid("tail", topic, "there is no such topic: `radstream topics list` names them")
-    async with KafkaLog(settings.kafka.bootstrap) as log:
-        async for record in log.read(topic, follow=follow, last=last):
+    if values:
+        await asyncio.to_thread(ensure_all_topics, settings)  # that of the audit may be missing yet
+    async with log_for(settings) as log:
+        records = log.read(topic, follow=follow, last=last)
+        if values:
+            records = seen(log, records, "tail", Onlooker(by or login_name(), reason), SystemClock())
+        async for record in records:
             told = shown(record, values)
             if as_json:
                 line = json.dumps(told, ensure_ascii=False)
@@ -81,8 +102,11 @@ async def tail_topic(settings: Settings, topic: str, last: int, follow: bool, va
             sys.stdout.flush()
 
 
-async def show_case(settings: Settings, accession_number: str, console: Console, as_json: bool) -> bool:
-    """Returns whether anything is known of it. Raises StoreUnavailable."""
+async def show_case(
+    settings: Settings, accession_number: str, console: Console, as_json: bool, *, by: str | None = None, reason: str = LOOKED
+) -> bool:
+    """Returns whether anything is known of it; that it was asked for is audited first, also when nothing is. Raises
+    StoreUnavailable, BrokerUnavailable, SettingsInvalid (who, why; the key of the hashes)."""
     if not database_is_there(settings):
         return False
     cases = case_store_for(settings)
@@ -90,6 +114,12 @@ async def show_case(settings: Settings, accession_number: str, console: Console,
         entries = await cases.timeline(accession_number)
     finally:
         await cases.close()
+    subject = hashed_accession_number(hash_key(settings.audit.hash_key_file), accession_number)
+    places = [entry.place for entry in entries]
+    act = looked("case", by=by or login_name(), reason=reason, at=SystemClock().now(), places=places, subject=subject)
+    await asyncio.to_thread(ensure_all_topics, settings)
+    async with log_for(settings) as log:
+        await audited(log, "looked.case", act)
     if as_json:
         rows = [
             {"at": e.at.isoformat(), "place": str(e.place), "type": e.type, "what": e.what, "study": e.study_instance_uid}

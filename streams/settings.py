@@ -26,6 +26,7 @@ from schemas.errors import SettingsInvalid
 from schemas.findings import Loinc
 from schemas.hl7v2.admission import Admission
 from schemas.hl7v2.site import Assigner, Site
+from streams.audit_settings import AuditSettings
 from streams.choosing_settings import ChoosingSettings
 from streams.destination_settings import DestinationSettings, FhirSettings, Language
 from streams.discrepancy_settings import DiscrepancySettings
@@ -174,6 +175,7 @@ class Settings(BaseSettings):
     objects: ObjectSettings = ObjectSettings()
     correlation: CorrelationSettings = CorrelationSettings()
     discrepancies: DiscrepancySettings = DiscrepancySettings()
+    audit: AuditSettings = AuditSettings()
     runner: RunnerSettings = RunnerSettings()
     services: ServicesSettings = ServicesSettings()
 
