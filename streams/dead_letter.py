@@ -48,16 +48,21 @@ def dead_letter(record: Record, step: str, error: Exception, attempts: int) -> O
     return Outgoing(topic=DEAD_LETTERS.name, key=record.key, value=record.value, headers=record.headers + ours)
 
 
-def original_of(letter: Record) -> Outgoing:
-    """The record that a dead letter was made of, to be sent again as if it had never been tried. Raises ValueError when it is
-    no dead letter."""
+def split_headers(letter: Record) -> tuple[Headers, Headers]:
+    """Those of the record that it was made of, and ours. Raises ValueError when it is no dead letter."""
     firsts = [index for index, (name, _) in enumerate(letter.headers) if name == _FIRST]
     if not firsts:
         raise ValueError(f"{letter.place} is no dead letter: no header names the original topic")
-    first = firsts[-1]
+    return letter.headers[: firsts[-1]], letter.headers[firsts[-1] :]
+
+
+def original_of(letter: Record) -> Outgoing:
+    """The record that a dead letter was made of, to be sent again as if it had never been tried. Raises ValueError when it is
+    no dead letter."""
+    before, ours = split_headers(letter)
     return Outgoing(
-        topic=letter.headers[first][1].decode("utf-8"),
+        topic=ours[0][1].decode("utf-8"),
         key=letter.key,
         value=letter.value,
-        headers=tuple(one for one in letter.headers[:first] if one[0] not in (ATTEMPTS, PARKED_FROM)),
+        headers=tuple(one for one in before if one[0] not in (ATTEMPTS, PARKED_FROM)),
     )

@@ -1,7 +1,81 @@
-"""`radstream dead-letters`."""
+"""`radstream dead-letters`: what no step could finish, looked at, sent again, discarded."""
 
 from __future__ import annotations
 
+import asyncio
+from typing import Annotated
+
 import typer
+from rich.console import Console
+
+from streams.settings import read_settings
 
 dead_letters_app = typer.Typer(no_args_is_help=True)
+console = Console()
+
+Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="As list shows it, its first characters, or its place.")]
+Step = Annotated[str | None, typer.Option(metavar="STEP", help='e.g. normalise, deliver.fhir; "deliver" is every destination.')]
+Error = Annotated[str | None, typer.Option(metavar="CLASS", help="e.g. MalformedMessage.")]
+Topic = Annotated[str | None, typer.Option(metavar="TOPIC", help="What its record was written to, e.g. hl7.v2.raw.")]
+Sender = Annotated[str | None, typer.Option(metavar="MSH-3|MSH-4", help="Of an HL7 message.")]
+Key = Annotated[str | None, typer.Option(metavar="KEY", help="Of its record, e.g. a Study Instance UID.")]
+Since = Annotated[str | None, typer.Option(metavar="TIME", help="Written then or later: 2026-11-30T08:00, or 90m, 24h, 7d ago.")]
+Until = Annotated[str | None, typer.Option(metavar="TIME", help="Written before then.")]
+AllOpen = Annotated[bool, typer.Option("--all-open", help="Every open letter.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
+By = Annotated[str | None, typer.Option(metavar="WHO", help="Kept for ever.", show_default="who is logged in")]
+Reason = Annotated[str | None, typer.Option(metavar="WHY", help="Kept for ever, so without patient data.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+
+
+@dead_letters_app.command("list")
+def list_letters(
+    step: Step = None,
+    error: Error = None,
+    topic: Topic = None,
+    sender: Sender = None,
+    key: Key = None,
+    since: Since = None,
+    until: Until = None,
+    all_states: Annotated[bool, typer.Option("--all", help="Those too that were sent again or discarded.")] = False,
+    count: Annotated[bool, typer.Option("--count", help="Only how many of each step and error.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Those that wait for a person, oldest first; above them how many of each step and error."""
+    from streams.dead_letters.choosing import filter_of
+    from streams.dead_letters.listing import run_list
+
+    wanted = filter_of(step, error, topic, sender, key, since, until)
+    asyncio.run(run_list(read_settings(), wanted, all_states=all_states, counts_only=count, as_json=as_json))
+
+
+@dead_letters_app.command()
+def discard(
+    ids: Ids = None,
+    step: Step = None,
+    error: Error = None,
+    topic: Topic = None,
+    sender: Sender = None,
+    key: Key = None,
+    since: Since = None,
+    until: Until = None,
+    all_open: AllOpen = False,
+    by: By = None,
+    reason: Reason = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Say that nobody needs to look at them any more. They stay on their topic, and may still be sent again by their ids.
+
+    [bold]radstream dead-letters discard 5f2c1a --reason "a test message of the vendor"[/bold]
+    """
+    from streams.dead_letters.acts import decision
+    from streams.dead_letters.choosing import filter_of
+    from streams.dead_letters.discarding import run_discard
+
+    wanted = filter_of(step, error, topic, sender, key, since, until)
+    of = None if dry_run else decision(by, reason)
+    asyncio.run(run_discard(read_settings(), ids or [], wanted, of, all_open=all_open, say=_say))
+
+
+def _say(line: str) -> None:
+    console.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -1,0 +1,69 @@
+"""Which letters a person means: by step, error, topic, sender, key and time."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, fields
+from datetime import datetime, timedelta
+
+from schemas.errors import SettingsInvalid
+from streams.clock import SystemClock
+from streams.dead_letters.letters import Letter
+
+_AGO = re.compile(r"([0-9]{1,6})([mhd])")
+_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """What is None chooses nothing out. `step`: "deliver" means every destination too; `error`: the name of its class; `since` and
+    `until`: when the letter was written, the second not included."""
+
+    step: str | None = None
+    error: str | None = None
+    topic: str | None = None
+    sender: str | None = None
+    key: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+    @property
+    def chooses(self) -> bool:
+        return any(getattr(self, one.name) is not None for one in fields(self))
+
+    def matches(self, letter: Letter) -> bool:
+        return (
+            (self.step is None or letter.step == self.step or letter.step.startswith(f"{self.step}."))
+            and (self.error is None or letter.error.lower() == self.error.lower())
+            and (self.topic is None or letter.topic == self.topic)
+            and (self.sender is None or letter.sender == self.sender)
+            and (self.key is None or (letter.key or b"") == self.key.encode("utf-8"))
+            and (self.since is None or letter.at >= self.since)
+            and (self.until is None or letter.at < self.until)
+        )
+
+
+def filter_of(
+    step: str | None,
+    error: str | None,
+    topic: str | None,
+    sender: str | None,
+    key: str | None,
+    since: str | None,
+    until: str | None,
+) -> Filter:
+    """Of what was typed. Raises SettingsInvalid."""
+    now = SystemClock().now()
+    return Filter(step, error, topic, sender, key, moment("--since", since, now), moment("--until", until, now))
+
+
+def moment(option: str, text: str | None, now: datetime) -> datetime | None:
+    """A time in ISO 8601, without an offset one of this machine's zone; or so long ago: 90m, 24h, 7d. Raises SettingsInvalid."""
+    if text is None:
+        return None
+    if ago := _AGO.fullmatch(text.strip()):
+        return now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+    try:
+        return datetime.fromisoformat(text.strip()).astimezone()
+    except ValueError:
+        raise SettingsInvalid("dead-letters", option, "is a time as 2026-11-30T08:00, or so long ago: 90m, 24h, 7d") from None

@@ -1,0 +1,57 @@
+"""`radstream dead-letters discard`: nobody needs to look at them any more. They stay where they are; the act says who and why."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from schemas.errors import SettingsInvalid
+from schemas.ports import Clock, EventLog
+from streams.clock import SystemClock
+from streams.dead_letters.acts import Decision, discarded
+from streams.dead_letters.choosing import Filter
+from streams.dead_letters.letters import Letter
+from streams.dead_letters.listing import chosen
+from streams.dead_letters.standing import Letters, read_letters
+from streams.promotion.progress import progress
+from streams.settings import Settings
+from streams.wiring.clients import ensure_all_topics, log_for
+
+#: acts in one append
+_BATCH = 200
+Say = Callable[[str], None]
+
+
+def those(letters: Letters, ids: Sequence[str], wanted: Filter, *, all_open: bool) -> list[Letter]:
+    """The letters that a person names: by ids, whatever their state; or all open ones that the filter lets through. Raises
+    SettingsInvalid: of no id, and when neither is said, for "everything" must be said in as many words."""
+    if ids and (wanted.chooses or all_open):
+        raise SettingsInvalid("dead-letters", "ID", "name letters, or choose them by options: not both")
+    if ids:
+        return letters.named(ids)
+    if not wanted.chooses and not all_open:
+        raise SettingsInvalid("dead-letters", "ID", "name letters, choose them by options, or say --all-open")
+    return chosen(letters, wanted)
+
+
+async def run_discard(
+    settings: Settings, ids: Sequence[str], wanted: Filter, of: Decision | None, *, all_open: bool, say: Say
+) -> None:
+    """Without a decision it only says how many. Raises SettingsInvalid, BrokerUnavailable."""
+    await asyncio.to_thread(ensure_all_topics, settings)
+    async with log_for(settings) as log:
+        letters = await read_letters(log, senders=wanted.sender is not None)
+        found = [one for one in those(letters, ids, wanted, all_open=all_open) if letters.state(one) != "discarded"]
+        if of is None:
+            say(f"{len(found)} would be discarded. Nothing was done.")
+            return
+        with progress("discarded", len(found), say) as tell:
+            await discard(log, found, of, SystemClock(), tell)
+        say(f"{len(found)} discarded.")
+
+
+async def discard(log: EventLog, found: Sequence[Letter], of: Decision, clock: Clock, tell: Callable[[int], None]) -> None:
+    """Raises BrokerUnavailable: what was told is discarded, and the same again discards the rest."""
+    for at in range(0, len(found), _BATCH):
+        await log.append([discarded(one, of, clock) for one in found[at : at + _BATCH]])
+        tell(min(at + _BATCH, len(found)))

@@ -1,0 +1,63 @@
+"""`radstream dead-letters list`: how many of what, and each in a line."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from streams.dead_letters.choosing import Filter
+from streams.dead_letters.letters import Letter
+from streams.dead_letters.standing import Letters, read_letters
+from streams.settings import Settings
+from streams.wiring.clients import ensure_all_topics, log_for
+
+#: of an id: tells thousands apart, and is taken for the whole
+_SHOWN = 13
+
+
+async def run_list(settings: Settings, wanted: Filter, *, all_states: bool, counts_only: bool, as_json: bool) -> None:
+    """Raises BrokerUnavailable."""
+    await asyncio.to_thread(ensure_all_topics, settings)
+    async with log_for(settings) as log:
+        letters = await read_letters(log, senders=wanted.sender is not None)
+    sys.stdout.write(listed(letters, wanted, all_states=all_states, counts_only=counts_only, as_json=as_json))
+
+
+def chosen(letters: Letters, wanted: Filter, *, all_states: bool = False) -> list[Letter]:
+    """Oldest first."""
+    found = [one for one in letters.by_id.values() if wanted.matches(one) and (all_states or letters.is_open(one))]
+    return sorted(found, key=lambda one: (one.at, one.place.partition, one.place.offset))
+
+
+def listed(letters: Letters, wanted: Filter, *, all_states: bool, counts_only: bool, as_json: bool) -> str:
+    """What to print. Keys that may name a patient are hidden; reasons are our own words."""
+    found = chosen(letters, wanted, all_states=all_states)
+    counted = Counter((one.step, one.error) for one in found).most_common()
+    if as_json:
+        counts = [{"step": step, "error": error, "letters": number} for (step, error), number in counted]
+        value: dict[str, Any] = {"counts": counts}
+        if not counts_only:
+            value["letters"] = [letters_plain(letters, one) for one in found]
+        return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    lines = [f"{number:>8}  {step}: {error}" for (step, error), number in counted]
+    lines.append(f"{len(found)} {'letter' if len(found) == 1 else 'letters'}{'' if all_states else ' open'}")
+    if found and not counts_only:
+        lines += ["", *_lines(letters, found)]
+    return "\n".join(lines) + "\n"
+
+
+def letters_plain(letters: Letters, one: Letter) -> dict[str, Any]:
+    return one.plain() | {"state": letters.state(one), "copies": letters.copies[one.id]}
+
+
+def _lines(letters: Letters, found: Sequence[Letter]) -> list[str]:
+    """No table of rich's: it takes seconds for thousands."""
+    return [
+        f"{str(one.id)[:_SHOWN]}  {letters.state(one):9}  {one.at.astimezone().isoformat(sep=' ', timespec='seconds')}  "
+        f"{one.step:14}  {one.error:18}  {one.stood or one.topic:26}  {one.shown_key:24}  {one.reason}"
+        for one in found
+    ]

@@ -1,0 +1,101 @@
+"""What became of the dead letters: the topic and the acts of people on the audit, read once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+from uuid import UUID
+
+from pydantic import ValidationError
+
+from schemas.acts import DeadLetterDiscarded, DeadLetterResent
+from schemas.errors import SettingsInvalid
+from schemas.ports import EventLog, Record
+from streams import topics
+from streams.dead_letters.letters import Letter, letter_of
+
+#: "sending": somebody began to send it again, and it is not known whether it was sent
+State = Literal["open", "sending", "resent", "discarded"]
+LetterAct = DeadLetterResent | DeadLetterDiscarded
+
+_ACTS: dict[str, type[LetterAct]] = {kind.TYPE: kind for kind in (DeadLetterResent, DeadLetterDiscarded)}
+#: of an id, that a person need not type whole
+_SHORTEST = 6
+
+
+@dataclass(slots=True)
+class Letters:
+    """By id, in the order of the topic's partitions; `copies`: how often each stands there."""
+
+    by_id: dict[UUID, Letter] = field(default_factory=dict)
+    copies: defaultdict[UUID, int] = field(default_factory=lambda: defaultdict(int))
+    acts: defaultdict[UUID, list[LetterAct]] = field(default_factory=lambda: defaultdict(list))
+
+    def add(self, letter: Letter) -> None:
+        self.by_id.setdefault(letter.id, letter)
+        self.copies[letter.id] += 1
+
+    def state(self, letter: Letter) -> State:
+        """The last word holds."""
+        acts = self.acts.get(letter.id)
+        match acts[-1] if acts else None:
+            case DeadLetterDiscarded():
+                return "discarded"
+            case DeadLetterResent(outcome="done"):
+                return "resent"
+            case DeadLetterResent(outcome="begun"):
+                return "sending"
+        return "open"
+
+    def is_open(self, letter: Letter) -> bool:
+        return self.state(letter) in ("open", "sending")
+
+    def came_back(self, letter: Letter) -> Sequence[Letter]:
+        """Those that were made of what was sent again from it."""
+        return [one for one in self.by_id.values() if one.came_from == str(letter.place)]
+
+    def named(self, ids: Iterable[str]) -> list[Letter]:
+        """Each by its id, the first characters of it, or its place. Raises SettingsInvalid."""
+        return list(dict.fromkeys(self._named(id.strip().lower()) for id in ids))
+
+    def _named(self, wanted: str) -> Letter:
+        found = [one for one in self.by_id.values() if str(one.place) == wanted or str(one.id).startswith(wanted)]
+        if len(found) > 1 and len(wanted) >= _SHORTEST:
+            raise SettingsInvalid("dead-letters", wanted, f"{len(found)} letters begin with it: give more of it")
+        if len(wanted) < _SHORTEST or not found:
+            raise SettingsInvalid("dead-letters", wanted, "there is none: radstream dead-letters list --all names them")
+        return found[0]
+
+
+async def read_letters(log: EventLog, *, senders: bool = False) -> Letters:
+    """All that is on both topics now; what is none is passed over. `senders` as of `letter_of`. Raises BrokerUnavailable."""
+    found = Letters()
+
+    async def letters() -> None:
+        async for record in log.read(topics.DEAD_LETTERS.name):
+            letter = letter_of(record, senders=senders)
+            if letter is not None:
+                found.add(letter)
+
+    async def acts() -> None:
+        async for record in log.read(topics.AUDIT.name):
+            act = _act_of(record)
+            if act is not None:
+                found.acts[act.letter_id].append(act)
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(letters())
+        group.create_task(acts())
+    return found
+
+
+def _act_of(record: Record) -> LetterAct | None:
+    """None for an act about something else, or one that cannot be read."""
+    kind = _ACTS.get(record.header("ce_type") or "")
+    try:
+        return None if kind is None else kind.model_validate_json(record.value)
+    except ValidationError:
+        return None

@@ -1,0 +1,176 @@
+"""Dead letters are found by what they are, and show what became of them; no patient data."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from schemas.errors import SettingsInvalid, StudyIncomplete
+from schemas.ports import Outgoing
+from streams import topics
+from streams.dead_letters.acts import decision, discarded, resent
+from streams.dead_letters.choosing import Filter, moment
+from streams.dead_letters.discarding import discard, those
+from streams.dead_letters.listing import chosen, listed
+from streams.dead_letters.standing import read_letters
+from tests.unit.dead_letter_topics import CLOCK, MESSAGE, OF, failed, letter_in, new_log, original
+
+NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
+
+
+async def test_the_same_failure_written_twice_is_one_letter() -> None:
+    log = new_log()
+    await log.append([failed(original(0)), failed(original(0)), failed(original(1))])
+    letters = await read_letters(log)
+    assert sorted(letters.copies.values()) == [1, 2]
+    assert len(chosen(letters, Filter())) == 2
+
+
+async def test_what_is_no_dead_letter_is_passed_over() -> None:
+    log = new_log()
+    await log.append([Outgoing(topics.DEAD_LETTERS.name, None, b"?"), failed(original())])
+    assert len((await read_letters(log)).by_id) == 1
+
+
+async def test_the_last_act_says_what_became_of_it() -> None:
+    log = new_log()
+    letter = await letter_in(log, failed(original()))
+    for act, state in (
+        (resent(letter, OF, "begun", CLOCK), "sending"),
+        (resent(letter, OF, "failed", CLOCK), "open"),
+        (resent(letter, OF, "done", CLOCK), "resent"),
+        (discarded(letter, OF, CLOCK), "discarded"),
+    ):
+        await log.append([act])
+        letters = await read_letters(log)
+        assert letters.state(letter) == state
+        assert bool(chosen(letters, Filter())) == (state in ("open", "sending"))
+        assert chosen(letters, Filter(), all_states=True) == [letter]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "matches"),
+    [
+        (Filter(), True),
+        (Filter(step="normalise"), True),
+        (Filter(step="normal"), False),
+        (Filter(error="malformedmessage"), True),
+        (Filter(error="ValueError"), False),
+        (Filter(topic="hl7.v2.raw"), True),
+        (Filter(topic="ai.results"), False),
+        (Filter(sender="RIS|TAICHUNG"), True),
+        (Filter(sender="RIS|TAIPEI"), False),
+        (Filter(key="RIS|TAICHUNG"), True),
+        (Filter(key="RIS"), False),
+        (Filter(step="normalise", error="ValueError"), False),
+    ],
+)
+async def test_filters(wanted: Filter, matches: bool) -> None:
+    log = new_log()
+    letter = await letter_in(log, failed(original()))
+    assert wanted.matches(letter) is matches
+
+
+async def test_a_step_that_delivers_stands_for_all_its_destinations() -> None:
+    log = new_log()
+    letter = await letter_in(log, failed(original(topic=topics.FINDINGS), "deliver.fhir", StudyIncomplete("deliver", "x", "y")))
+    assert letter.delivers
+    assert Filter(step="deliver").matches(letter)
+    assert Filter(step="deliver.fhir").matches(letter)
+    assert not Filter(step="deliver.ris").matches(letter)
+
+
+async def test_a_time_is_when_the_letter_was_written() -> None:
+    log = new_log()
+    letter = await letter_in(log, failed(original()))
+    second = timedelta(seconds=1)
+    assert Filter(since=letter.at, until=letter.at + second).matches(letter)
+    assert not Filter(since=letter.at + second).matches(letter)
+    assert not Filter(until=letter.at).matches(letter)
+
+
+def test_times_as_people_type_them() -> None:
+    assert moment("--since", "90m", NOW) == NOW - timedelta(minutes=90)
+    assert moment("--since", "7d", NOW) == NOW - timedelta(days=7)
+    assert moment("--since", "2026-11-30T08:00+00:00", NOW) == datetime(2026, 11, 30, 8, tzinfo=UTC)
+    local = moment("--since", "2026-11-30", NOW)
+    assert local is not None
+    assert local.tzinfo is not None
+    with pytest.raises(SettingsInvalid, match="--since"):
+        moment("--since", "yesterday", NOW)
+
+
+async def test_the_sender_of_what_came_through_no_listener_is_read_only_when_asked_for() -> None:
+    log = new_log()
+    letter = await letter_in(log, failed(original(headers=())))
+    assert letter.sender is None
+    assert letter.key_is_hidden
+    (asked,) = (await read_letters(log, senders=True)).by_id.values()
+    assert asked.sender == "RIS|TAICHUNG"
+
+
+async def test_a_list_counts_first_and_holds_no_patient_data() -> None:
+    log = new_log()
+    patients = replace(original(5, topics.PATIENTS, value=b'{"name":"DOE"}'), key=b"4711^HOSPITAL")
+    await log.append([failed(original(0)), failed(original(1)), failed(patients, "correlate")])
+    letters = await read_letters(log)
+    text = listed(letters, Filter(), all_states=False, counts_only=False, as_json=False)
+    assert text.splitlines()[:3] == [
+        "       2  normalise: MalformedMessage",
+        "       1  correlate: MalformedMessage",
+        "3 letters open",
+    ]
+    assert "PID-3: holds a byte" in text
+    told = json.loads(listed(letters, Filter(), all_states=False, counts_only=False, as_json=True))
+    assert told["counts"][0] == {"step": "normalise", "error": "MalformedMessage", "letters": 2}
+    assert [one["key"] for one in told["letters"] if one["topic"] == topics.PATIENTS.name] == ["(hidden)"]
+    assert "4711" not in text + json.dumps(told)
+    assert "letters" not in json.loads(listed(letters, Filter(), all_states=False, counts_only=True, as_json=True))
+
+
+async def test_letters_are_named_by_id_by_its_beginning_and_by_place() -> None:
+    log = new_log()
+    letter = await letter_in(log, failed(original()))
+    letters = await read_letters(log)
+    for name in (str(letter.id), str(letter.id)[:6].upper(), str(letter.place)):
+        assert letters.named([name, name]) == [letter]
+    for name in (str(letter.id)[:5], "ffffffff", "radstream.dead-letters/0/99"):
+        with pytest.raises(SettingsInvalid, match="there is none"):
+            letters.named([name])
+
+
+async def test_everything_must_be_said_in_as_many_words() -> None:
+    log = new_log()
+    letter = await letter_in(log, failed(original()))
+    letters = await read_letters(log)
+    with pytest.raises(SettingsInvalid, match="--all-open"):
+        those(letters, [], Filter(), all_open=False)
+    with pytest.raises(SettingsInvalid, match="not both"):
+        those(letters, [str(letter.id)], Filter(step="normalise"), all_open=False)
+    assert those(letters, [], Filter(), all_open=True) == [letter]
+
+
+async def test_discarded_ones_stay_where_they_are() -> None:
+    log = new_log()
+    await log.append([failed(original(number)) for number in range(450)])
+    before = log.records(topics.DEAD_LETTERS.name)
+    letters = await read_letters(log)
+    progress: list[int] = []
+    await discard(log, chosen(letters, Filter()), OF, CLOCK, progress.append)
+    assert progress[-1] == 450
+    assert chosen(await read_letters(log), Filter()) == []
+    assert log.records(topics.DEAD_LETTERS.name) == before
+    acts = log.records(topics.AUDIT.name)
+    assert len({act.header("ce_id") for act in acts}) == 450
+    assert MESSAGE not in [act.value for act in acts]
+
+
+def test_who_and_why_are_asked_for_before_anything_is_read() -> None:
+    assert decision(" Pat ", " because ").by == "Pat"
+    assert decision(None, "because").by
+    for by, reason, option in ((" ", "because", "--by"), ("Pat", None, "--reason"), ("Pat", "x" * 1001, "--reason")):
+        with pytest.raises(SettingsInvalid, match=option):
+            decision(by, reason)
