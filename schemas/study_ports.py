@@ -32,8 +32,8 @@ class StudyDescription:
     rejected: frozenset[SOPInstanceUID] = frozenset()
 
 
-class StudyArchive(Protocol):
-    """A DICOMweb archive."""
+class StudyReader(Protocol):
+    """A DICOMweb archive, as those see it who may only read: a sandbox (rule 12) is given nothing else."""
 
     async def describe(self, study: StudyInstanceUID) -> StudyDescription:
         """QIDO-RS: the study and its eligible images. Raises StudyIncomplete when the archive does not know the study,
@@ -49,6 +49,10 @@ class StudyArchive(Protocol):
         """WADO-RS: one instance as DICOM Part 10 bytes in its stored transfer syntax. Raises StudyIncomplete (404),
         ArchiveUnavailable, ItemNotServed, AccessRefused, InvalidResource (too large, not DICOM)."""
         ...
+
+
+class StudyArchive(StudyReader, Protocol):
+    """A DICOMweb archive."""
 
     async def store(self, instances: Sequence[bytes]) -> None:
         """STOW-RS. Raises ResourceRefused, ArchiveUnavailable, ItemNotServed, AccessRefused."""

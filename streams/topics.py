@@ -16,6 +16,9 @@ DEAD_LETTER_ROOM = 1024 * 1024
 #: Largest record of any topic: what producers and fetches must be able to carry.
 LARGEST_RECORD = RECORD_LIMIT + DEAD_LETTER_ROOM
 
+#: before the name of a sandbox, and that before the name of a topic
+SANDBOX = "sandbox"
+
 _DAY_MS = 24 * 60 * 60 * 1000
 
 
@@ -87,3 +90,9 @@ ALL: tuple[Topic, ...] = (
     CHECKPOINTS,
     DEAD_LETTERS,
 )
+
+
+def plain_name(topic: str) -> str:
+    """Of the topic that one of a sandbox stands for; every other name as it is."""
+    first, _, rest = topic.partition(".")
+    return rest.partition(".")[2] if first == SANDBOX else topic

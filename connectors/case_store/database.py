@@ -33,15 +33,16 @@ _CREATION_LOCK = 0x5261645374726D
 
 class Database:
     """`url`: sqlite:///FILE or postgresql://... Opened and its tables made at first use, so that a database that is down
-    pauses a step and does not end it. Raises SettingsInvalid for any other URL."""
+    pauses a step and does not end it. `durable` False, of SQLite alone: what is committed may vanish with the power, and whoever
+    says so has a copy. Raises SettingsInvalid for any other URL."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, durable: bool = True) -> None:
         try:
             target = make_url(url)
         except ArgumentError:
             raise SettingsInvalid("store", "database.url", "not a database URL") from None
         if target.get_backend_name() == "sqlite" and target.database not in (None, "", ":memory:"):
-            self._engine, connections = _sqlite(target), 1
+            self._engine, connections = _sqlite(target, durable=durable), 1
         elif target.get_backend_name() == "postgresql":
             self._engine, connections = _postgresql(target), POSTGRESQL_CONNECTIONS
         else:
@@ -164,7 +165,7 @@ class Transaction:
             self._connection.close()
 
 
-def _sqlite(url: URL) -> Engine:
+def _sqlite(url: URL, *, durable: bool) -> Engine:
     """WAL: readers and the writer do not block each other. synchronous FULL, not NORMAL: an order whose offset is committed
     must not vanish from the store when the power goes."""
     engine = create_engine(
@@ -177,7 +178,7 @@ def _sqlite(url: URL) -> Engine:
 
     @event.listens_for(engine, "connect")
     def _settings(connection: Any, _: object) -> None:
-        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'OFF'}")
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:

@@ -13,30 +13,34 @@ from streams.topics import Topic
 
 @dataclass(frozen=True, slots=True)
 class Sandbox:
-    """`sandbox.<name>.*`."""
+    """`sandbox.<name>.*`. `kinds`: of the topics that the steps in it write to; `partitions`: of each, None: as many as the real
+    one has."""
 
     name: SandboxName
+    kinds: tuple[Topic, ...] = (topics.RESULTS, topics.DEAD_LETTERS)
+    partitions: int | None = None
 
     @property
     def key(self) -> str:
         """On `radstream.models`."""
-        return f"sandbox.{self.name}"
+        return f"{topics.SANDBOX}.{self.name}"
 
     @property
     def results(self) -> Topic:
-        return self._own(topics.RESULTS)
+        return self.own(topics.RESULTS)
 
     @property
     def dead_letters(self) -> Topic:
-        return self._own(topics.DEAD_LETTERS)
+        return self.own(topics.DEAD_LETTERS)
 
     @property
     def topics(self) -> tuple[Topic, ...]:
         """All that is ever written to."""
-        return self.results, self.dead_letters
+        return tuple(self.own(topic) for topic in self.kinds)
 
-    def _own(self, topic: Topic) -> Topic:
-        return replace(topic, name=f"{self.key}.{topic.name}")
+    def own(self, topic: Topic) -> Topic:
+        """The sandbox's own in the place of a real one."""
+        return replace(topic, name=f"{self.key}.{topic.name}", partitions=self.partitions or topic.partitions)
 
 
 class SandboxLog:

@@ -15,7 +15,7 @@ from schemas.findings import CHEST_RADIOGRAPH_FINDINGS, Findings, NotAnalysed
 from schemas.identifiers import identity
 from schemas.ports import FindingModel, ImageDecoder, Outgoing, Prediction, Record
 from schemas.study_events import AnalysisRequested, ImageReference
-from schemas.study_ports import StudyArchive
+from schemas.study_ports import StudyReader
 from streams import topics
 from streams.emission import emit_value
 from streams.promotion.models_in_use import InUse, ModelsInUse
@@ -42,7 +42,7 @@ def analysis_id(request: AnalysisRequested, service: str) -> UUID:
 async def analyse(
     record: Record,
     *,
-    archive: StudyArchive,
+    archive: StudyReader,
     decoder: ImageDecoder,
     models: ModelsInUse,
     decoding: Turns,
@@ -80,7 +80,7 @@ async def _findings(
     request: AnalysisRequested,
     id: UUID,
     in_use: InUse,
-    archive: StudyArchive,
+    archive: StudyReader,
     decoder: ImageDecoder,
     decoding: Turns,
     predicting: Turns,

@@ -38,7 +38,7 @@ from streams.recalls import recalled
 from streams.serialised import Keys, cover, keys_of, serialised
 from streams.speaking import heard
 from streams.telling import Telling, Trigger, committed, keys_of_study, tell_states
-from streams.topics import DISCREPANCIES, MODELS, ORDERS, PATIENTS, REPORTS, RESULTS, STUDIES, Topic
+from streams.topics import DISCREPANCIES, MODELS, ORDERS, PATIENTS, REPORTS, RESULTS, STUDIES, Topic, plain_name
 
 #: what this step reads
 TOPICS: tuple[Topic, ...] = (ORDERS, PATIENTS, STUDIES, REPORTS, RESULTS, DISCREPANCIES, MODELS)
@@ -50,7 +50,7 @@ async def correlate(record: Record, *, cases: CaseStore, policy: Policy) -> Sequ
     """One record of a topic in TOPICS: `ai.results` ends a wait and is heard, `radstream.models` may recall what was, and of
     `ai.discrepancies` what a person said counts. Raises MalformedMessage, UnsupportedMessage, MissingIdentifier,
     StoreUnavailable."""
-    kind, topic = record.header("ce_type") or "", record.place.topic
+    kind, topic = record.header("ce_type") or "", plain_name(record.place.topic)
     if topic == ORDERS.name and kind in ORDER_EVENTS:
         return await _order(_parsed(ORDER_EVENTS[kind], record), record, cases, policy)
     if topic == PATIENTS.name and kind in PATIENT_EVENTS:
