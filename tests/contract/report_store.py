@@ -144,7 +144,7 @@ class ReportStoreContract:
         assert root["dataAbsentReason"]["coding"][0]["code"] == "not-performed"
 
     async def test_an_answer_that_is_marked_and_then_recalled(self, store: ReadableReportStore, study: Study) -> None:
-        """As `streams.sequences` numbers them: 4, 5 and 6."""
+        """As `streams.sequences` numbers them: one after the other, without a gap."""
         said = two_findings(study.subject(4))
         marked = after_verification(said.model_copy(update={"subject": study.subject(5)}))
         recalled = not_analysed(NotAnalysedReason.MODEL_RECALLED, study.subject(6))

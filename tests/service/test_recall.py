@@ -170,13 +170,13 @@ async def test_what_it_said_is_withdrawn_and_what_it_says_later_too(engine: Engi
     await promote(engine.log, RECALLED)
     async with worker(engine.log, packages) as here, engine.analysing(here.models):
         before, accession = await engine.ordered()
-        assert (await engine.delivered(before, 4, accession))["status"] == "partial"
+        assert (await engine.delivered(before, 16, accession))["status"] == "partial"
         assert await recall(engine, None) == ["1 answer of nodules/2 stands."]
 
         said = await recall(engine, Decision("Dr B", "it misses what lies behind the heart"))
         assert any(line.startswith("For chest-radiograph-findings chest-nodule/2 speaks") for line in said)
         assert said[-1].startswith("Nothing stands any more: 1 withdrawn.")
-        withdrawn = await engine.delivered(before, 6, accession)
+        withdrawn = await engine.delivered(before, 18, accession)
         assert withdrawn["status"] == "cancelled"
         assert "recalled" in withdrawn["conclusion"] and "behind the heart" not in json.dumps(withdrawn)
 
@@ -184,13 +184,13 @@ async def test_what_it_said_is_withdrawn_and_what_it_says_later_too(engine: Engi
             while not (here.models.speaks and here.uses == OWN):  # the one of its settings
                 await asyncio.sleep(0.05)
         later, number = await engine.ordered()
-        assert (await engine.delivered(later, 4, number))["status"] == "partial"
-        assert (await engine.result(later, 4)).model == model(OWN).identity
+        assert (await engine.delivered(later, 16, number))["status"] == "partial"
+        assert (await engine.result(later, 16)).model == model(OWN).identity
 
     async with engine.analysing(using(model(RECALLED))):  # one that has not heard of it
         deaf, number = await engine.ordered()
-        assert (await engine.result(deaf, 4)).model == model(RECALLED).identity
-        assert (await engine.delivered(deaf, 6, number))["status"] == "cancelled"
+        assert (await engine.result(deaf, 16)).model == model(RECALLED).identity
+        assert (await engine.delivered(deaf, 18, number))["status"] == "cancelled"
 
     capsys.readouterr()
     await run_recall(engine.settings, "nodules", "2", None, as_json=True, wait_s=1, say=print)

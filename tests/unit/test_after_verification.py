@@ -213,7 +213,7 @@ async def test_receivers_end_with_the_mark_and_later_states_replace_it(hospital:
     await receiver.hears(marked, result(answer), marked)
     assert receiver.report["status"] == "partial"
     assert receiver.live == 3
-    # late at 4n - 1 after a marked 4(n-1) + 1, and its answer after both
+    # late at 16n - 1 after a marked 16(n-1) + 1, and its answer after both
     (second,) = await hospital.happens(study(at=20, images=2))
     late = await late_of(hospital)
     assert said(marked).subject.sequence < said(late).subject.sequence < said(second).subject.sequence
