@@ -1,4 +1,4 @@
-"""Settings of the audit: the notary's key, its file, and how often it signs."""
+"""Settings of the audit: the notary's key, its file, and how often it signs; the key of the hashes that stand for patients."""
 
 from __future__ import annotations
 
@@ -14,3 +14,5 @@ class AuditSettings(Section):
     checkpoint_file: Path = Path("var/audit/checkpoints.jsonl")
     #: between two looks for what is new; None: there is no notary
     checkpoint_interval_s: Seconds | None = 10.0
+    #: of the hashes that stand for patients' numbers in acts: made when it is absent
+    hash_key_file: Path = Path("var/audit/hash.key")
