@@ -11,6 +11,7 @@ from uuid import UUID
 
 from schemas.events import OrderEvent, PatientEvent
 from schemas.hearings import Hearings
+from schemas.history import Span
 from schemas.identifiers import AccessionNumber, FillerOrderNumber, PatientIdentifier, PlacerOrderNumber, StudyInstanceUID
 from schemas.ports import Place, Record
 from schemas.study_events import StudyCompleted
@@ -75,6 +76,29 @@ class TimelineEntry:
     what: str
     study_instance_uid: str | None = None
     accession_number: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Traced:
+    """A record of the timeline: what it names, in the projection's words, and the record that it came from."""
+
+    place: Place
+    at: datetime
+    type: str
+    names: frozenset[str]
+    cause: Place | None = None
+
+
+class Traces(Protocol):
+    """Where the records of a case stand. Errors: StoreUnavailable."""
+
+    async def traced(self, names: Collection[str]) -> Sequence[Traced]:
+        """All records that name any of these, each with all that it names, oldest first."""
+        ...
+
+    async def named_spans(self) -> Sequence[Span]:
+        """Of which places this is known, at most a span for each partition: not of those projected before it was kept."""
+        ...
 
 
 class Correlation(Hearings, Protocol):
@@ -157,7 +181,7 @@ class Positions(Protocol):
         ...
 
 
-class CaseStore(Positions, Tellings, Protocol):
+class CaseStore(Positions, Tellings, Traces, Protocol):
     """The database: correlation tables, due work, deliveries and tellings, source positions, views. Errors: StoreUnavailable."""
 
     def correlation(self, *cases: str) -> AbstractAsyncContextManager[Correlation]:
@@ -186,8 +210,8 @@ class CaseStore(Positions, Tellings, Protocol):
 
     async def analysis(self, analysis_id: UUID) -> bytes | None: ...
 
-    async def put_timeline(self, entry: TimelineEntry) -> None:
-        """Once per place, however often put."""
+    async def put_timeline(self, entry: TimelineEntry, names: Collection[str] | None = None, cause: Place | None = None) -> None:
+        """Once per place, however often put; with what the record names and came from, unless `names` is None."""
         ...
 
     async def timeline(self, accession_number: str) -> Sequence[TimelineEntry]:

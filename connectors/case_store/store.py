@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import and_, delete, or_, select
+from sqlalchemy import Connection, and_, delete, or_, select
 
 from connectors.case_store import due_items
 from connectors.case_store.correlation import SqlCorrelation
 from connectors.case_store.database import Database
 from connectors.case_store.tables import analyses, deliveries, due, microseconds, moment, positions, timeline
 from connectors.case_store.tellings import SqlTellings
+from connectors.case_store.traces import SqlTraces, put_trace
 from schemas.case_store import Correlation, Delivery, Due, TimelineEntry
 from schemas.identifiers import StudyInstanceUID
 from schemas.ports import Place
 
 
-class SqlCaseStore(SqlTellings):
+class SqlCaseStore(SqlTellings, SqlTraces):
     """`url`: sqlite:///FILE (several processes of one machine may share it) or postgresql://... (several machines).
+    `durable`: see Database.
 
     Raises SettingsInvalid for another URL. Every method raises StoreUnavailable when the database does not answer in time,
     and InvalidResource for a value it cannot hold."""
 
-    def __init__(self, url: str) -> None:
-        self._database = Database(url)
+    def __init__(self, url: str, *, durable: bool = True) -> None:
+        self._database = Database(url, durable=durable)
 
     def correlation(self, *cases: str) -> AbstractAsyncContextManager[Correlation]:
         return self._correlation(cases)
@@ -96,7 +98,7 @@ class SqlCaseStore(SqlTellings):
         value = await self._database.read(lambda connection: connection.scalar(query))
         return None if value is None else bytes(value)
 
-    async def put_timeline(self, entry: TimelineEntry) -> None:
+    async def put_timeline(self, entry: TimelineEntry, names: Collection[str] | None = None, cause: Place | None = None) -> None:
         accession = entry.accession_number
         insert = (
             self._database.insert(timeline)
@@ -113,7 +115,13 @@ class SqlCaseStore(SqlTellings):
             )
             .on_conflict_do_nothing(index_elements=["topic", "partition", "offset"])
         )
-        await self._database.write(lambda connection: connection.execute(insert))
+
+        def put(connection: Connection) -> None:
+            connection.execute(insert)
+            if names is not None:
+                put_trace(self._database, connection, entry.place, names, cause)
+
+        await self._database.write(put)
 
     async def timeline(self, accession_number: str) -> Sequence[TimelineEntry]:
         named = or_(timeline.c.accession_number == accession_number, timeline.c.accession_value == accession_number)

@@ -1,5 +1,5 @@
-"""Write the views: the timeline that `radstream case` reads, one line in our own words for each record, no patient data; and the
-latest state of each report, which delivery asks for."""
+"""Write the views: the timeline that `radstream case` reads, one line in our own words for each record, no patient data; which
+records name a case and what each came from, for a replay; and the latest state of each report, which delivery asks for."""
 
 from __future__ import annotations
 
@@ -17,9 +17,13 @@ from schemas.discrepancies import (
 )
 from schemas.errors import MalformedMessage, UnsupportedMessage
 from schemas.events import (
+    PATIENT_EVENTS,
     DeliveryAcknowledged,
     OrderChanged,
     OrderEvent,
+    PatientMerged,
+    PatientUnlinked,
+    PatientUpdated,
     Priority,
     ReportAmended,
     ReportDrafted,
@@ -31,6 +35,8 @@ from schemas.identifiers import AccessionNumber, StudyInstanceUID
 from schemas.ports import Outgoing, Record
 from schemas.renderings.fhir.envelope import open_bundle
 from schemas.study_events import AnalysisRequested, StudyCompleted
+from streams.case_names import Names, names_of
+from streams.causes import cause_of
 from streams.topics import (
     DEAD_LETTERS,
     DELIVERIES,
@@ -63,17 +69,12 @@ class _Line(NamedTuple):
     study: str | None = None
     accession: AccessionNumber | str | None = None
     state: _State | None = None
+    names: Names | None = None
 
 
 async def project(record: Record, *, cases: CaseStore) -> Sequence[Outgoing]:
     """One record of a topic in TOPICS. Raises MalformedMessage, UnsupportedMessage (another topic), StoreUnavailable."""
-    words = _WORDS.get(record.place.topic)
-    if words is None:
-        raise UnsupportedMessage("project", str(record.place), "no view shows this topic")
-    try:
-        line = words(record)
-    except ValueError:
-        raise MalformedMessage("project", str(record.place), "not the value that its topic promises") from None
+    line = _line(record)
     if line.state is not None:  # first: whoever is behind need not tell what is no longer so
         await cases.put_latest_state(record.place.topic, *line.state)
     await cases.put_timeline(
@@ -84,9 +85,26 @@ async def project(record: Record, *, cases: CaseStore) -> Sequence[Outgoing]:
             what=line.what + _led_to_by(record),
             study_instance_uid=line.study,
             accession_number=None if line.accession is None else str(line.accession),
-        )
+        ),
+        line.names,
+        None if line.names is None else cause_of(record),
     )
     return ()
+
+
+def names_in(record: Record) -> Names:
+    """What a record of a topic in NAMED names. Raises as `project`."""
+    return _line(record).names or frozenset()
+
+
+def _line(record: Record) -> _Line:
+    words = _WORDS.get(record.place.topic)
+    if words is None:
+        raise UnsupportedMessage("project", str(record.place), "no view shows this topic")
+    try:
+        return words(record)
+    except ValueError:
+        raise MalformedMessage("project", str(record.place), "not the value that its topic promises") from None
 
 
 def _led_to_by(record: Record) -> str:
@@ -101,7 +119,8 @@ def _order(record: Record) -> _Line:
     urgent = ", STAT" if order.priority is Priority.STAT else ""
     said_at = order.sender.occurred_at
     late = f", as of {said_at.isoformat(sep=' ', timespec='seconds')}" if order.time - said_at > _LATE else ""
-    return _Line(f"order {changed}{order.status}{urgent}{late}", order.study_instance_uid, order.accession_number)
+    what = f"order {changed}{order.status}{urgent}{late}"
+    return _Line(what, order.study_instance_uid, order.accession_number, names=names_of(order))
 
 
 def _report(record: Record) -> _Line:
@@ -109,7 +128,15 @@ def _report(record: Record) -> _Line:
     said = _REPORTS.get(record.header("ce_type") or "")
     if said is None:
         raise UnsupportedMessage("project", str(record.place), "no report of a version known here")
-    return _Line(f"radiologist's report {said}", accession=report.accession_number)
+    return _Line(f"radiologist's report {said}", accession=report.accession_number, names=names_of(report))
+
+
+def _patient(record: Record) -> _Line:
+    """Of no case alone: `_led_to_by`."""
+    kind = PATIENT_EVENTS.get(record.header("ce_type") or "")
+    if kind is None:
+        raise ValueError("no patient event of a version known here")
+    return _Line(f"patient {_PATIENTS[kind]}", names=names_of(kind.model_validate_json(record.value)))
 
 
 def _study(record: Record) -> _Line:
@@ -120,7 +147,7 @@ def _study(record: Record) -> _Line:
     if study.study_date is not None:  # a study that is told no further is too old, or from a sender who makes no news
         days = (study.time.astimezone(UTC).date() - study.study_date).days
         what += f", {_many(days, 'day')} old" if days > 0 else ""
-    return _Line(what, study.study_instance_uid, study.accession_number)
+    return _Line(what, study.study_instance_uid, study.accession_number, names=names_of(study))
 
 
 def _request(record: Record) -> _Line:
@@ -129,7 +156,7 @@ def _request(record: Record) -> _Line:
     urgent = ", STAT" if request.priority is Priority.STAT else ""
     joined = _many(len(subject.orders), "order") if subject.orders else "no order"
     what = f"analysis requested, state {subject.sequence}, {joined}{urgent}{_told_to(subject)}"
-    return _Line(what, subject.study_instance_uid, subject.accession_number)
+    return _Line(what, subject.study_instance_uid, subject.accession_number, names=names_of(request))
 
 
 def _result(record: Record) -> _Line:
@@ -143,7 +170,7 @@ def _result(record: Record) -> _Line:
         said += ", after verification"
     what = f"result{_of(findings.service)}, state {subject.sequence}, {said}{_told_to(subject)}"
     state = _State(subject.study_instance_uid, findings.service, subject.sequence) if subject.outward else None
-    return _Line(what, subject.study_instance_uid, subject.accession_number, state)
+    return _Line(what, subject.study_instance_uid, subject.accession_number, state, names_of(findings))
 
 
 def _found(findings: Findings) -> str:
@@ -191,7 +218,8 @@ def _discrepancy(record: Record) -> _Line:
     became = _BECAME[kind]
     if isinstance(event, DiscrepancyOpened):
         became += f", state {event.sequence}"
-    return _Line(f"discrepancy{_of(event.service)} {became}", event.study_instance_uid, event.accession_number)
+    what = f"discrepancy{_of(event.service)} {became}"
+    return _Line(what, event.study_instance_uid, event.accession_number, names=names_of(event))
 
 
 def _dead_letter(record: Record) -> _Line:
@@ -206,6 +234,8 @@ def _dead_letter(record: Record) -> _Line:
 
 _REPORTS = {ReportDrafted.TYPE: "drafted", ReportSigned.TYPE: "signed", ReportAmended.TYPE: "amended"}
 
+_PATIENTS = {PatientUpdated: "updated", PatientMerged: "merged", PatientUnlinked: "unlinked"}
+
 _BECAME = {
     DiscrepancyOpened: "opened",
     DiscrepancyEscalated: "escalated, nobody acknowledged it in time",
@@ -216,6 +246,7 @@ _BECAME = {
 _WORDS: dict[str, Callable[[Record], _Line]] = {
     ORDERS.name: _order,
     REPORTS.name: _report,
+    PATIENTS.name: _patient,
     STUDIES.name: _study,
     REQUESTS.name: _request,
     REQUESTS_STAT.name: _request,
@@ -229,6 +260,9 @@ _WORDS: dict[str, Callable[[Record], _Line]] = {
 
 #: the topics that the timeline shows
 TOPICS = tuple(_WORDS)
+
+#: of these it is kept what their records name
+NAMED = (ORDERS, REPORTS, PATIENTS, STUDIES, REQUESTS, REQUESTS_STAT, REQUESTS_BULK, RESULTS, DISCREPANCIES)
 
 
 def _study_key(record: Record) -> str | None:

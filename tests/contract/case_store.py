@@ -15,6 +15,7 @@ from schemas.ports import Place
 from tests.contract.correlation import STUDY, CorrelationContract
 from tests.contract.due_items import NOON, DueContract
 from tests.contract.tellings import TellingsContract
+from tests.contract.traces import TracesContract
 from tests.contract.transactions import TransactionContract
 
 
@@ -22,7 +23,7 @@ def an_entry(offset: int, *, study: str | None = None, accession: str | None = N
     return TimelineEntry(NOON + timedelta(minutes=minutes), Place("t", 0, offset), "type", f"line {offset}", study, accession)
 
 
-class CaseStoreContract(CorrelationContract, TransactionContract, DueContract, TellingsContract):
+class CaseStoreContract(CorrelationContract, TransactionContract, DueContract, TellingsContract, TracesContract):
     """Runs on a real database; `store` and `other` are two programs that share it."""
 
     @pytest.fixture
