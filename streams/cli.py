@@ -253,11 +253,31 @@ def tail(
 
 
 @app.command()
-def case(accession_number: str, by: By = None, reason: Reason = "looked at the terminal", as_json: AsJson = False) -> None:
-    """One study's timeline: from the order to the delivered report. It is audited who asks for it."""
-    from streams.looking import show_case
+def case(
+    accession_number: str,
+    at: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="What was known then: 2026-11-30T14:05, in the site's time zone or with an offset."),
+    ] = None,
+    by: By = None,
+    reason: Reason = "looked at the terminal",
+    as_json: AsJson = False,
+) -> None:
+    """One study's timeline: from the order to the delivered report. It is audited who asks for it.
 
-    if not asyncio.run(show_case(read_settings(), accession_number, console, as_json, by=by, reason=reason)):
+    With --at: messages, orders, study, findings, report, deliveries, discrepancies and dead letters as they stood on the log then.
+
+    [bold]radstream case A4711 --at 2026-11-30T14:05[/bold]
+    """
+    if at is None:
+        from streams.looking import show_case
+
+        shown = show_case(read_settings(), accession_number, console, as_json, by=by, reason=reason)
+    else:
+        from streams.cases.then import show_case_then
+
+        shown = show_case_then(read_settings(), accession_number, at, console, as_json=as_json, by=by, reason=reason)
+    if not asyncio.run(shown):
         _fail(
             f"nothing is known of accession number {accession_number}. Has the message come (radstream tail hl7.v2.raw)? "
             "Was it refused (radstream tail radstream.dead-letters)? Is all well (radstream doctor)?"

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from connectors.kafka_admin import list_topics, topic_sizes
+from schemas.case_store import TimelineEntry
 from schemas.errors import SettingsInvalid
 from schemas.ports import Record
 from streams import topics
@@ -102,6 +104,18 @@ async def tail_topic(
             sys.stdout.flush()
 
 
+async def case_was_asked_for(
+    settings: Settings, accession_number: str, entries: Sequence[TimelineEntry], *, by: str | None, reason: str
+) -> None:
+    """Onto the audit, before anything is shown. Raises BrokerUnavailable, SettingsInvalid (who, why; the key of the hashes)."""
+    subject = hashed_accession_number(hash_key(settings.audit.hash_key_file), accession_number)
+    places = [entry.place for entry in entries]
+    act = looked("case", by=by or login_name(), reason=reason, at=SystemClock().now(), places=places, subject=subject)
+    await asyncio.to_thread(ensure_all_topics, settings)
+    async with log_for(settings) as log:
+        await audited(log, "looked.case", act)
+
+
 async def show_case(
     settings: Settings, accession_number: str, console: Console, as_json: bool, *, by: str | None = None, reason: str = LOOKED
 ) -> bool:
@@ -114,12 +128,7 @@ async def show_case(
         entries = await cases.timeline(accession_number)
     finally:
         await cases.close()
-    subject = hashed_accession_number(hash_key(settings.audit.hash_key_file), accession_number)
-    places = [entry.place for entry in entries]
-    act = looked("case", by=by or login_name(), reason=reason, at=SystemClock().now(), places=places, subject=subject)
-    await asyncio.to_thread(ensure_all_topics, settings)
-    async with log_for(settings) as log:
-        await audited(log, "looked.case", act)
+    await case_was_asked_for(settings, accession_number, entries, by=by, reason=reason)
     if as_json:
         rows = [
             {"at": e.at.isoformat(), "place": str(e.place), "type": e.type, "what": e.what, "study": e.study_instance_uid}
