@@ -10,7 +10,7 @@ from uuid import UUID
 from pydantic import Field
 
 from schemas.events import Event
-from schemas.findings import ServiceName
+from schemas.findings import Digest, ServiceName
 from schemas.identifiers import StudyInstanceUID
 from schemas.model_events import SandboxName
 
@@ -82,11 +82,14 @@ class ReplayPublished(Act):
 
 
 class SettingsChanged(Act):
-    """The engine began with other settings than the last time. `names`: which, as RADSTREAM_SECTION__NAME; never their values."""
+    """The engine begins with other settings than the last time, the first time with others than the defaults. `names`: which, as
+    RADSTREAM_SECTION__NAME; never their values. `digests`: of every setting the keyed hash of its value, to compare the next ones
+    with; `key`: SHA-256 of that key."""
 
     TYPE: ClassVar[str] = "org.radstream.settings.changed.v1"
     names: tuple[str, ...]
-    settings_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    digests: dict[str, Digest]
+    key: Digest
 
 
 #: by CloudEvents type

@@ -12,6 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from schemas.errors import Unavailable
+from streams.audit.acts import login_name
+from streams.audit.settings_changed import audit_settings
+from streams.clock import SystemClock
 from streams.health import make_run_folder
 from streams.observability import configure_logging
 from streams.services import process
@@ -20,7 +23,7 @@ from streams.services.process import RunningProcess
 from streams.settings import Settings
 from streams.supervisor import Supervisor
 from streams.wiring import ROLES
-from streams.wiring.clients import ensure_all_topics
+from streams.wiring.clients import ensure_all_topics, log_for
 
 _READY_S = 120.0
 
@@ -61,6 +64,8 @@ async def run_up(settings: Settings, tell: Callable[[str], None]) -> None:
     configure_logging("up")
     with _alone(settings):
         await asyncio.to_thread(ensure_all_topics, settings)
+        async with log_for(settings) as log:
+            await audit_settings(log, settings, by=login_name(), clock=SystemClock())
         os.umask(0o077)  # what the roles log is nobody else's
         supervisor = Supervisor(ROLES, settings.run_folder, kill_after_s=settings.runner.kill_after_s)
         loop = asyncio.get_running_loop()

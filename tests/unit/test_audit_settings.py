@@ -1,0 +1,114 @@
+"""Which settings were changed since the last start is on the audit, and no value of any."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from schemas.acts import SettingsChanged
+from schemas.errors import BrokerUnavailable
+from schemas.ports import Outgoing
+from streams import topics
+from streams.audit.settings_changed import audit_settings
+from streams.settings import Settings
+from tests.contract.fake_event_log import FakeEventLog
+from tests.unit.packages import CLOCK
+
+
+@pytest.fixture
+def log() -> FakeEventLog:
+    log = FakeEventLog()
+    log.create(topics.AUDIT.name, partitions=1)
+    return log
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("RADSTREAM_CONFIG", os.devnull)
+    return tmp_path
+
+
+def settings(folder: Path, run: str = "run", **sections: Any) -> Settings:
+    return Settings(run_folder=folder / run, audit={"hash_key_file": folder / "key"}, **sections)  # type: ignore[arg-type]
+
+
+async def started(log: FakeEventLog, now: Settings) -> SettingsChanged | None:
+    return await audit_settings(log, now, by="A. Lin", clock=CLOCK)
+
+
+async def test_the_first_start_names_what_is_no_default(log: FakeEventLog, folder: Path) -> None:
+    act = await started(log, settings(folder, database={"url": "postgresql://radstream:s3cret@db/radstream"}))
+    assert act is not None
+    assert act.names == ("RADSTREAM_AUDIT__HASH_KEY_FILE", "RADSTREAM_DATABASE__URL", "RADSTREAM_RUN_FOLDER")
+    (record,) = log.records(topics.AUDIT.name)
+    assert SettingsChanged.model_validate_json(record.value) == act
+    assert b"s3cret" not in record.value
+    assert b"postgresql" not in record.value
+    assert (folder / "key").read_text().strip().encode() not in record.value
+
+
+async def test_only_what_changed_is_named(log: FakeEventLog, folder: Path) -> None:
+    await started(log, settings(folder))
+    assert await started(log, settings(folder)) is None, "nothing changed"
+    act = await started(log, settings(folder, mllp={"port": 2599}, runner={"window": 2}))
+    assert act is not None
+    assert act.names == ("RADSTREAM_MLLP__PORT", "RADSTREAM_RUNNER__WINDOW")
+    assert (act.by, act.reason) == ("A. Lin", "radstream up")
+    back = await started(log, settings(folder, mllp={"port": 2599}))
+    assert back is not None
+    assert back.names == ("RADSTREAM_RUNNER__WINDOW",)
+    assert len(log.records(topics.AUDIT.name)) == 3
+
+
+async def test_a_setting_that_another_version_has_or_had_is_named(log: FakeEventLog, folder: Path) -> None:
+    first = await started(log, settings(folder))
+    assert first is not None
+    (record,) = log.records(topics.AUDIT.name)
+    older = {name: digest for name, digest in first.digests.items() if name != "RADSTREAM_MLLP__PORT"} | {"RADSTREAM_OLD": "a" * 64}
+    value = first.model_copy(update={"digests": older}).model_dump_json().encode()
+    await log.append([Outgoing(topics.AUDIT.name, record.key, value, record.headers)])
+    act = await started(log, settings(folder))
+    assert act is not None
+    assert act.names == ("RADSTREAM_MLLP__PORT", "RADSTREAM_OLD")
+
+
+async def test_two_engines_of_one_broker_have_settings_of_their_own(log: FakeEventLog, folder: Path) -> None:
+    await started(log, settings(folder, "one", mllp={"port": 2599}))
+    other = await started(log, settings(folder, "other"))
+    assert other is not None
+    assert other.names == ("RADSTREAM_MLLP__PORT", "RADSTREAM_RUN_FOLDER"), "of an engine never seen: other than the last of any"
+    assert await started(log, settings(folder, "one", mllp={"port": 2599})) is None
+    assert await started(log, settings(folder, "other")) is None
+
+
+async def test_without_the_key_it_is_said_that_nothing_can_be_compared(log: FakeEventLog, folder: Path) -> None:
+    await started(log, settings(folder))
+    (folder / "key").unlink()
+    act = await started(log, settings(folder))
+    assert act is not None
+    assert set(act.names) == set(act.digests)
+    assert "may have changed" in act.reason
+    assert await started(log, settings(folder)) is None
+
+
+async def test_the_order_of_the_same_values_is_no_change(log: FakeEventLog, folder: Path) -> None:
+    codes = {"A": "36643-5", "B": "36554-4"}
+    await started(log, settings(folder, site={"examinations": codes}))
+    act = await started(log, settings(folder, site={"examinations": dict(reversed(codes.items()))}))
+    assert act is None
+
+
+async def test_what_is_on_the_audit_and_cannot_be_read_is_passed_over(log: FakeEventLog, folder: Path) -> None:
+    await started(log, settings(folder))
+    (record,) = log.records(topics.AUDIT.name)
+    await log.append([Outgoing(topics.AUDIT.name, record.key, b"{}", record.headers)])
+    assert await started(log, settings(folder)) is None
+
+
+async def test_an_engine_whose_settings_cannot_be_audited_does_not_start(log: FakeEventLog, folder: Path) -> None:
+    log.away = True
+    with pytest.raises(BrokerUnavailable):
+        await started(log, settings(folder))
