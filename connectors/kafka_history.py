@@ -7,10 +7,10 @@ from contextlib import aclosing, asynccontextmanager
 from datetime import datetime
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError, OffsetOutOfRangeError, UnknownTopicOrPartitionError
+from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from connectors.kafka import record_of, stop_consumer
-from schemas.errors import BrokerUnavailable, RecordsRemoved
+from schemas.errors import BrokerUnavailable, RecordsRemoved, TopicMissing
 from schemas.history import Span
 from schemas.ports import Record
 
@@ -71,11 +71,11 @@ class KafkaHistory:
 
 async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> list[TopicPartition]:
     if topic not in await consumer.topics():  # asked anew: it may just have been made
-        raise UnknownTopicOrPartitionError
+        raise TopicMissing("history", topic, "the broker has no such topic")
     await consumer.end_offsets([TopicPartition(topic, 0)])  # a consumer that subscribes to nothing learns of a topic by this
     numbers = consumer.partitions_for_topic(topic)
     if not numbers:
-        raise UnknownTopicOrPartitionError
+        raise TopicMissing("history", topic, "the broker has no such topic")
     partitions = [TopicPartition(topic, number) for number in sorted(numbers)]
     consumer.assign(partitions)
     return partitions
@@ -85,7 +85,7 @@ async def _records(consumer: AIOKafkaConsumer, span: Span) -> AsyncGenerator[Rec
     """By position, not by what was seen: compaction and transaction markers leave holes."""
     partition = TopicPartition(span.topic, span.partition)
     if partition not in await _partitions(consumer, span.topic):
-        raise UnknownTopicOrPartitionError
+        raise TopicMissing("history", str(span), "the topic has no such partition")
     consumer.assign([partition])
     held = Span(
         span.topic,

@@ -2,8 +2,8 @@
 
     RadstreamError
       Rejected        dead letter          MalformedMessage, UnsupportedMessage, MissingIdentifier, InvalidResource
-      Unavailable     pause, then go on    BrokerUnavailable, ArchiveUnavailable, FhirServerUnavailable, StoreUnavailable,
-                                           ObjectStoreUnavailable, ModelUnavailable, ReceiverUnavailable
+      Unavailable     pause, then go on    BrokerUnavailable (TopicMissing), ArchiveUnavailable, FhirServerUnavailable,
+                                           StoreUnavailable, ObjectStoreUnavailable, ModelUnavailable, ReceiverUnavailable
       NotYet          park this item       StudyIncomplete, OrderAwaited, Conflict, ItemNotServed
       Refused         a person must act    AccessRefused, ResourceRefused (keeps the OperationOutcome), RecordsRemoved
       Unsuitable      a result, no fault   published as NotAnalysed
@@ -59,6 +59,10 @@ class Unavailable(RadstreamError):
 
 class BrokerUnavailable(Unavailable):
     """Kafka does not answer."""
+
+
+class TopicMissing(BrokerUnavailable):
+    """Kafka answers, and has no such topic or partition."""
 
 
 class ArchiveUnavailable(Unavailable):

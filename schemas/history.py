@@ -36,8 +36,8 @@ class History(Protocol):
     """The topics as they stand, with what an archive keeps of them where there is one."""
 
     async def spans(self, topic: str) -> Sequence[Span]:
-        """What there is now, a span for each partition, by number; empty ones too. Raises BrokerUnavailable, also for a topic that
-        does not exist; as `records`."""
+        """What there is now, a span for each partition, by number; empty ones too. Raises TopicMissing; BrokerUnavailable and
+        as `records`."""
         ...
 
     async def since(self, topic: str, moment: datetime) -> Sequence[Span]:

@@ -73,8 +73,8 @@ class _Index(_Part):
 
 
 class OpenSegment:
-    """One that still grows; its frames are compressed as they fill. `first`: what it covers from, be there a record or not; `frame`:
-    bytes of records, from which on a frame is full."""
+    """One that still grows; its frames are compressed as they fill. `first`: what it covers from, be there a record or not;
+    `frame`: bytes of records, from which on a frame is full."""
 
     def __init__(self, topic: str, partition: int, first: int, *, frame: int = FRAME) -> None:
         self.topic, self.partition, self.first, self.end = topic, partition, first, first

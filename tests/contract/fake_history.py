@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 
-from schemas.errors import BrokerUnavailable, RecordsRemoved
+from schemas.errors import BrokerUnavailable, RecordsRemoved, TopicMissing
 from schemas.history import Span
 from schemas.ports import Record
 from tests.contract.fake_event_log import FakeEventLog
@@ -43,6 +43,8 @@ class FakeHistory:
             yield record
 
     def _partitions(self, topic: str) -> list[list[Record]]:
-        if self._log.away or topic not in self._log.topics:
-            raise BrokerUnavailable("history", topic, "the broker is away, or has no such topic")
+        if self._log.away:
+            raise BrokerUnavailable("history", topic, "the broker is away")
+        if topic not in self._log.topics:
+            raise TopicMissing("history", topic, "there is no such topic")
         return self._log.topics[topic]

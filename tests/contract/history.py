@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from schemas.errors import BrokerUnavailable, RecordsRemoved
+from schemas.errors import RecordsRemoved, TopicMissing
 from schemas.history import History, Span
 from schemas.ports import EventLog, Outgoing, Record
 
@@ -62,9 +62,9 @@ class HistoryContract:
             await anext(aiter(history.records(Span(topic, span.partition, 0, 2))))
 
     async def test_a_topic_that_does_not_exist(self, history: History) -> None:
-        with pytest.raises(BrokerUnavailable):
+        with pytest.raises(TopicMissing):
             await history.spans("no-such-topic")
-        with pytest.raises(BrokerUnavailable):
+        with pytest.raises(TopicMissing):
             await history.since("no-such-topic", datetime.now(UTC))
-        with pytest.raises(BrokerUnavailable):
+        with pytest.raises(TopicMissing):
             await anext(aiter(history.records(Span("no-such-topic", 0, 0, 1))))
