@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -19,22 +18,12 @@ from schemas.history import History, Span
 from schemas.ports import Place, Record
 from schemas.study_events import AnalysisRequested, StudyCompleted
 from streams import topics
+from streams.causes import cause_of
 
 _V = TypeVar("_V", bound=BaseModel | None, covariant=True)
 _K = TypeVar("_K", bound=BaseModel)
 
-_PLACE = re.compile(r"(?P<topic>[A-Za-z0-9._-]+)/(?P<partition>[0-9]{1,9})/(?P<offset>[0-9]{1,18})\Z")
-_OURS = frozenset(topic.name for topic in topics.ALL)
 _AT_A_TIME = 8
-
-
-def cause_of(record: Record) -> Place | None:
-    """The place of the record that it was made from; None where there is none, or none on a topic of ours: whoever produces
-    onto `hl7.v2.raw` himself may send such a header too."""
-    found = _PLACE.match(record.header("cause") or "")
-    if found is None or found["topic"] not in _OURS:
-        return None
-    return Place(found["topic"], int(found["partition"]), int(found["offset"]))
 
 
 class Reading:
