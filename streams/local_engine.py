@@ -27,7 +27,11 @@ def settings_for(services: LocalServices, folder: Path, **sections: dict[str, An
         "fhir": {"url": services.fhir_url},
         "database": {"url": f"sqlite:///{folder / 'radstream.db'}"},
         "objects": {"url": str(folder / "objects")},
-        "audit": {"hash_key_file": folder / "hash.key"},
+        "audit": {
+            "key_file": folder / "notary.key",
+            "checkpoint_file": folder / "checkpoints.jsonl",
+            "hash_key_file": folder / "hash.key",
+        },
     }
     for section, items in sections.items():
         values[section] = {**values.get(section, {}), **items}

@@ -6,9 +6,9 @@ Imports are made inside each function, so that a process loads only what its rol
 from __future__ import annotations
 
 from streams.role import Body, LoopFactory
-from streams.wiring import edges, pictures, shadows, studies, walk
+from streams.wiring import edges, keeping, pictures, shadows, studies, walk
 
-STEPS = ("normalise", "correlate", "analyse", "report", "project", "render", "shadow", "due")
+STEPS = ("normalise", "correlate", "analyse", "report", "project", "render", "shadow", "due", "keep")
 #: one process each, in the order of a message's walk
 ROLES = (
     "listen",
@@ -22,6 +22,7 @@ ROLES = (
     "work render",
     "work shadow",
     "work due",
+    "work keep",
 )
 
 
@@ -39,6 +40,7 @@ def body_of(role: str) -> Body:
         "work render": pictures.render,
         "work shadow": shadows.shadow,
         "work due": walk.due,
+        "work keep": keeping.keep,
     }[role]
 
 

@@ -1,0 +1,175 @@
+"""The notary: signs what the log holds, so that nobody can change it afterwards without being found."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from datetime import datetime
+from typing import Protocol
+
+import structlog
+
+from schemas.checkpoints import CheckpointSigned
+from schemas.errors import RecordsRemoved, Refused, Unavailable
+from schemas.history import History, Span
+from schemas.ports import Clock, EventLog
+from streams import topics
+from streams.audit.chain import Chain, linked
+from streams.audit.checkpoint_file import CheckpointFile
+from streams.audit.signing import UNSIGNED_ID, Signer, value_of
+from streams.audit.standing import Standing, begin
+from streams.emission import emit
+
+#: what may never change
+NOTARISED = (topics.HL7_RAW, topics.RESULTS, topics.DELIVERIES, topics.AUDIT)
+#: offsets of one checkpoint at most: the fewer, the closer is the place of what was changed
+_BLOCK = 5_000
+
+_log = structlog.get_logger(__name__)
+
+
+class Told(Protocol):
+    """A health, or a part of one."""
+
+    def set(self, state: str, reason: str = "") -> None: ...
+
+
+class Notary:
+    """The one writer of `radstream.checkpoints`. First the topic, then the file: what only the topic has at its end is repaired at
+    the next start."""
+
+    def __init__(
+        self, log: EventLog, history: History, signer: Signer, file: CheckpointFile, clock: Clock, *, block: int = _BLOCK
+    ) -> None:
+        self._log, self._history, self._signer, self._file, self._clock = log, history, signer, file, clock
+        self._block = block
+        self._standing: Standing | None = None
+        #: signed, and perhaps not on the topic yet; on the topic, and perhaps not in the file yet
+        self._unpublished: list[CheckpointSigned] = []
+        self._unfiled: list[CheckpointSigned] = []
+        self._next_offset = 0
+        #: what a person must look at, by its place
+        self.alarms: dict[str, str] = {}
+
+    async def run(self, stop: asyncio.Event, health: Told, *, interval_s: float, retry_s: float = 1.0) -> None:
+        """Until `stop`. A broker that is away, or a disk that is full, is waited for. Raises StoreUnavailable when the file cannot
+        be locked."""
+        with self._file.held() as ours:
+            if not ours:
+                health.set("ready", f"another notary holds {self._file.path}: this one does nothing")
+                _log.error("another notary runs", file=str(self._file.path))
+                await stop.wait()
+                return
+            said = ""
+            while not stop.is_set():
+                pause, reason, state = interval_s, "", "ready"
+                try:
+                    pause = 0.0 if await self.look() else interval_s
+                    reason = "; ".join(self.alarms.values())
+                except Unavailable as error:
+                    pause, reason, state = min(retry_s, interval_s), str(error), "paused"
+                except Refused as error:
+                    self._standing = None  # all is looked at again
+                    reason = str(error)
+                if reason and reason != said:
+                    _log.error("the notary needs a person" if state == "ready" else "the notary waits", reason=reason)
+                said = reason
+                health.set(state, reason)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(stop.wait(), pause)
+
+    async def look(self) -> bool:
+        """Sign what is new; whether there is more, for one checkpoint holds only so much. Raises BrokerUnavailable and
+        StoreUnavailable (it may be called again), CheckpointsDisagree, CheckpointFileChanged."""
+        if self._standing is None:
+            self._standing = await self._begun()
+        if not self._unpublished and not self._unfiled:
+            self._unpublished, more = await self._signed(self._standing)
+        else:
+            more = True
+        await self._publish()
+        await asyncio.to_thread(self._file.append, [value_of(one) for one in self._unfiled])
+        self._unfiled = []
+        return more
+
+    async def _begun(self) -> Standing:
+        self._unpublished, self._unfiled = [], []
+        begun = await begin(self._history, self._file, self._signer)
+        self._next_offset = begun.next_offset
+        self.alarms.pop(topics.CHECKPOINTS.name, None)
+        if begun.mixed:
+            said = f"{topics.CHECKPOINTS.name} holds what this notary did not sign (radstream audit verify)"
+            self.alarms[topics.CHECKPOINTS.name] = said
+        return begun.standing
+
+    async def _publish(self) -> None:
+        if not self._unpublished:
+            return
+        records = [emit(topics.CHECKPOINTS, f"{one.topic}/{one.partition}", one, None) for one in self._unpublished]
+        places = await self._log.append(records)
+        self._unfiled, self._unpublished = self._unpublished, []
+        if places[0].offset != self._next_offset:  # ours, twice, after it was not confirmed; or another notary's
+            self._standing = None
+        self._next_offset = places[-1].offset + 1
+
+    async def _signed(self, standing: Standing) -> tuple[list[CheckpointSigned], bool]:
+        """Of each partition that has something new; the standing moves on with it."""
+        at, signed, more = self._clock.now(), list[CheckpointSigned](), False
+        for topic in NOTARISED:
+            for span in await self._history.spans(topic.name):
+                chain, begun_anew = self._going_on(standing.chains.get((topic.name, span.partition)), span)
+                end = min(span.end, chain.end + self._block)
+                if end == chain.end and not begun_anew:
+                    continue
+                try:
+                    grown = await self._grown(chain, Span(topic.name, span.partition, chain.end, end))
+                except RecordsRemoved:
+                    continue  # retention, while it was read: the next look sees what is left
+                standing.chains[topic.name, span.partition] = grown
+                signed.append(self._checkpoint(standing, topic.name, span.partition, grown, at))
+                standing.add(signed[-1])
+                more |= end < span.end
+        return signed, more
+
+    def _going_on(self, chain: Chain | None, span: Span) -> tuple[Chain, bool]:
+        """Where its chain ends, or where a new one begins because that is not there any more: a person must know, and verify will
+        always say it."""
+        place = f"{span.topic}/{span.partition}"
+        if chain is None:
+            return Chain(span.first, span.first), False
+        if span.first > chain.end:
+            said = (
+                f"{place}: {chain.end}-{span.first - 1} were gone before they were signed: is retention shorter than it was down?"
+            )
+        elif span.end < chain.end:
+            said = f"{place}: the log ends at {span.end}, and records up to {chain.end - 1} were signed"
+        else:
+            return chain, False
+        self.alarms[place] = f"{said} (radstream audit verify)"
+        begin = span.first if span.first > chain.end else span.end
+        return Chain(begin, begin), True
+
+    async def _grown(self, chain: Chain, span: Span) -> Chain:
+        head, records = chain.head, chain.records
+        async for record in self._history.records(span):
+            head = linked(head, record)
+            records += 1
+        return Chain(chain.first, span.end, records, head)
+
+    def _checkpoint(self, standing: Standing, topic: str, partition: int, chain: Chain, at: datetime) -> CheckpointSigned:
+        return self._signer.signed(
+            CheckpointSigned(
+                id=UNSIGNED_ID,
+                time=at,
+                topic=topic,
+                partition=partition,
+                first=chain.first,
+                end=chain.end,
+                records=chain.records,
+                chain=chain.head.hex(),
+                number=standing.number + 1,
+                previous=standing.digest,
+                key=self._signer.name,
+                signature="0" * 128,
+            )
+        )

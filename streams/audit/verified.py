@@ -1,0 +1,126 @@
+"""All that `radstream audit verify` looks at: the checkpoints of topic and file, and the log under them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from schemas.history import History
+from streams import topics
+from streams.audit.checkpoint_file import read_lines
+from streams.audit.faults import Fault
+from streams.audit.notary import NOTARISED
+from streams.audit.series import Entry, Series, Source, joined, read_source
+from streams.audit.signing import Keys
+from streams.audit.standing import entries_of, unfinished
+from streams.audit.verifying import Proven, Tell, length, verify_records
+
+#: given the number of offsets to come, what is told of them
+Progress = Callable[[int], AbstractContextManager[Tell]]
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Files with checkpoints, beside the topic. `copies`: they were copied some time ago and may lack what was signed since."""
+
+    files: Sequence[Path]
+    copies: bool = False
+
+
+@dataclass(slots=True)
+class Told:
+    """`later`: per TOPIC/PARTITION how many offsets are behind the last checkpoint, of which nothing is said. `notes`: what a
+    person should know and need not be anybody's doing."""
+
+    checkpoints: int = 0
+    proven: list[Proven] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
+    later: dict[str, int] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def well(self) -> bool:
+        return not self.faults
+
+    def plain(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {
+            "well": self.well,
+            "checkpoints": self.checkpoints,
+            "faults": [fault.plain() for fault in self.faults],
+            "verified": [one.plain() for one in self.proven],
+            "not_signed_yet": self.later,
+            "notes": self.notes,
+        }
+
+
+async def verify(history: History, sources: Sources, keys: Keys, progress: Progress = lambda _: nullcontext(_nobody)) -> Told:
+    """Raises BrokerUnavailable, ObjectStoreUnavailable, StoreUnavailable (a file)."""
+    told = Told()
+    all_series = await _checkpoints(history, sources, keys, told)
+    with progress(sum(map(length, all_series))) as tell:
+        done = 0
+        for series in all_series:
+            of_key = await verify_records(history, series, lambda more, so_far=done: tell(so_far + more))  # type: ignore[misc]
+            told.proven += of_key.proven
+            told.faults += of_key.faults
+            told.checkpoints += len(series)
+            done += length(series)
+    await _unsigned(history, told)
+    return told
+
+
+def _nobody(_: int) -> None:
+    pass
+
+
+async def _checkpoints(history: History, sources: Sources, keys: Keys, told: Told) -> list[Series]:
+    """The files are read before the topic and again behind it: the notary may be at work."""
+    before = [await asyncio.to_thread(read_lines, file) for file in sources.files]
+    (span,) = await history.spans(topics.CHECKPOINTS.name)
+    records = [record async for record in history.records(span)]
+    after = [await asyncio.to_thread(read_lines, file) for file in sources.files]
+    name = ", ".join(map(str, sources.files))
+    topic = read_source(topics.CHECKPOINTS.name, (Entry(str(one.place), one.value, one.key) for one in records), keys)
+    earlier = _read_files(name, sources.files, [lines for lines, _ in before], keys)
+    file = _read_files(name, sources.files, [lines for lines, _ in after], keys)
+    told.faults += [*topic.faults, *topic.disorder, *file.faults, *file.disorder]
+    found = []
+    for key in keys:
+        known = max((*topic.of(key), *earlier.of(key)), default=0)
+        file.series[key] = {number: one for number, one in file.of(key).items() if number <= known}
+        both = joined(topic, file, key, older_copy=sources.copies)
+        told.faults += both.faults
+        if both.series:
+            found.append(both.series)
+        if both.behind:
+            first, last = both.behind[0].checkpoint.number, both.behind[-1].checkpoint.number
+            told.notes.append(f"{name}: lacks the last checkpoints, {first}-{last}: the notary writes them when it starts")
+        if not sources.copies and len(before) == 1 and before[0] == after[0]:
+            told.faults += unfinished(both, name, after[0][1])
+    if not found:
+        told.faults.append(
+            Fault("checkpoint", topics.CHECKPOINTS.name, "there is no checkpoint under this key: has the notary run?")
+        )
+    return found
+
+
+def _read_files(name: str, files: Sequence[Path], lines: Sequence[list[bytes]], keys: Keys) -> Source:
+    entries = [entry for file, of_file in zip(files, lines, strict=True) for entry in entries_of(str(file), of_file)]
+    return read_source(name, entries, keys, repeats=False)
+
+
+async def _unsigned(history: History, told: Told) -> None:
+    """What is behind the last checkpoint of each partition."""
+    ends: dict[tuple[str, int], int] = {}
+    for one in told.proven:
+        ends[one.topic, one.partition] = max(one.end, ends.get((one.topic, one.partition), 0))
+    for topic in NOTARISED:
+        for span in await history.spans(topic.name):
+            later = span.end - max(span.first, ends.get((topic.name, span.partition), 0))
+            if later > 0:
+                told.later[f"{topic.name}/{span.partition}"] = later

@@ -1,0 +1,213 @@
+"""Whether the log is what was signed: every chain is computed anew, from one checkpoint to the next."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from itertools import groupby, pairwise
+from typing import Any
+
+from schemas.checkpoints import CheckpointSigned
+from schemas.errors import InvalidResource, RecordsRemoved
+from schemas.history import History, Span
+from schemas.ports import Record
+from streams.audit.chain import Chain, linked
+from streams.audit.faults import Fault, Kind, Runs, merged, runs
+from streams.audit.series import Series
+
+Tell = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Proven:
+    """How far one chain of a partition was verified: records from `first` up to `end`, and not with it, between checkpoints
+    `after` (0: the beginning) and `upto`. `removed`: so many offsets of its beginning are gone, by retention or not; `unproven`: so
+    many are there before `first`, and no checkpoint tells what stood right before them."""
+
+    topic: str
+    partition: int
+    first: int
+    end: int
+    after: int
+    upto: int
+    removed: int = 0
+    unproven: int = 0
+
+    def plain(self) -> dict[str, Any]:
+        """For `--json`."""
+        return asdict(self)
+
+
+@dataclass(slots=True)
+class Verified:
+    proven: list[Proven] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
+
+
+def chains(series: Series) -> dict[tuple[str, int], list[list[CheckpointSigned]]]:
+    """Of each partition, in their order; a chain that begins elsewhere, or goes back, is another one."""
+    found: dict[tuple[str, int], list[list[CheckpointSigned]]] = {}
+    for number in sorted(series):
+        one = series[number].checkpoint
+        of_partition = found.setdefault((one.topic, one.partition), [])
+        if of_partition and of_partition[-1][-1].first == one.first and of_partition[-1][-1].end <= one.end:
+            of_partition[-1].append(one)
+        else:
+            of_partition.append([one])
+    return found
+
+
+async def verify_records(history: History, series: Series, tell: Tell = lambda _: None) -> Verified:
+    """All partitions of the series of one key. `tell`: how many offsets are done. Raises BrokerUnavailable, also for a topic that
+    is not there any more; ObjectStoreUnavailable."""
+    verified, done = Verified(), 0
+    for topic, of_topic in groupby(sorted(chains(series).items()), key=lambda one: one[0][0]):
+        spans = {span.partition: span for span in await history.spans(topic)}
+        for (_, partition), of_partition in of_topic:
+            verified.faults += _breaks(of_partition)
+            span = spans.get(partition) or Span(topic, partition, 0, 0)
+            for chain in of_partition:
+                proven, faults = await _Partition(history, chain, partial(_further, tell, done)).verified(span)
+                verified.proven.append(proven)
+                verified.faults += faults
+                done += chain[-1].end - chain[0].first
+    return verified
+
+
+def _further(tell: Tell, before: int, more: int) -> None:
+    tell(before + more)
+
+
+def length(series: Series) -> int:
+    """How many offsets `verify_records` will tell at the end, at most."""
+    return sum(chain[-1].end - chain[0].first for of_partition in chains(series).values() for chain in of_partition)
+
+
+def _breaks(of_partition: Sequence[Sequence[CheckpointSigned]]) -> Iterator[Fault]:
+    """Where the notary had to begin anew, it saw that something was gone."""
+    for before, after in pairwise(of_partition):
+        old, new = before[-1], after[0]
+        place, between = f"{new.topic}/{new.partition}", (old.number, new.number)
+        if new.first > old.end:
+            yield Fault("vanished", place, "were gone before they were chained", old.end, new.first, between)
+        elif new.first < old.end:
+            said = "had been signed, and the log ended before them when a new chain was begun"
+            yield Fault("shortened", place, said, new.first, old.end, between)
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """The records between two checkpoints: from what is believed (`begin`, of checkpoint `after`) to what was signed."""
+
+    begin: Chain
+    after: int
+    signed: CheckpointSigned
+
+    @property
+    def end(self) -> int:
+        return self.signed.end
+
+    @property
+    def between(self) -> tuple[int, int]:
+        return self.after, self.signed.number
+
+
+class _Found:
+    """What the log has of a block."""
+
+    def __init__(self, begin: Chain) -> None:
+        self.head, self.records, self.offsets = begin.head, begin.records, set[int]()
+
+    def add(self, record: Record) -> None:
+        self.head = linked(self.head, record)
+        self.records += 1
+        self.offsets.add(record.place.offset)
+
+
+class _Partition:
+    """One chain over its partition. A fault in one block hides none behind it: each begins with what is signed."""
+
+    def __init__(self, history: History, chain: Sequence[CheckpointSigned], tell: Tell) -> None:
+        self._history, self._chain, self._tell = history, chain, tell
+        self._topic, self._partition = chain[0].topic, chain[0].partition
+        self._place = f"{self._topic}/{self._partition}"
+        self._faults: list[Fault] = []
+
+    async def verified(self, span: Span) -> tuple[Proven, list[Fault]]:
+        """`span`: what there is now."""
+        start, after, blocks = self._blocks(span)
+        whole = [block for block in blocks if block.end <= span.end]
+        waiting = deque(whole)
+        while waiting:
+            try:
+                await self._read(waiting)
+            except (InvalidResource, RecordsRemoved) as error:
+                now = await self._span()
+                if now.first > span.first:  # retention, while it was read
+                    self._faults.clear()
+                    return await self.verified(now)
+                block = waiting.popleft()
+                self._faults.append(self._fault("unreadable", error.reason, block))
+        if len(whole) < len(blocks):
+            self._faults.append(self._removed(span, blocks[len(whole) :]))
+        end, upto = (whole[-1].end, whole[-1].signed.number) if whole else (start, after)
+        begun = self._chain[0].first
+        removed, unproven = max(0, min(span.first, end) - begun), max(0, min(start, span.end) - max(span.first, begun))
+        return Proven(self._topic, self._partition, start, end, after, upto, removed, unproven), merged(self._faults)
+
+    def _blocks(self, span: Span) -> tuple[int, int, list[_Block]]:
+        """From the beginning, or from the first checkpoint behind which nothing is gone: its offset, number, and what follows."""
+        begun = Chain(self._chain[0].first, self._chain[0].first)
+        begins = [(begun, 0), *((_as_chain(one), one.number) for one in self._chain)]
+        index = next((at for at, (begin, _) in enumerate(begins) if begin.end >= span.first), len(self._chain))
+        blocks = [_Block(*begin, signed) for begin, signed in zip(begins[index:], self._chain[index:], strict=False)]
+        return begins[index][0].end, begins[index][1], blocks
+
+    async def _span(self) -> Span:
+        spans = await self._history.spans(self._topic)
+        return next(one for one in spans if one.partition == self._partition)
+
+    async def _read(self, waiting: deque[_Block]) -> None:
+        """Takes out what it has judged. Raises as `History.records`: then the first that waits is the one that cannot be read."""
+        found = _Found(waiting[0].begin)
+        span = Span(self._topic, self._partition, waiting[0].begin.end, waiting[-1].end)
+        async for record in self._history.records(span):
+            while len(waiting) > 1 and record.place.offset >= waiting[0].end:
+                self._judge(waiting.popleft(), found)
+                found = _Found(waiting[0].begin)
+            found.add(record)
+        while waiting:
+            self._judge(waiting.popleft(), found)
+            found = _Found(waiting[0].begin) if waiting else found
+
+    def _judge(self, block: _Block, found: _Found) -> None:
+        self._tell(block.end - self._chain[0].first)
+        if found.head == bytes.fromhex(block.signed.chain):
+            return
+        absent = [offset for offset in range(block.begin.end, block.end) if offset not in found.offsets]
+        short = block.signed.records - found.records
+        if short <= 0:
+            said = f"{-short} records were put in" if short else "records are not what was signed"
+            self._faults.append(self._fault("changed", said, block))
+            return
+        said = "records were removed"
+        if short != len(absent):  # offsets that never had a record: marks of transactions
+            said = f"{short} records were removed, at some of the offsets that are missing"
+        self._faults.append(self._fault("changed", said, block, runs(absent)))
+
+    def _removed(self, span: Span, blocks: Sequence[_Block]) -> Fault:
+        first, end = max(span.end, blocks[0].begin.end), blocks[-1].end
+        said = f"the log ends at {span.end}, and records up to {end - 1} were signed"
+        if first > blocks[0].begin.end:
+            said += f"; what stands at {blocks[0].begin.end}-{first - 1} cannot be verified without them"
+        between = blocks[0].after, blocks[-1].signed.number
+        return Fault("removed", self._place, said, first, end, between, ((first, end - 1),))
+
+    def _fault(self, kind: Kind, said: str, block: _Block, missing: Runs = ()) -> Fault:
+        return Fault(kind, self._place, said, block.begin.end, block.end, block.between, missing)
+
+
+def _as_chain(one: CheckpointSigned) -> Chain:
+    return Chain(one.first, one.end, one.records, bytes.fromhex(one.chain))

@@ -1,0 +1,51 @@
+"""The role `work keep`: what looks after the log itself.
+
+Imports are made inside each function, so that a process loads only what its role needs: the listener never sees torch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from streams.clock import SystemClock
+from streams.health import Health
+from streams.settings import Settings
+from streams.wiring.clients import history_for, log_for
+from streams.wiring.running import kept, together
+
+if TYPE_CHECKING:
+    from streams.health import Part
+
+Run = Callable[[Settings, asyncio.Event, "Part"], Coroutine[Any, Any, None]]
+
+
+async def keep(settings: Settings, stop: asyncio.Event, health: Health) -> None:
+    """Each part is begun again when it ends, and none disturbs another."""
+    from streams.health import Shared
+
+    shared = Shared(health)
+    runs: dict[str, Run] = {
+        "notary": _notary,
+    }
+    # all parts before the first of them is ready: the role is when all are
+    parts = [(name, shared.part(name), run) for name, run in runs.items()]
+    await together(stop, *(kept(name, partial(run, settings, stop, part), stop, part) for name, part, run in parts))
+
+
+async def _notary(settings: Settings, stop: asyncio.Event, part: Part) -> None:
+    from streams.audit.checkpoint_file import CheckpointFile
+    from streams.audit.notary import Notary
+    from streams.audit.signing import signer_of
+
+    audit = settings.audit
+    if audit.checkpoint_interval_s is None:
+        part.set("ready")
+        await stop.wait()
+        return
+    signer = signer_of(audit.key_file)
+    async with log_for(settings) as log:
+        notary = Notary(log, history_for(settings), signer, CheckpointFile(audit.checkpoint_file), SystemClock())
+        await notary.run(stop, part, interval_s=audit.checkpoint_interval_s)
