@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -47,6 +48,49 @@ def list_letters(
 
     wanted = filter_of(step, error, topic, sender, key, since, until)
     asyncio.run(run_list(read_settings(), wanted, all_states=all_states, counts_only=count, as_json=as_json))
+
+
+@dead_letters_app.command()
+def resend(
+    ids: Ids = None,
+    step: Step = None,
+    error: Error = None,
+    topic: Topic = None,
+    sender: Sender = None,
+    key: Key = None,
+    since: Since = None,
+    until: Until = None,
+    all_open: AllOpen = False,
+    correct: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", exists=True, dir_okay=False, help="Send this in the place of one letter's record."),
+    ] = None,
+    rate: Annotated[float, typer.Option(min=0.1, help="Records a second.")] = 50.0,
+    by: By = None,
+    reason: Reason = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Send their records again, to the step that failed. Of a delivery the latest state of its study is sent, and nothing where
+    that was delivered since. The letters stay on their topic. Stopped half-way, the same command does the rest.
+
+    [bold]radstream dead-letters resend 5f2c1a --reason "the RIS sends numbers now"[/bold]
+    [bold]radstream dead-letters resend --step deliver.fhir --since 24h --reason "disk was full" --dry-run[/bold]
+    [bold]radstream dead-letters resend 5f2c1a --correct mended.hl7 --reason "PID-3 was cut"[/bold]
+    """
+    from streams.dead_letters.acts import decision
+    from streams.dead_letters.choosing import filter_of
+    from streams.dead_letters.resending import run_correct, run_resend
+
+    wanted = filter_of(step, error, topic, sender, key, since, until)
+    of = None if dry_run else decision(by, reason)
+    if correct is not None:
+        if len(ids or []) != 1 or wanted.chooses or all_open:
+            raise typer.BadParameter("--correct goes with the ID of one letter")
+        well = asyncio.run(run_correct(read_settings(), (ids or [])[0], correct, of, say=_say))
+    else:
+        well = asyncio.run(run_resend(read_settings(), ids or [], wanted, of, all_open=all_open, rate=rate, say=_say))
+    if not well:
+        raise typer.Exit(1)
 
 
 @dead_letters_app.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable, Sequence
 
 from schemas.errors import SettingsInvalid
@@ -34,6 +35,11 @@ def those(letters: Letters, ids: Sequence[str], wanted: Filter, *, all_open: boo
     return chosen(letters, wanted)
 
 
+def on_stderr(line: str) -> None:
+    """How far it is, where there is no terminal."""
+    sys.stderr.write(f"{line}\n")
+
+
 async def run_discard(
     settings: Settings, ids: Sequence[str], wanted: Filter, of: Decision | None, *, all_open: bool, say: Say
 ) -> None:
@@ -45,7 +51,7 @@ async def run_discard(
         if of is None:
             say(f"{len(found)} would be discarded. Nothing was done.")
             return
-        with progress("discarded", len(found), say) as tell:
+        with progress("discarded", len(found), on_stderr) as tell:
             await discard(log, found, of, SystemClock(), tell)
         say(f"{len(found)} discarded.")
 
