@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
 from datetime import datetime
 from itertools import groupby, pairwise
@@ -84,7 +84,7 @@ class Plan(BaseModel):
         told = "\n".join([self.selection.start, *map(str, self.spans)])
         return hashlib.sha256(told.encode()).hexdigest()
 
-    async def inputs(self, history: History, done: Mapping[tuple[str, int], int] | None = None) -> AsyncIterator[Record]:
+    async def inputs(self, history: History, done: Mapping[tuple[str, int], int] | None = None) -> AsyncGenerator[Record]:
         """All of it in the order of time, each partition in its own order even where its times go backwards: of the first records
         that each has left, the one with the least (timestamp, topic, partition). The order depends on the log alone; with `done`,
         (topic, partition) -> next offset, it goes on where it stood. One record of each partition is held. Raises as
@@ -136,6 +136,14 @@ def _by_partition(spans: Iterable[Span]) -> Iterator[tuple[tuple[str, int], Sequ
 def _left(spans: Sequence[Span], offset: int) -> Sequence[Span]:
     cut = (Span(one.topic, one.partition, min(max(one.first, offset), one.end), one.end) for one in spans)
     return tuple(span for span in cut if len(span))
+
+
+async def records_of(history: History, spans: Iterable[Span]) -> AsyncGenerator[Record]:
+    """Partition by partition, each in order. Raises as `History.records`."""
+    for _, own in _by_partition(spans):
+        async with aclosing(_records(history, own)) as records:
+            async for record in records:
+                yield record
 
 
 async def _records(history: History, spans: Sequence[Span]) -> AsyncGenerator[Record]:

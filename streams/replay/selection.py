@@ -53,13 +53,17 @@ def span_of(text: Any) -> Any:
     return Span(found["topic"], int(found["partition"]), first, end)
 
 
+def _upper(text: Any) -> Any:
+    return text.strip().upper() if isinstance(text, str) else text
+
+
 #: a Span, in JSON as text
 SpanText = Annotated[Span, BeforeValidator(span_of), PlainSerializer(str, return_type=str)]
 _Number = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=250)]
 #: MSH-3|MSH-4: the key on `hl7.v2.raw`
 _Sender = Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^[^|]*\|[^|]*$", max_length=1024)]
 #: MSH-9.1^MSH-9.2, or MSH-9.1 for all of its events
-_MessageType = Annotated[str, StringConstraints(strip_whitespace=True, to_upper=True, pattern=r"^[A-Z0-9]{3}(\^[A-Z0-9]{1,4})?$")]
+_MessageType = Annotated[str, StringConstraints(pattern=r"^[A-Z0-9]{3}(\^[A-Z0-9]{1,4})?$"), BeforeValidator(_upper)]
 _Model = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*/[0-9A-Za-z][0-9A-Za-z.-]*$")]
 
 

@@ -1,0 +1,132 @@
+"""From a number to all records of its cases: those that the projection kept, and what it has not seen yet, read from the topics."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
+from contextlib import aclosing
+
+from schemas.case_store import Traced, Traces
+from schemas.errors import MalformedMessage, UnsupportedMessage
+from schemas.events import PatientUnlinked
+from schemas.history import History, Span
+from schemas.ports import Place
+from streams.case_names import Names, accession_names, model_name, of_a_case, of_patients, patient_names
+from streams.causes import cause_of
+from streams.replay.plan import records_of
+from streams.replay.selection import Selection
+from streams.steps.project import NAMED, names_in
+from streams.topics import PATIENTS
+
+Seen = Callable[[int], None]
+
+
+class Following:
+    """`kept`: the projection; None: there is none, and the topics are read, once for each step of the chain. `seen` is told of
+    records that were read."""
+
+    def __init__(self, history: History, kept: Traces | None, seen: Seen) -> None:
+        self._history = history
+        self._kept = kept
+        self._seen = seen
+        self._apart: Sequence[Span] | None = None
+
+    async def naming(self, names: Collection[str]) -> Sequence[Traced]:
+        """All records of a topic in NAMED that name any of these. Raises StoreUnavailable, and as `History.records`."""
+        wanted = frozenset(names)
+        if not wanted:
+            return ()
+        kept = [] if self._kept is None else await self._kept.traced(wanted)
+        found = {one.place: one for one in kept}
+        async for one in self._read():
+            if not wanted.isdisjoint(one.names):
+                found[one.place] = one
+        return list(found.values())
+
+    async def _read(self) -> AsyncIterator[Traced]:
+        """What the projection has not seen: all of it, or what came since it stood. What it cannot read is no part of a case."""
+        if self._apart is None:
+            known = [] if self._kept is None else await self._kept.named_spans()
+            held = [span for topic in NAMED for span in await self._history.spans(topic.name)]
+            self._apart = list(_without(held, known))
+        for span in self._apart:
+            async with aclosing(records_of(self._history, [span])) as records:
+                async for record in records:
+                    self._seen(1)
+                    try:
+                        names = names_in(record)
+                    except (MalformedMessage, UnsupportedMessage):
+                        continue
+                    yield Traced(record.place, record.timestamp, record.header("ce_type") or "", names, cause_of(record))
+
+
+async def cases_of(selection: Selection, following: Following) -> Sequence[Traced]:
+    """All records of the cases that are selected, whole, with what was said of their patients. Raises as `Following.naming`."""
+    chosen: dict[Place, Traced] = {}
+    persons: list[Traced] = []
+    kinds: list[set[str]] = []
+    for names in _asked(selection):
+        if of_patients(names):
+            persons = await _said_of(names, following, joined_only=False)
+            names |= of_patients(name for one in persons for name in one.names)
+        said = [one for one in await following.naming(names) if _within(one, selection)]
+        case, records = await _whole(of_a_case(name for one in said for name in one.names), following)
+        kinds.append(case)
+        chosen |= {one.place: one for one in records}
+    both = set.intersection(*kinds)
+    of_both = [one for one in chosen.values() if not both.isdisjoint(one.names)]
+    patients = of_patients(name for one in of_both for name in one.names)
+    joined = await _said_of(patients, following, joined_only=True)
+    alone = persons if len(kinds) == 1 else []
+    return list({one.place: one for one in (*of_both, *joined, *alone)}.values())
+
+
+def _asked(selection: Selection) -> Iterable[Names]:
+    """Of each kind that is given the names that are looked for."""
+    kinds = (
+        (selection.accession_numbers, accession_names),
+        (selection.patients, patient_names),
+        (selection.models, lambda reference: frozenset((model_name(reference),))),
+    )
+    for texts, named in kinds:
+        if texts:
+            yield frozenset(name for text in texts for name in named(text))
+
+
+async def _whole(names: Names, following: Following) -> tuple[set[str], Sequence[Traced]]:
+    """What is linked to these by numbers of orders and studies, over any number of steps."""
+    known, new, found = set(names), set(names), dict[Place, Traced]()
+    while new:
+        records = await following.naming(new)
+        found |= {one.place: one for one in records}
+        new = set(of_a_case(name for one in records for name in one.names)) - known
+        known |= new
+    return known, list(found.values())
+
+
+async def _said_of(patients: Names, following: Following, *, joined_only: bool) -> list[Traced]:
+    """What was said of these patients and of those that they were ever joined with. `joined_only`: not that of one identifier
+    alone, which joins nothing."""
+    known, new, found = set(patients), set(patients), dict[Place, Traced]()
+    while new:
+        said = [one for one in await following.naming(new) if one.place.topic == PATIENTS.name]
+        joining = [one for one in said if len(of_patients(one.names)) > 1]
+        found |= {one.place: one for one in (joining if joined_only else said)}
+        spread = [one for one in joining if one.type != PatientUnlinked.TYPE]
+        new = set(of_patients(name for one in spread for name in one.names)) - known
+        known |= new
+    return list(found.values())
+
+
+def _within(one: Traced, selection: Selection) -> bool:
+    after = selection.since is None or one.at >= selection.since
+    return after and (selection.until is None or one.at < selection.until)
+
+
+def _without(held: Iterable[Span], known: Iterable[Span]) -> Iterable[Span]:
+    """What is held and not known; of a partition one stretch is known at most."""
+    stretch = {(span.topic, span.partition): span for span in known}
+    for span in held:
+        there = stretch.get((span.topic, span.partition), Span(span.topic, span.partition, span.end, span.end))
+        before = Span(span.topic, span.partition, span.first, max(span.first, min(there.first, span.end)))
+        behind = Span(span.topic, span.partition, min(max(there.end, span.first), span.end), span.end)
+        yield from (part for part in (before, behind) if len(part))

@@ -1,0 +1,186 @@
+"""From what is selected to the exact places that a replay reads. Everything that is counted is read: a dry run says what is so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from schemas.case_store import Traced, Traces
+from schemas.discrepancies import DiscrepancyAcknowledged
+from schemas.errors import MalformedMessage, RecordsRemoved
+from schemas.history import History, Span
+from schemas.hl7v2.admission import type_of
+from schemas.hl7v2.header import Header
+from schemas.identifiers import StudyInstanceUID
+from schemas.model_events import ModelRecalled
+from schemas.ports import Place, Record
+from streams import topics
+from streams.replay.following import Following, Seen, cases_of
+from streams.replay.plan import Part, Plan, compressed, records_of
+from streams.replay.selection import ACTS, Selection
+
+#: acts of people that a replay does again; whatever else is on their topics are acts that it does not know of, or its own outcome
+_DONE_AGAIN = {ModelRecalled.TYPE, DiscrepancyAcknowledged.TYPE}
+_REQUESTS = (topics.REQUESTS_STAT, topics.REQUESTS, topics.REQUESTS_BULK)
+#: keyed by the study
+_OF_STUDIES = frozenset(topic.name for topic in (topics.STUDIES, *_REQUESTS))
+_TOLD = frozenset(topic.name for topic in (topics.ORDERS, topics.REPORTS, topics.PATIENTS))
+_ACTS = frozenset(topic.name for topic in ACTS)
+
+Wanted = Callable[[Record], bool]
+
+
+async def planned(
+    selection: Selection,
+    history: History,
+    kept: Traces | None = None,
+    *,
+    seen: Seen = lambda _: None,
+    default_charset: str = "ASCII",
+) -> Plan:
+    """`kept`: the projection, if there is one. `seen`: told of records as they are read. `default_charset` (table 0211): of
+    messages without MSH-18. Raises RecordsRemoved when places were selected that are gone (of what is selected otherwise,
+    `Plan.gone` tells it), StoreUnavailable, and as `History.records`."""
+    match selection.kind:
+        case "places":
+            spans, gone = await _there(selection, history), list[Span]()
+        case "cases":
+            spans, gone = await _of_cases(selection, history, Following(history, kept, seen))
+        case "messages" | "time":
+            spans, gone = await _of_range(selection, history)
+    wanted = _wanted(selection, default_charset)
+    parts, studies = [], set[StudyInstanceUID]()
+    for topic in selection.inputs:
+        counted = _Counted(topic.name)
+        own = [span for span in spans if span.topic == topic.name]
+        async with aclosing(records_of(history, own)) as records:
+            async for record in records:
+                seen(1)
+                if wanted(record):
+                    counted.add(record)
+        if counted.records:
+            parts.append(counted.part())
+            studies |= counted.studies
+    asked = sum(part.records for part in parts if part.topic in {topic.name for topic in _REQUESTS})
+    analyses = asked if selection.start == "analyse" else len(studies)
+    return Plan(selection=selection, parts=tuple(parts), studies=tuple(sorted(studies)), gone=tuple(gone), analyses=analyses)
+
+
+async def _there(selection: Selection, history: History) -> list[Span]:
+    """The places that were given. Raises RecordsRemoved."""
+    for span in selection.places:
+        held = next((one for one in await history.spans(span.topic) if one.partition == span.partition), None)
+        if held is None:
+            raise RecordsRemoved("replay", str(span), f"{span.topic} has no partition {span.partition}")
+        if span.first < held.first or span.end > held.end:
+            first, end = max(span.first, held.first), min(span.end, held.end)
+            left = f"of these {Span(span.topic, span.partition, first, end)} is left" if first < end else "none of these is left"
+            raise RecordsRemoved("replay", str(span), f"the log holds {held}: {left}")
+    return sorted(selection.places, key=lambda span: (span.topic, span.partition, span.first))
+
+
+async def _of_range(selection: Selection, history: History) -> tuple[list[Span], list[Span]]:
+    """In each partition one stretch, and what the log does not hold any more before it."""
+    spans, gone = [], []
+    for topic in selection.inputs:
+        held = await history.spans(topic.name)
+        begins = held if selection.since is None else await history.since(topic.name, selection.since)
+        ends = (
+            {}
+            if selection.until is None
+            else {one.partition: one.first for one in await history.since(topic.name, selection.until)}
+        )
+        for had, begin in zip(held, begins, strict=True):
+            end = min(ends.get(had.partition, had.end), had.end)  # what came while we looked is not selected
+            if begin.first < end:
+                spans.append(Span(topic.name, had.partition, begin.first, end))
+            if had.first and begin.first <= had.first:
+                gone.append(Span(topic.name, had.partition, 0, had.first))
+    return spans, gone
+
+
+async def _of_cases(selection: Selection, history: History, following: Following) -> tuple[list[Span], list[Span]]:
+    records = await cases_of(selection, following)
+    wanted = compressed(_places(records, {topic.name for topic in selection.inputs}))
+    spans, gone = [], []
+    for topic in selection.inputs:
+        for held in await history.spans(topic.name):
+            own = [span for span in wanted if (span.topic, span.partition) == (held.topic, held.partition)]
+            for span in own:
+                edge = min(max(span.first, held.first), span.end)
+                gone += [part] if len(part := Span(span.topic, span.partition, span.first, edge)) else []
+                spans += [part] if len(part := Span(span.topic, span.partition, edge, span.end)) else []
+            if topic is topics.MODELS and len(held):  # a recall is of no case: each may be of this one
+                spans.append(held)
+    return spans, gone
+
+
+def _places(records: Iterable[Traced], inputs: set[str]) -> Iterable[Place]:
+    """Of the inputs: the records themselves, and the messages that they came from. Of discrepancies the acts alone."""
+    for one in records:
+        if one.place.topic in inputs and (one.place.topic not in _ACTS or one.type in _DONE_AGAIN):
+            yield one.place
+        if one.place.topic in _TOLD and one.cause is not None and one.cause.topic in inputs:
+            yield one.cause
+
+
+def _wanted(selection: Selection, default_charset: str) -> Wanted:
+    """Of what lies in the spans."""
+    if selection.kind == "places":
+        return lambda _: True
+    if selection.kind == "messages":
+        return lambda record: _is_of(record, selection, default_charset)
+    return lambda record: record.place.topic not in _ACTS or record.header("ce_type") in _DONE_AGAIN
+
+
+def _is_of(record: Record, selection: Selection, default_charset: str) -> bool:
+    """Sender by the key, type by MSH-9; what has no readable MSH is of no type."""
+    if selection.senders and (record.key or b"").decode("utf-8", "replace") not in selection.senders:
+        return False
+    if not selection.message_types:
+        return True
+    try:
+        kind = type_of(Header.read(record.value, record.header("charset") or default_charset))
+    except MalformedMessage:
+        return False
+    return kind in selection.message_types or kind.partition("^")[0] in selection.message_types
+
+
+@dataclass(slots=True)
+class _Counted:
+    """Records of one topic, partition by partition in order."""
+
+    topic: str
+    spans: list[Span] = field(default_factory=list)
+    studies: set[StudyInstanceUID] = field(default_factory=set)
+    records: int = 0
+    bytes: int = 0
+    earliest: datetime | None = None
+    latest: datetime | None = None
+
+    def add(self, record: Record) -> None:
+        self.records += 1
+        self.bytes += len(record.value) + len(record.key or b"") + sum(len(name) + len(value) for name, value in record.headers)
+        self.earliest = min(self.earliest or record.timestamp, record.timestamp)
+        self.latest = max(self.latest or record.timestamp, record.timestamp)
+        partition, offset = record.place.partition, record.place.offset
+        last = self.spans[-1] if self.spans else None
+        if last is not None and (last.partition, last.end) == (partition, offset):
+            self.spans[-1] = Span(self.topic, partition, last.first, offset + 1)
+        else:
+            self.spans.append(Span(self.topic, partition, offset, offset + 1))
+        if self.topic in _OF_STUDIES:
+            with suppress(ValueError):  # a dead letter of the step that reads it
+                self.studies.add(StudyInstanceUID((record.key or b"").decode("ascii")))
+
+    def part(self) -> Part:
+        return Part(
+            topic=self.topic,
+            spans=tuple(self.spans),
+            records=self.records,
+            bytes=self.bytes,
+            earliest=self.earliest,
+            latest=self.latest,
+        )
