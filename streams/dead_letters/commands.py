@@ -14,7 +14,7 @@ from streams.settings import read_settings
 dead_letters_app = typer.Typer(no_args_is_help=True)
 console = Console()
 
-Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="As list shows it, its first characters, or its place.")]
+Ids = Annotated[list[str] | None, typer.Argument(metavar="ID", help="As list shows it, its first characters, or its place.")]
 Step = Annotated[str | None, typer.Option(metavar="STEP", help='e.g. normalise, deliver.fhir; "deliver" is every destination.')]
 Error = Annotated[str | None, typer.Option(metavar="CLASS", help="e.g. MalformedMessage.")]
 Topic = Annotated[str | None, typer.Option(metavar="TOPIC", help="What its record was written to, e.g. hl7.v2.raw.")]
@@ -48,6 +48,26 @@ def list_letters(
 
     wanted = filter_of(step, error, topic, sender, key, since, until)
     asyncio.run(run_list(read_settings(), wanted, all_states=all_states, counts_only=count, as_json=as_json))
+
+
+@dead_letters_app.command()
+def show(
+    id: Annotated[str, typer.Argument(metavar="ID", help="As list shows it, its first characters, or its place.")],
+    reveal: Annotated[
+        bool, typer.Option("--reveal", help="Show the values: they are patient data, and the audit is told.")
+    ] = False,
+    by: By = None,
+    reason: Reason = None,
+    as_json: AsJson = False,
+) -> None:
+    """One letter, taken apart: what is wrong is marked, and values show their form only. And what became of it.
+
+    [bold]radstream dead-letters show 5f2c1a --reveal --reason "asked by the RIS vendor, ticket 812"[/bold]
+    """
+    from streams.dead_letters.acts import decision
+    from streams.dead_letters.showing import run_show
+
+    asyncio.run(run_show(read_settings(), id, decision(by, reason) if reveal else None, as_json=as_json))
 
 
 @dead_letters_app.command()
