@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +19,62 @@ console = Console()
 @audit_app.callback()
 def audit() -> None:
     """Who did what, and proof that the log is as it was."""
+
+
+Since = Annotated[str, typer.Option(metavar="TIME", help="Written then or later: 2026-11-30T08:00, or 90m, 24h, 7d ago.")]
+Until = Annotated[str | None, typer.Option(metavar="TIME", help="Written before then.")]
+
+
+@audit_app.command("list")
+def list_audited(
+    since: Since = "7d",
+    until: Until = None,
+    last: Annotated[int, typer.Option("-n", "--last", min=1, help="So many, the newest.")] = 50,
+    by: Annotated[str | None, typer.Option(metavar="WHO", help="What this person did.")] = None,
+    accession: Annotated[str | None, typer.Option(metavar="NUMBER", help="Who asked for this accession number.")] = None,
+    study: Annotated[str | None, typer.Option(metavar="UID", help="What was done about this study.")] = None,
+    place: Annotated[
+        str | None, typer.Option(metavar="TOPIC/PARTITION/OFFSET", help="Who saw this record, what came of it.")
+    ] = None,
+    people: Annotated[bool, typer.Option("--people", help="Only what people did.")] = False,
+    engine: Annotated[bool, typer.Option("--engine", help="Only what the engine did.")] = False,
+    causes: Annotated[bool, typer.Option("--causes", help="Under each, the records that led to it.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
+) -> None:
+    """Who did what, when and why; and what the engine did: deliveries, and what it could not finish. Without patient data.
+
+    [bold]radstream audit list --people --since 30d[/bold]
+    [bold]radstream audit list --accession A-4711[/bold]
+    [bold]radstream audit list --engine --study 1.2.840.113619.2.1 --causes[/bold]
+    """
+    from streams.audit.listing import Wanted, run_list, subject_of
+    from streams.audit.viewing import ENGINE, PEOPLE
+
+    if people and engine:
+        raise typer.BadParameter("--people, or --engine: without either it is both")
+    settings = read_settings()
+    wanted = Wanted(
+        topics=PEOPLE if people else ENGINE if engine else PEOPLE + ENGINE,
+        since=_moment("--since", since),
+        until=_moment("--until", until),
+        by=by,
+        study=study,
+        subject=subject_of(settings, accession),
+        place=place,
+        last=last,
+    )
+    asyncio.run(run_list(settings, wanted, causes=causes, as_json=as_json))
+
+
+def _moment(option: str, text: str | None) -> datetime | None:
+    from schemas.errors import SettingsInvalid
+    from streams.clock import SystemClock
+    from streams.dead_letters.choosing import moment
+
+    try:
+        return moment(option, text, SystemClock().now())
+    except SettingsInvalid as error:
+        raise typer.BadParameter(f"{option} {error.reason}") from None
 
 
 @audit_app.command()

@@ -1,0 +1,56 @@
+"""What was done, as the renderings for audit repositories take it: by a person, or by the engine itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Literal
+
+from schemas.identifiers import PatientIdentifier, StudyInstanceUID
+
+
+class Deed(StrEnum):
+    """What kind of thing. OTHER: an act of another version of radstream, known by its CloudEvents type alone."""
+
+    LOOKED = "looked"
+    AUDIT_EXPORTED = "audit exported"
+    LETTER_RESENT = "dead letter resent"
+    LETTER_DISCARDED = "dead letter discarded"
+    REPLAY_BEGUN = "replay begun"
+    REPLAY_PUBLISHED = "replay published"
+    SETTINGS_CHANGED = "settings changed"
+    MODEL_CHANGED = "model changed"
+    DISCREPANCY_ACKNOWLEDGED = "discrepancy acknowledged"
+    DELIVERED = "delivered"
+    NOT_FINISHED = "not finished"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class Audited:
+    """One thing that was done. `id`, `type`: of the record that tells it (CloudEvents), `place` where that stands (TOPIC/PARTITION/
+    OFFSET), `at` when it was written there. `words`: what was done, without patient data. `by`: the person, None: the engine.
+
+    `study`, `destination`, `acknowledgement` of a delivery; `step` of what could not be finished; `names` of settings or models;
+    `places` of records that it is about; `subject` the keyed hash of the number that was asked for; `cause` the place of the record
+    that led to it. `patients`: one identifier of each person that it concerns, as far as they were looked up."""
+
+    id: str
+    type: str
+    place: str
+    at: datetime
+    deed: Deed
+    words: str
+    by: str | None = None
+    reason: str = ""
+    outcome: Literal["begun", "done", "failed"] = "done"
+    study: StudyInstanceUID | None = None
+    destination: str | None = None
+    acknowledgement: str = ""
+    step: str | None = None
+    names: tuple[str, ...] = ()
+    places: tuple[str, ...] = ()
+    subject: str | None = None
+    cause: str | None = None
+    patients: tuple[PatientIdentifier, ...] = ()
