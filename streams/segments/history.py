@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 
@@ -32,15 +32,11 @@ class ArchivedHistory:
     async def spans(self, topic: str) -> Sequence[Span]:
         """See `History.spans`: from the oldest archived offset; a topic that only the archive has is whole as it is there. Raises
         ObjectStoreUnavailable, AccessRefused too."""
-        kept = await self._listed(topic)
-        live = await self._on_the_log(topic, kept)
+        kept, live = await self._both(topic)
         found = []
         for partition in sorted({*kept, *live}):
-            names, span = kept.get(partition, []), live.get(partition)
-            firsts, ends = [one.first for one in names], [one.end for one in names]
-            if span is not None:
-                firsts, ends = [*firsts, span.first], [*ends, span.end]
-            found.append(Span(topic, partition, min(firsts), max(ends)))
+            parts = [*(one.span for one in kept.get(partition, ())), *([live[partition]] if partition in live else [])]
+            found.append(Span(topic, partition, min(one.first for one in parts), max(one.end for one in parts)))
         return found
 
     async def since(self, topic: str, moment: datetime) -> Sequence[Span]:
@@ -70,7 +66,7 @@ class ArchivedHistory:
                 async for record in self._live.records(piece):
                     at = record.place.offset + 1
                     yield record
-            except RecordsRemoved:  # retention was at work since we looked; the archive may have them by now
+            except RecordsRemoved:  # retention was at work; the archive may have them by now
                 if covering((await self._listed(span.topic)).get(span.partition, []), at) is None:
                     raise
                 async for record in self.records(Span(span.topic, span.partition, at, piece.end)):
@@ -83,23 +79,31 @@ class ArchivedHistory:
         if span.topic not in self._names:
             await self._listed(span.topic)
         pieces = self._divided(span, self._names[span.topic])
-        if all(name is not None for name, _ in pieces):
-            return pieces
-        pieces = self._divided(span, await self._listed(span.topic))  # something may have been archived since
-        live = (await self._on_the_log(span.topic, self._names[span.topic])).get(span.partition)
-        for name, piece in pieces:
-            if name is None and (live is None or piece.first < live.first or piece.end > live.end):
-                said = f"no segment holds {piece}, and the log holds {live or 'nothing of it'}"
+        if len(pieces) == 1:
+            return pieces  # where the log lacks something of its own part it says so itself, before anything is given
+        for listed_now in (False, True):
+            if all(name is not None for name, _ in pieces):
+                break
+            live = (await self._both(span.topic))[1].get(span.partition)
+            missing = [piece for name, piece in pieces if name is None and not _holds(live, piece)]
+            if not missing:
+                break
+            if listed_now:
+                said = f"no segment holds {missing[0]}, and the log holds {live or 'nothing of it'}"
                 raise RecordsRemoved("history", str(span), said)
+            pieces = self._divided(span, await self._listed(span.topic))  # something may have been archived since
         return pieces
 
     def _divided(self, span: Span, kept: dict[int, list[SegmentName]]) -> list[_Piece]:
-        names = kept.get(span.partition, [])
+        waiting = deque(kept.get(span.partition, ()))  # by first offset
+        best: SegmentName | None = None
         pieces: list[_Piece] = []
         at = span.first
         while at < span.end:
-            name = covering(names, at)
-            end = min([span.end, *([name.end] if name else [one.first for one in names if one.first > at])])
+            while waiting and waiting[0].first <= at:
+                best = max((one for one in (best, waiting.popleft()) if one), key=lambda one: one.end)
+            name = best if best and best.end > at else None
+            end = min(span.end, name.end if name else waiting[0].first if waiting else span.end)
             pieces.append((name, Span(span.topic, span.partition, at, end)))
             at = end
         return pieces
@@ -108,14 +112,21 @@ class ArchivedHistory:
         self._names[topic] = await archived(self._objects, topic)
         return self._names[topic]
 
-    async def _on_the_log(self, topic: str, kept: dict[int, list[SegmentName]]) -> dict[int, Span]:
-        """Raises BrokerUnavailable; not for want of a topic that the archive has."""
+    async def _both(self, topic: str) -> tuple[dict[int, list[SegmentName]], dict[int, Span]]:
+        """Segments and what the log has, by partition. A list of segments is long and may be far away: it is asked for again only
+        when the log does not begin where the last one ended. Raises BrokerUnavailable; TopicMissing when the archive has none of it
+        either."""
         try:
-            return {one.partition: one for one in await self._live.spans(topic)}
+            live = {one.partition: one for one in await self._live.spans(topic)}
         except TopicMissing:
+            kept = await self._listed(topic)
             if not kept:
                 raise
-            return {}
+            return kept, {}
+        known = self._names.get(topic)
+        if known is None or any(one.first > max((name.end for name in known.get(n, ())), default=0) for n, one in live.items()):
+            known = await self._listed(topic)
+        return known, live
 
     async def _archived_since(self, topic: str, partition: int, moment: datetime) -> int | None:
         for name in self._names[topic].get(partition, []):
@@ -135,3 +146,7 @@ class ArchivedHistory:
         while len(self._segments) > _KEPT:
             self._segments.popitem(last=False)
         return segment
+
+
+def _holds(live: Span | None, piece: Span) -> bool:
+    return live is not None and live.first <= piece.first and piece.end <= live.end

@@ -1,0 +1,31 @@
+"""Settings of the archive of the log."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from streams import topics
+from streams.section import Seconds, Section
+
+
+def _can_be_archived(name: str) -> str:
+    found = next((topic for topic in topics.ALL if topic.name == name), None)
+    if found is None or found.compacted:
+        raise ValueError(f"{name} is no topic that can be archived (radstream topics list; a compacted one keeps what it must)")
+    return name
+
+
+class SegmentSettings(Section):
+    #: a folder or s3://BUCKET/PREFIX, with endpoint and keys as of the object store; None: nothing is archived
+    url: str | None = None
+    topics: tuple[Annotated[str, AfterValidator(_can_be_archived)], ...] = (
+        topics.HL7_RAW.name,
+        topics.RESULTS.name,
+        topics.DELIVERIES.name,
+    )
+    #: bytes of records, before compression, from which on a segment is closed
+    size: Annotated[int, Field(ge=1024 * 1024, le=1024**3)] = 32 * 1024 * 1024
+    #: from the time of its first record until it is closed, however small
+    age_s: Seconds = 3600.0

@@ -1,0 +1,168 @@
+"""From the topics to closed segments: one is put whole when it is large or old enough, and the position is what the store holds. So
+a crash at any moment reads some records again, and changes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import structlog
+
+from schemas.errors import AccessRefused, InvalidResource, ObjectStoreUnavailable, RecordsRemoved, TopicMissing, Unavailable
+from schemas.history import History, Span
+from schemas.ports import Clock, ObjectStore, Record
+from streams.health import Part
+from streams.segments.names import SegmentName, archived
+from streams.segments.segment import OpenSegment, Segment
+
+_log = structlog.get_logger(__name__)
+
+#: between two looks at the log
+_LOOK_S = 10.0
+
+
+@dataclass(slots=True)
+class _Partition:
+    """`trouble`: why nothing more is archived of it. `closed`: when a segment was closed last."""
+
+    growing: OpenSegment
+    trouble: str = ""
+    closed: datetime | None = None
+
+
+class Archiver:
+    """`size`: bytes of records from which on a segment is closed; `age`: of its first record, likewise. `alarms`: what a person
+    must know, by topic and partition."""
+
+    def __init__(
+        self, objects: ObjectStore, live: History, clock: Clock, topics: Sequence[str], *, size: int, age: timedelta
+    ) -> None:
+        self._objects, self._live, self._clock = objects, live, clock
+        self._topics, self._size, self._age = tuple(topics), size, age
+        self._partitions: dict[tuple[str, int], _Partition] = {}
+        self.alarms: dict[tuple[str, int], str] = {}
+
+    async def run(self, stop: asyncio.Event, health: Part, *, look_s: float = _LOOK_S) -> None:
+        """Until `stop`. A broker or object store that is away, or refuses, is waited for: nothing is lost while the log has it."""
+        while not stop.is_set():
+            try:
+                await self.turn(stop)
+                health.set("ready", "; ".join(self.alarms.values()))
+            except (Unavailable, AccessRefused) as error:
+                _log.warning("the archive of the log waits", error=str(error))
+                health.set("paused", str(error))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), look_s)
+
+    async def turn(self, stop: asyncio.Event) -> None:
+        """All that is on the log now. Raises BrokerUnavailable, ObjectStoreUnavailable, AccessRefused: the next turn goes on."""
+        for topic in self._topics:
+            with contextlib.suppress(TopicMissing):  # nobody has made it yet
+                for span in await self._live.spans(topic):
+                    if not stop.is_set():
+                        await self._follow(span, stop)
+
+    async def _follow(self, live: Span, stop: asyncio.Event) -> None:
+        key = live.topic, live.partition
+        if key not in self._partitions:
+            self._partitions[key] = await self._begun(live)
+        partition = self._partitions[key]
+        if partition.trouble:
+            return
+        growing = partition.growing
+        if live.end < growing.end:
+            partition.trouble = f"{live.topic}/{live.partition} ends at {live.end}, before what is archived: it is another log"
+            self._alarm(key, partition.trouble)
+            return
+        if live.first > growing.end:
+            lost = Span(*key, growing.end, live.first)
+            self._alarm(key, f"retention removed {lost} before it was archived")
+            if growing.begun:
+                await self._close(partition)
+            partition.growing = OpenSegment(*key, live.first)
+        if partition.growing.size >= self._size:  # the store was away
+            await self._close(partition)
+        try:
+            async for record in self._live.records(Span(*key, partition.growing.end, live.end)):
+                partition.growing.add(record)
+                if partition.growing.size >= self._size:
+                    await self._close(partition)
+                    if stop.is_set():
+                        return
+        except RecordsRemoved:
+            return  # the next turn sees what is left
+        if self._is_old(partition):
+            await self._close(partition)
+
+    def _is_old(self, partition: _Partition) -> bool:
+        """A sender whose clock is slow must not make a segment of every record: two ends by age are `age` apart."""
+        begun = partition.growing.begun
+        return begun is not None and self._clock.now() - max(begun, partition.closed or begun) >= self._age
+
+    async def _close(self, partition: _Partition) -> None:
+        name, file = partition.growing.closed()
+        await self._put(name, file)
+        partition.growing = OpenSegment(name.topic, name.partition, name.end)
+        partition.closed = self._clock.now()
+
+    async def _put(self, name: SegmentName, file: bytes) -> None:
+        """Soon it is the only copy: it is read back."""
+        await self._objects.put(str(name), file)
+        if await self._objects.get(str(name)) != file:
+            raise ObjectStoreUnavailable("segments", str(name), "the object store gave back other bytes than it was given")
+        _log.info("segment-closed", segment=str(name), bytes=len(file))
+
+    async def _begun(self, live: Span) -> _Partition:
+        """Behind what is archived, once its last segments are seen to be whole and of this log; at the log's first record where
+        nothing is."""
+        names = (await archived(self._objects, live.topic)).get(live.partition, [])
+        if not names:
+            return _Partition(OpenSegment(live.topic, live.partition, live.first))
+        end = max(one.end for one in names)
+        partition = _Partition(OpenSegment(live.topic, live.partition, end))
+        for name in reversed(names):
+            try:
+                last = await self._last_record(name)
+            except InvalidResource as error:  # a machine that lost its power may have written half a file
+                if not await self._mended(name, live):
+                    self._alarm((live.topic, live.partition), f"{error}; the log does not have these records any more")
+                continue
+            if await self._on_the_log(last, live) in (last, None):
+                return partition
+            partition.trouble = f"{last.place} is another record in the archive than on the log: it is another log"
+            self._alarm((live.topic, live.partition), partition.trouble)
+            return partition
+        return partition
+
+    async def _last_record(self, name: SegmentName) -> Record:
+        """Raises InvalidResource when any byte of the segment is not as it was written."""
+        return list(Segment(name, await self._objects.get(str(name)) or b"").records())[-1]
+
+    async def _mended(self, name: SegmentName, live: Span) -> bool:
+        """Whether it could be written again from the log."""
+        if live.first > name.first or live.end < name.end:
+            return False
+        again = OpenSegment(name.topic, name.partition, name.first)
+        async for record in self._live.records(name.span):
+            again.add(record)
+        if again.begun is None or again.closed()[0] != name:
+            return False
+        await self._put(*again.closed())
+        _log.warning("a segment that was broken was written again from the log", segment=str(name))
+        return True
+
+    async def _on_the_log(self, record: Record, live: Span) -> Record | None:
+        """What the log has in its place; None where it has none any more, or not so many."""
+        at = record.place.offset
+        if not live.first <= at < live.end:
+            return None
+        found = [one async for one in self._live.records(Span(live.topic, live.partition, at, at + 1))]
+        return found[0] if found else None
+
+    def _alarm(self, key: tuple[str, int], said: str) -> None:
+        if self.alarms.get(key) != said:
+            _log.error("the archive of the log has a gap, or cannot go on", place="/".join(map(str, key)), reason=said)
+        self.alarms[key] = said
