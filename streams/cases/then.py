@@ -9,6 +9,7 @@ from rich.console import Console
 
 from schemas.errors import SettingsInvalid
 from streams.cases.known import known_then
+from streams.cases.linked import case_of
 from streams.cases.moments import moment_of
 from streams.cases.page import lines, plain
 from streams.clock import SystemClock
@@ -30,7 +31,7 @@ async def show_case_then(
         return False
     cases = case_store_for(settings)
     try:
-        timeline = await cases.timeline(accession_number)
+        timeline = await case_of(accession_number, cases)
     finally:
         await cases.close()
     await case_was_asked_for(settings, accession_number, timeline, by=by, reason=reason)

@@ -10,10 +10,11 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
+from rich.console import Console
 
 from connectors.case_store import SqlCaseStore
 from schemas.discrepancies import DiscrepancyAcknowledged, DiscrepancyOpened
-from schemas.errors import MalformedMessage
+from schemas.errors import MalformedMessage, SettingsInvalid
 from schemas.events import ReportAmended, ReportDrafted, ReportEvent, ReportSigned
 from schemas.hl7v2.site import Site
 from schemas.identifiers import StudyInstanceUID
@@ -21,13 +22,16 @@ from schemas.ports import Outgoing, Record
 from streams import topics
 from streams.case_state import Policy
 from streams.cases.known import Known, known_then
+from streams.cases.linked import case_of
 from streams.cases.moments import moment_of
 from streams.cases.page import lines, plain
+from streams.cases.then import show_case_then
 from streams.dead_letter import dead_letter
 from streams.deliveries import delivered
 from streams.demo.orders import order_for
 from streams.emission import emit, emit_findings
 from streams.sequences import next_after
+from streams.settings import Settings
 from streams.steps.correlate import correlate
 from streams.steps.normalise import normalise
 from streams.steps.project import TOPICS, project
@@ -74,7 +78,7 @@ class Engine:
         return record
 
     async def then(self, at: float, accession: str = "A1") -> Known:
-        return await known_then(await self.cases.timeline(accession), self.history, minutes(at), SITE)
+        return await known_then(await case_of(accession, self.cases), self.history, minutes(at), SITE)
 
     def last(self, topic: topics.Topic) -> Record:
         return max(self.log.records(topic.name), key=lambda record: record.timestamp)
@@ -87,10 +91,9 @@ async def engine(tmp_path: Path) -> AsyncIterator[Engine]:
     await store.close()
 
 
-def order(at: float, order_control: str = "NW", control_id: str = "MSG1", **more: str) -> bytes:
-    return order_for(
-        "A1", patient="4711", assigner="RIS", at=minutes(at), control_id=control_id, order_control=order_control, **more
-    )
+def order(at: float, order_control: str = "NW", control_id: str = "MSG1", accession: str | None = "A1", **more: str) -> bytes:
+    more = {"control_id": control_id, "order_control": order_control, **more}
+    return order_for(accession, patient="4711", assigner="RIS", at=minutes(at), **more)
 
 
 def words(known: Known, section: str) -> list[str]:
@@ -186,6 +189,22 @@ async def test_two_orders_of_one_accession_number(engine: Engine) -> None:
     await engine.message(2, order(2, "CA", "MSG3", placer="PL-A"))
     states = [line.partition(",")[0] for line in words(await engine.then(3), "orders")]
     assert sorted(states) == ["cancelled: placer PL-A^RIS", "placed: placer PL-B^RIS"]
+
+
+async def test_an_order_that_was_held_without_an_accession_number_was_known(engine: Engine) -> None:
+    await engine.message(0, order(0, accession=None, placer="PL-A"))
+    await engine.message(1, order(1, accession=None, placer="PL-OTHER", control_id="MSG2"))
+    await engine.message(5, order(5, "SC", "MSG3", placer="PL-A"))
+    assert words(await engine.then(0.5), "messages") == ["ORM^O01 MSG1 from HIS|HOSPITAL"]
+    assert words(await engine.then(3), "orders") == ["placed: placer PL-A^RIS, says HIS|HOSPITAL as of 12:00"]
+    (one,) = words(await engine.then(6), "orders")
+    assert one.startswith("placed: placer PL-A^RIS, accession number A1^RIS")
+
+
+async def test_a_placer_order_number_that_many_orders_share_leads_to_none_of_them(engine: Engine) -> None:
+    await engine.message(0, order(0, accession="A2", placer="ALL"))
+    await engine.message(1, order(1, placer="ALL", control_id="MSG2"))
+    assert words(await engine.then(2), "messages") == ["ORM^O01 MSG2 from HIS|HOSPITAL"]
 
 
 @pytest.mark.parametrize(
@@ -307,3 +326,8 @@ def test_a_moment(text: str, utc: datetime) -> None:
 def test_no_moment(text: str, why: str) -> None:
     with pytest.raises(ValueError, match=why):
         moment_of(text, BERLIN, NOW)
+
+
+async def test_a_time_that_cannot_be_meant_is_a_wrong_setting_before_anything_is_looked_up() -> None:
+    with pytest.raises(SettingsInvalid, match=r"--at: 'noon' is no time of ISO 8601"):
+        await show_case_then(Settings(), "A1", "noon", Console(), as_json=False, by=None, reason="test")
