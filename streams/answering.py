@@ -69,9 +69,7 @@ class Answering:
 
     async def __call__(self, record: Record) -> Sequence[Outgoing]:
         """Raises Inadmissible for what the site does not take, and what the step raises."""
-        header = self._header(record)
-        if header is not None and (found := objection(header, self._admission, self._charset(record))) is not None:
-            raise Inadmissible("normalise", found.field, found.reason, found.condition)
+        header = admitted_header(record, self._admission, self._default_charset)
         outputs = await self._step(record)
         if header is None:
             return outputs
@@ -116,18 +114,45 @@ class Answering:
         return [Outgoing(HL7_ACKNOWLEDGEMENTS.name, record.key, answer, (*told, (ANSWER_TO, to.encode())))]
 
     def _charset(self, record: Record) -> str:
-        return record.header(CHARSET) or self._default_charset
+        return _charset(record, self._default_charset)
 
     def _header(self, record: Record) -> Header | None:
-        """None when there is none: the step says so in its own words."""
-        try:
-            return Header.read(record.value, self._charset(record))
-        except MalformedMessage:
-            pass
-        try:  # UTF-16 and UTF-32, which come from anywhere but MLLP
-            return Header.of(Message.parse(record.value, self._charset(record)))
-        except Rejected:
-            return None
+        return _header(record, self._charset(record))
+
+
+def admitted_header(record: Record, admission: Admission, default_charset: str) -> Header | None:
+    """None when there is none: the step says so in its own words. Raises Inadmissible for what the site does not take."""
+    charset = _charset(record, default_charset)
+    header = _header(record, charset)
+    if header is not None and (found := objection(header, admission, charset)) is not None:
+        raise Inadmissible("normalise", found.field, found.reason, found.condition)
+    return header
+
+
+def admitted(step: Step, admission: Admission, default_charset: str) -> Step:
+    """The step, without its answers: for those who have no sender to answer. Raises as `admitted_header`, and what the step
+    raises."""
+
+    async def once(record: Record) -> Sequence[Outgoing]:
+        admitted_header(record, admission, default_charset)
+        return await step(record)
+
+    return once
+
+
+def _charset(record: Record, default_charset: str) -> str:
+    return record.header(CHARSET) or default_charset
+
+
+def _header(record: Record, charset: str) -> Header | None:
+    try:
+        return Header.read(record.value, charset)
+    except MalformedMessage:
+        pass
+    try:  # UTF-16 and UTF-32, which come from anywhere but MLLP
+        return Header.of(Message.parse(record.value, charset))
+    except Rejected:
+        return None
 
 
 def _agreed(record: Record) -> dict[Trouble, Answer]:

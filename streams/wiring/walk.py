@@ -6,7 +6,7 @@ Imports are made inside each function, so that a process loads only what its rol
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, closing
 from datetime import timedelta
 from functools import partial
@@ -23,8 +23,11 @@ from streams.wiring.running import faust, run_step, together, unless, window
 
 if TYPE_CHECKING:
     from connectors.case_store import SqlCaseStore
+    from schemas.case_store import CaseStore
     from schemas.ports import Outgoing, Step
+    from schemas.renderings.fhir.references import Site as ReportingSite
     from streams.case_state import Policy
+    from streams.due import Timer
 
 
 async def normalise(settings: Settings, stop: asyncio.Event, health: Health) -> None:
@@ -38,7 +41,7 @@ async def normalise(settings: Settings, stop: asyncio.Event, health: Health) -> 
     await run_step("normalise", lambda _: step, [topics.HL7_RAW], runner, settings, stop, health, step.refusal)
 
 
-async def _policy(settings: Settings) -> Policy:
+async def policy_for(settings: Settings) -> Policy:
     """Where the package that comes with the source speaks alone, nobody needs to ask where packages are."""
     from streams.case_state import Policy
     from streams.wiring.models import package_store_for, services
@@ -59,7 +62,7 @@ async def _policy(settings: Settings) -> Policy:
 async def correlate(settings: Settings, stop: asyncio.Event, health: Health) -> None:
     from streams.steps.correlate import TOPICS, correlate
 
-    policy = await _policy(settings)
+    policy = await policy_for(settings)
 
     def step(cases: SqlCaseStore) -> Step:
         return partial(correlate, cases=cases, policy=policy)
@@ -118,12 +121,18 @@ async def _analyse(
     await run_step(name, lambda cases: partial(step, kept=cases), read, runner, settings, stop, part)
 
 
-async def report(settings: Settings, stop: asyncio.Event, health: Health) -> None:
+def reporting_site(settings: Settings) -> ReportingSite:
+    """What of the site is in a report."""
     from schemas.renderings.fhir.references import Site
-    from streams.steps.report import report
 
     of = settings.site
-    step = partial(report, site=Site(assigner=of.default_assigner, systems=of.identifier_systems, language=of.language))
+    return Site(assigner=of.default_assigner, systems=of.identifier_systems, language=of.language)
+
+
+async def report(settings: Settings, stop: asyncio.Event, health: Health) -> None:
+    from streams.steps.report import report
+
+    step = partial(report, site=reporting_site(settings))
     read = [topics.RESULTS]
     await run_step("report", lambda cases: partial(step, positions=cases), read, faust("report", settings), settings, stop, health)
 
@@ -138,22 +147,28 @@ async def project(settings: Settings, stop: asyncio.Event, health: Health) -> No
     await run_step("project", step, read, faust("project", settings), settings, stop, health)
 
 
-async def due(settings: Settings, stop: asyncio.Event, health: Health) -> None:
+def timers_for(cases: CaseStore, policy: Policy) -> Mapping[str, Timer]:
+    """All that a step ever waits for, by its reason."""
     from streams.discrepancies import ESCALATION, not_acknowledged_in_time
-    from streams.due import Timer, run_sweeper
     from streams.late import DEADLINE
     from streams.recalls import RECALL, recall_goes_on
     from streams.steps.correlate import deadline_passed, order_wait_over
     from streams.telling import ORDER_AWAITED
 
-    policy = await _policy(settings)
+    return {
+        ORDER_AWAITED: partial(order_wait_over, cases=cases, policy=policy),
+        DEADLINE: partial(deadline_passed, cases=cases),
+        ESCALATION: partial(not_acknowledged_in_time, cases=cases),
+        RECALL: partial(recall_goes_on, cases=cases),
+    }
+
+
+async def due(settings: Settings, stop: asyncio.Event, health: Health) -> None:
+    from streams.due import run_sweeper
+
+    policy = await policy_for(settings)
     async with log_and_cases(settings) as (log, cases):
-        timers: dict[str, Timer] = {
-            ORDER_AWAITED: partial(order_wait_over, cases=cases, policy=policy),
-            DEADLINE: partial(deadline_passed, cases=cases),
-            ESCALATION: partial(not_acknowledged_in_time, cases=cases),
-            RECALL: partial(recall_goes_on, cases=cases),
-        }
+        timers = timers_for(cases, policy)
         health.set("ready")
         interval = timedelta(seconds=settings.correlation.sweep_interval_s)
         await run_sweeper(cases, log, SystemClock(), timers, stop=stop, interval=interval)

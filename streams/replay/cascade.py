@@ -1,0 +1,214 @@
+"""What would happen now with what came then: one record after the other, each at its own time, through the steps of the engine.
+
+A simulation in the time of the events. Before a record is handled, everything that was due before it happens: timers fire, and
+answers come when they came then. What a step writes is handled at once by those that read it; so nothing depends on how fast
+anything is, and two runs say the same in the same order."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections import deque
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Protocol
+from uuid import UUID
+
+from schemas.case_store import Due
+from schemas.errors import NotYet, Rejected
+from schemas.ports import Outgoing, Place, Record, Step
+from streams.due import Timer
+from streams.guard import Guard, Outcome
+from streams.replay.clock import EventClock
+from streams.replay.outbox import Outbox
+from streams.shadows.shadow import NothingDue
+from streams.topics import Topic, plain_name
+
+#: when there is nothing due
+_NEVER = datetime(9999, 1, 1, tzinfo=UTC)
+
+
+class StopAsked(Exception):
+    """A dependency is away, and nobody wants to wait for it: what was begun is not finished, the last snapshot counts."""
+
+
+class DueWork(Protocol):
+    """The two things that a cascade needs of a CaseStore: its timers."""
+
+    async def due_before(self, moment: datetime, limit: int = 100, /) -> Sequence[Due]: ...
+
+    async def remove_due(self, due_id: UUID, /) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A step and what it reads. `answers`: each of its outputs is an answer, which came when the same one came then. `sets_timers`:
+    it may set and remove them."""
+
+    name: str
+    step: Step
+    reads: tuple[Topic, ...]
+    answers: bool = False
+    sets_timers: bool = False
+
+
+@dataclass(order=True, slots=True)
+class Coming:
+    """An answer that is still to come. `number` keeps the order of those that come at one moment."""
+
+    at: datetime
+    number: int
+    out: Outgoing = field(compare=False)
+
+
+class Cascade:
+    """`parts`: the steps, in the order in which those of one topic are run. `answered`: when the answer of this id came then.
+    `coming`, `number`: of a run that goes on."""
+
+    def __init__(
+        self,
+        parts: Iterable[Part],
+        outbox: Outbox,
+        clock: EventClock,
+        stop: asyncio.Event,
+        *,
+        timers: Mapping[str, Timer],
+        due: DueWork,
+        answered: Mapping[str, datetime],
+        coming: Iterable[Coming] = (),
+        number: int = 0,
+    ) -> None:
+        self._outbox = outbox
+        self._clock = clock
+        self._timers = timers
+        self._due = due
+        self._answered = answered
+        self.coming = list(coming)
+        heapq.heapify(self.coming)
+        self.number = number
+        self._readers: dict[str, list[_Guarded]] = {}
+        for part in parts:
+            guarded = _Guarded(part, clock, stop)
+            for topic in part.reads:
+                self._readers.setdefault(topic.name, []).append(guarded)
+        #: when the next timer is due, None: nobody knows (a step may have set or removed one)
+        self._next: datetime | None = None
+
+    async def take(self, record: Record) -> None:
+        """The next of the inputs, after all that was due before it. Raises StopAsked; StepStopped, StoreUnavailable; and as
+        `Outbox.flush`."""
+        await self._until(record.timestamp)
+        self._clock.advance(record.timestamp)
+        await self._handle(record)
+
+    async def go_on(self) -> bool:
+        """What is due next, after the last input; False: nothing is. Raises as `take`."""
+        moment = min([await self._next_due(), *(one.at for one in self.coming[:1])])
+        await self._until(moment)
+        return moment != _NEVER
+
+    async def _until(self, moment: datetime) -> None:
+        """An answer before a timer of the same moment: it came in time."""
+        while True:
+            coming = self.coming[0].at if self.coming else None
+            due = await self._next_due()
+            if coming is not None and coming <= min(moment, due):
+                answer = heapq.heappop(self.coming)
+                self._clock.advance(answer.at)
+                await self._cascade([answer.out])
+            elif due <= moment and due != _NEVER:
+                await self._fire()
+            else:
+                return
+
+    async def _next_due(self) -> datetime:
+        if self._next is None:
+            found = await self._due.due_before(_NEVER, 1) if self._timers else ()
+            self._next = found[0].not_before if found else _NEVER
+        return self._next
+
+    async def _fire(self) -> None:
+        (due,) = await self._due.due_before(_NEVER, 1)
+        now = self._clock.advance(due.not_before)
+        outputs = await self._timers[due.reason](due, now)
+        await self._cascade(outputs)
+        await self._due.remove_due(due.id)
+        self._next = None
+
+    async def _handle(self, record: Record) -> None:
+        waiting = deque([record])
+        while waiting:
+            record = waiting.popleft()
+            for reader in self._readers.get(plain_name(record.place.topic), ()):
+                outputs = await reader(record)
+                if reader.part.sets_timers:
+                    self._next = None
+                if reader.part.answers:
+                    outputs = [out for out in outputs if not self._comes_later(out)]
+                waiting.extend(await self._put(outputs))
+
+    async def _cascade(self, outputs: Sequence[Outgoing]) -> None:
+        for record in await self._put(outputs):
+            await self._handle(record)
+
+    async def _put(self, outputs: Sequence[Outgoing]) -> list[Record]:
+        """As those that read it will see it: at the time of the event, and not when the broker took it."""
+        placed = self._outbox.put(outputs)
+        if self._outbox.is_full:
+            await self._outbox.flush()
+        return [_record(out, place, self._clock.now()) for out, place in placed]
+
+    def _comes_later(self, out: Outgoing) -> bool:
+        at = self._answered.get(id_of(out))
+        if at is None or at <= self._clock.now():
+            return False
+        heapq.heappush(self.coming, Coming(at, self.number, out))
+        self.number += 1
+        return True
+
+
+def id_of(out: Outgoing) -> str:
+    """Its ce_id."""
+    return next((value.decode("utf-8", "replace") for name, value in reversed(out.headers) if name == "ce_id"), "")
+
+
+class _Guarded:
+    """A step behind the guard that the engine has before it: what is never acceptable is a dead letter, a broken step stops."""
+
+    def __init__(self, part: Part, clock: EventClock, stop: asyncio.Event) -> None:
+        self.part = part
+        self._written: list[Outgoing] = []
+        self._guard = Guard(part.name, _giving_up(part.step), self, NothingDue(), clock, stop)
+
+    async def __call__(self, record: Record) -> Sequence[Outgoing]:
+        """What it writes, or its dead letter. Raises StepStopped, StopAsked."""
+        self._written = []
+        if await self._guard(record) is Outcome.UNFINISHED:
+            raise StopAsked
+        return self._written
+
+    async def append(self, records: Sequence[Outgoing]) -> Sequence[Place]:
+        """For the guard: nothing leaves before the outbox is flushed."""
+        self._written += records
+        return ()
+
+    def read(self, topic: str, *, follow: bool = False, last: int | None = None) -> AsyncIterator[Record]:
+        raise AssertionError(f"a guard does not read, nor {topic}")
+
+
+def _giving_up(step: Step) -> Step:
+    """Nobody waits here: an image that is not there now will not be there in the time of the events either."""
+
+    async def once(record: Record) -> Sequence[Outgoing]:
+        try:
+            return await step(record)
+        except NotYet as error:
+            said = f"{type(error).__name__}: {error.reason}; a replay does not come back to it"
+            raise Rejected(error.step, error.reference, said) from error
+
+    return once
+
+
+def _record(out: Outgoing, place: Place, at: datetime) -> Record:
+    return Record(place, out.key, out.value, out.headers, at)

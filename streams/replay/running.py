@@ -1,0 +1,159 @@
+"""One replay from where it stands to its end, or to where somebody stops it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from dataclasses import dataclass
+
+import structlog
+
+from schemas.errors import BrokerUnavailable
+from schemas.ports import Record
+from streams.replay.cascade import Cascade, StopAsked
+from streams.replay.clock import EventClock
+from streams.replay.outbox import Outbox, Wait
+from streams.replay.snapshot import Snapshots, State, Waiting
+
+_log = structlog.get_logger(__name__)
+
+#: a snapshot after so many inputs or seconds, but never more than a twentieth of the time is spent on them
+EVERY_INPUTS, EVERY_S, _SHARE = 500, 5.0, 20
+#: between two looks whether somebody asks for a pause, and between two tries while the broker is away
+_LOOK_S, _PAUSE_S = 0.5, 1.0
+#: nobody rests for less
+_SHORTEST_S = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """`rate`: inputs in a second at most, None: as fast as it can."""
+
+    rate: float | None
+    monotonic: Callable[[], float] = time.monotonic
+
+
+class Running:
+    """`state`: how far the run is that goes on. `pause_is_asked`: whether another process asks for it. `tell`: how many inputs are
+    done."""
+
+    def __init__(
+        self,
+        cascade: Cascade,
+        outbox: Outbox,
+        clock: EventClock,
+        snapshots: Snapshots,
+        state: State,
+        *,
+        pace: Pace,
+        stop: asyncio.Event,
+        pause_is_asked: Callable[[], bool],
+        tell: Callable[[int], None],
+        every_inputs: int = EVERY_INPUTS,
+    ) -> None:
+        self._cascade = cascade
+        self._outbox = outbox
+        self._clock = clock
+        self._snapshots = snapshots
+        self._stop = stop
+        self._pause_is_asked = pause_is_asked
+        self._tell = tell
+        self._every_inputs = every_inputs
+        self._pace = pace
+        self._monotonic = pace.monotonic
+        self._done = state.done
+        self._positions = dict(state.positions)
+        self._since_kept, self._kept_at, self._cost_s = 0, self._monotonic(), 0.0
+        self._looked_at = self._monotonic()
+        self._free_at = self._monotonic()
+
+    @property
+    def done(self) -> int:
+        """Inputs that were handled."""
+        return self._done
+
+    async def run(self, inputs: AsyncIterator[Record]) -> bool:
+        """False: somebody asked for a pause, and what is done is kept. Raises as `Cascade.take` and `Snapshots.keep`; then the last
+        snapshot counts."""
+        try:
+            return await self._to_the_end(inputs)
+        except StopAsked:
+            return False
+        finally:
+            if isinstance(inputs, AsyncGenerator):
+                await inputs.aclose()
+
+    async def _to_the_end(self, inputs: AsyncIterator[Record]) -> bool:
+        async for record in inputs:
+            if self._to_be_stopped():
+                await self._keep()
+                return False
+            await self._cascade.take(record)
+            self._positions[f"{record.place.topic}/{record.place.partition}"] = record.place.offset + 1
+            self._done += 1
+            self._tell(self._done)
+            await self._at_times()
+        while await self._cascade.go_on():
+            if self._to_be_stopped():
+                await self._keep()
+                return False
+            await self._at_times()
+        await self._keep()
+        return True
+
+    def _to_be_stopped(self) -> bool:
+        now = self._monotonic()
+        if now - self._looked_at >= _LOOK_S:
+            self._looked_at = now
+            if self._pause_is_asked():
+                self._stop.set()
+        return self._stop.is_set()
+
+    async def _at_times(self) -> None:
+        """A snapshot when one is due, and rest where there is a rate; live work that waits for this thread is let through."""
+        self._since_kept += 1
+        now = self._monotonic()
+        elapsed = now - self._kept_at
+        if elapsed >= _SHARE * self._cost_s and (self._since_kept >= self._every_inputs or elapsed >= EVERY_S):
+            await self._keep()
+        ahead = 0.0
+        if self._pace.rate is not None:  # what a slow one has cost is not made up for
+            self._free_at = max(self._free_at, now - _SHORTEST_S) + 1 / self._pace.rate
+            ahead = self._free_at - now
+        if ahead > _SHORTEST_S:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stop.wait(), ahead)
+        else:
+            await asyncio.sleep(0)
+
+    async def _keep(self) -> None:
+        began = self._monotonic()
+        await self._outbox.flush()
+        state = State(
+            done=self._done,
+            positions=self._positions,
+            now=self._clock.now(),
+            put=self._outbox.put_so_far,
+            ends=self._outbox.ends,
+            coming=tuple(Waiting.of(coming) for coming in self._cascade.coming),
+            number=self._cascade.number,
+        )
+        await self._snapshots.keep(state)
+        self._kept_at = self._monotonic()
+        self._since_kept, self._cost_s = 0, self._kept_at - began
+
+
+def waiting(stop: asyncio.Event, pause_s: float = _PAUSE_S) -> Wait:
+    """For an Outbox whose broker is away."""
+
+    async def wait(error: BrokerUnavailable) -> None:
+        """Raises StopAsked."""
+        _log.warning("paused", error=str(error))
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), pause_s)
+        if stop.is_set():
+            raise StopAsked
+
+    return wait

@@ -1,0 +1,138 @@
+"""What a replay says is a function of what it reads: of no clock, no broker and no other run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from schemas.errors import ItemNotServed, StudyIncomplete
+from schemas.findings import Findings, NotAnalysedReason
+from schemas.ports import Outgoing, Record
+from streams import topics
+from streams.guard import StepStopped
+from streams.replay.cascade import Part
+from streams.replay.reading import ReadOnlyArchive
+from streams.steps.analyse import analyse
+from streams.turns import Turns
+from tests.contract.fake_study_archive import FakeStudyArchive
+from tests.contract.test_image_decoders import InProcessDecoder
+from tests.unit.analyses import ScriptedModel, using
+from tests.unit.cases import minutes
+from tests.unit.replayed_day import REQUESTS, SANDBOX, Broker, Replay, completed, day, ordered, raw
+
+
+def results(broker: Broker) -> list[Findings]:
+    return [Findings.model_validate_json(record.value) for record in broker.records(SANDBOX.results.name)]
+
+
+async def test_twice_the_same_to_the_last_byte_however_much_is_written_in_one_go(tmp_path: Path) -> None:
+    one, other = Broker(), Broker()
+    assert await Replay(one, tmp_path / "one", day()).run(at_once=1)
+    assert await Replay(other, tmp_path / "other", day()).run(at_once=100, every_inputs=100)
+    assert one.said() == other.said()
+    written = {name.removeprefix("sandbox.again."): len(records) for name, records in one.said().items() if records}
+    assert written == {
+        "imaging.orders": 4,
+        "ai.requests": 8,
+        "ai.results": 8,
+        "ai.findings": 8,
+        "radstream.dead-letters": 1,
+    }, written
+
+
+async def test_nothing_is_written_outside_the_sandbox(tmp_path: Path) -> None:
+    broker = Broker()
+    await Replay(broker, tmp_path / "one", day()).run()
+    assert not any(broker.records(topic.name) for topic in topics.ALL)
+
+
+async def test_each_record_names_its_cause_in_the_sandbox_where_it_stands(tmp_path: Path) -> None:
+    broker = Broker()
+    await Replay(broker, tmp_path / "one", [ordered(7, "A1", minutes(0)), completed(1, "A1", 1)]).run()
+    (order,), (request,), (result,), (bundle,) = (
+        broker.records(SANDBOX.own(topic).name) for topic in (topics.ORDERS, topics.REQUESTS, topics.RESULTS, topics.FINDINGS)
+    )
+    assert order.header("cause") == "hl7.v2.raw/0/7", "what it read came from the hospital"
+    assert request.header("cause") == "imaging.studies/0/1"
+    assert result.header("cause") == str(request.place)
+    assert bundle.header("cause") == str(result.place)
+
+
+async def test_a_study_waits_for_its_order_in_the_time_of_the_events(tmp_path: Path) -> None:
+    """The wait is a minute: an order after half of one is joined; of two studies that have none each is told at its own time."""
+    broker = Broker()
+    inputs = [completed(1, "A1", 0), completed(2, "A2", 0.2), ordered(1, "A1", minutes(0.5)), completed(3, "A3", 300)]
+    assert await Replay(broker, tmp_path / "one", inputs).run()
+    found = {said.subject.study_instance_uid: said for said in results(broker)}
+    assert len(found["1.2.3.1"].subject.orders) == 1
+    assert not found["1.2.3.2"].subject.orders
+    assert found["1.2.3.1"].subject.triggered_at == minutes(0.5)
+    assert found["1.2.3.2"].subject.triggered_at == minutes(1.2)
+    assert found["1.2.3.3"].subject.triggered_at == minutes(301), "after the last input time goes on until nothing is due"
+
+
+async def test_an_answer_comes_when_it_came_then_and_a_late_one_is_late(tmp_path: Path) -> None:
+    inputs = [ordered(1, "A1", minutes(0)), completed(1, "A1", 1), completed(2, "A2", 30)]
+    before = Broker()
+    await Replay(before, tmp_path / "before", inputs).run()
+    (asked,) = (r for r in before.records(SANDBOX.own(topics.REQUESTS).name) if r.key == b"1.2.3.1")
+    answered = {asked.header("ce_id") or "": minutes(1) + timedelta(minutes=12)}
+
+    broker = Broker()
+    await Replay(broker, tmp_path / "late", inputs, answered).run()
+    said = [one for one in results(broker) if one.subject.study_instance_uid == "1.2.3.1"]
+    assert [one.not_analysed and one.not_analysed.reason for one in said] == [NotAnalysedReason.LATE, NotAnalysedReason.NO_IMAGE]
+    assert [one.subject.sequence for one in said] == sorted(one.subject.sequence for one in said)
+    assert [str(one.subject.study_instance_uid) for one in results(broker)][-1] == "1.2.3.2"
+
+
+async def test_an_image_that_is_gone_is_a_dead_letter_that_says_so_and_no_other_study_waits(tmp_path: Path) -> None:
+    archive = ReadOnlyArchive(FakeStudyArchive())
+    step = partial(
+        analyse,
+        archive=archive,
+        decoder=InProcessDecoder(),
+        models=using(ScriptedModel()),
+        decoding=Turns(),
+        predicting=Turns(),
+        kept=None,
+    )
+    broker = Broker()
+    part = Part("analyse", step, REQUESTS, answers=True)
+    inputs = [completed(1, "A1", 0, chest=True), completed(2, "A2", 1, chest=True)]
+    assert await Replay(broker, tmp_path / "one", inputs, analyse=part).run()
+    letters = broker.records(SANDBOX.dead_letters.name)
+    told = Counter((letter.key, letter.header("step")) for letter in letters)
+    assert told == {(b"1.2.3.1", "analyse"): 1, (b"1.2.3.2", "analyse"): 1}
+    assert all("StudyIncomplete" in (letter.header("reason") or "") for letter in letters)
+    assert not any(name in dir(archive) for name in ("store", "_archive"))
+
+
+@pytest.mark.parametrize("error", [ItemNotServed("archive", "study 1", "500"), StudyIncomplete("archive", "study 1", "gone")])
+async def test_nobody_waits_for_what_is_not_there(tmp_path: Path, error: Exception) -> None:
+    async def never(record: Record) -> list[Outgoing]:
+        raise error
+
+    broker = Broker()
+    assert await Replay(broker, tmp_path / "one", [completed(1, "A1", 0)], analyse=Part("analyse", never, REQUESTS)).run()
+    (letter,) = broker.records(SANDBOX.dead_letters.name)
+    assert letter.header("topic") == "sandbox.again.ai.requests"
+
+
+async def test_a_step_that_is_broken_stops_the_replay(tmp_path: Path) -> None:
+    async def broken(record: Record) -> list[Outgoing]:
+        raise KeyError
+
+    inputs = [completed(number, f"A{number}", number) for number in range(1, 9)]
+    with pytest.raises(StepStopped):
+        await Replay(Broker(), tmp_path / "one", inputs, analyse=Part("analyse", broken, REQUESTS)).run()
+
+
+async def test_an_admitted_message_is_all_that_is_read(tmp_path: Path) -> None:
+    broker = Broker()
+    assert await Replay(broker, tmp_path / "one", [raw(1, b"MSH|^~\\&|A|B|C|D|20260101||XYZ^Q99|1|P|2.5\r", minutes(0))]).run()
+    assert not any(broker.said().values())
