@@ -1,0 +1,101 @@
+"""A Diff as lines for a terminal, and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from streams.replay.changes import KINDS
+from streams.replay.differing import Diff, StudyDiff
+
+#: studies that a terminal shows; all of them stand in the page and in JSON
+SHOWN = 50
+_WIDEST = 30
+
+
+def plain(diff: Diff) -> dict[str, Any]:
+    """For `--json`: all studies that were changed or cannot be compared. A Study Instance UID is patient data."""
+    return {
+        "now": diff.now,
+        "then": diff.then,
+        "unfinished": diff.unfinished,
+        "compared": len(diff.studies),
+        "changed": len(diff.changed),
+        "not_comparable": len(diff.not_comparable),
+        "kinds": diff.counts,
+        "models": {"then": dict(diff.models_then), "now": dict(diff.models_now)},
+        "scores": {"then": list(diff.scores_then), "now": list(diff.scores_now)},
+        "notes": list(diff.notes),
+        "studies": [_study(one) for one in (*diff.changed, *diff.not_comparable)],
+    }
+
+
+def show(diff: Diff, console: Console) -> None:
+    """Names studies, which is patient data and is what was asked for."""
+
+    def say(line: str) -> None:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    say(f"{diff.now} against {diff.then}")
+    for note in diff.notes:
+        say(f"  {note}")
+    for words, models in (("then", diff.models_then), ("now", diff.models_now)):
+        say(f"  {words}: {', '.join(f'{name} ({number})' for name, number in models) or 'no model'}")
+    if diff.changed:
+        table = Table("what", "studies and services")
+        for kind, number in diff.counts.items():
+            table.add_row(KINDS[kind], str(number))
+        console.print(table)
+    if sum(diff.scores_then):
+        for line in _bars(diff.scores_then, diff.scores_now):
+            say(line)
+    for line in _lines((*diff.changed, *diff.not_comparable)):
+        say(line)
+    say(verdict(diff))
+
+
+def verdict(diff: Diff) -> str:
+    """One line."""
+    return f"{len(diff.studies)} compared, {len(diff.changed)} changed, {len(diff.not_comparable)} not comparable" + (
+        "; the replay is not done" if diff.unfinished else ""
+    )
+
+
+def _lines(several: tuple[StudyDiff, ...]) -> Iterator[str]:
+    for one in several[:SHOWN]:
+        yield f"{number(one) or '-'}  {one.study_instance_uid}  {one.service}"
+        for change in one.changes:
+            yield f"    {KINDS[change.kind]}: {change.words}"
+        if one.not_comparable:
+            yield f"    not comparable: {one.not_comparable}"
+    if len(several) > SHOWN:
+        yield f"... and {len(several) - SHOWN} more: --html or --json has all of them"
+
+
+def number(one: StudyDiff) -> str:
+    """The accession number, "" where there is none."""
+    return "" if one.accession_number is None else one.accession_number.value
+
+
+def _bars(then: tuple[int, ...], now: tuple[int, ...]) -> Iterator[str]:
+    """Never an empty bar where there is one."""
+    most = max(*then, *now, 1)
+    yield f"  {'score':<10}{'then':>8}  {'':<{_WIDEST}}{'now':>8}"
+    for at, (mine, its) in enumerate(zip(then, now, strict=True)):
+        bars = ["#" * -(-count * _WIDEST // most) for count in (mine, its)]
+        yield f"  {at / 10:.1f}-{(at + 1) / 10:.1f}   {mine:>8}  {bars[0]:<{_WIDEST}}{its:>8}  {bars[1]}".rstrip()
+
+
+def _study(one: StudyDiff) -> dict[str, Any]:
+    return {
+        "study_instance_uid": one.study_instance_uid,
+        "service": one.service,
+        "accession_number": number(one) or None,
+        "not_comparable": one.not_comparable or None,
+        "score_then": one.score_then,
+        "score_now": one.score_now,
+        "changes": [{"kind": change.kind, "words": change.words} for change in one.changes],
+    }

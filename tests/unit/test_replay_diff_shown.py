@@ -1,0 +1,116 @@
+"""A diff on a terminal, as JSON and as a page: all of it stands there, nothing of it is taken for markup."""
+
+from __future__ import annotations
+
+import json
+import sys
+from html.parser import HTMLParser
+from io import StringIO
+
+import pytest
+from rich.console import Console
+
+from schemas.findings import DEMONSTRATION
+from streams.replay.changes import KINDS, Tolerance
+from streams.replay.diff_page import NO_PLOTS, page
+from streams.replay.diff_text import SHOWN, plain, show, verdict
+from streams.replay.differing import Diff, differences, scores
+from tests.unit.replays import HERE, OTHER_MODEL, said, side, uid
+
+
+def diff_of(studies: int = 4, notes: tuple[str, ...] = ()) -> Diff:
+    """Of the first one nothing changed; one has no answer; the others have a finding now."""
+    numbers = range(1, studies + 1)
+    then, now = side(*map(said, numbers)), side(said(1), *(said(n, [HERE], model=OTHER_MODEL) for n in numbers if n > 2))
+    found = differences(then, now, Tolerance())
+    bars = scores(found)
+    return Diff("replay <b>x</b>", "what was said live", found, tuple(then.models()), tuple(now.models()), *bars, notes=notes)
+
+
+def lines(diff: Diff) -> str:
+    text = StringIO()
+    show(diff, Console(file=text, width=120))
+    return text.getvalue()
+
+
+def test_a_terminal_shows_what_changed_study_by_study() -> None:
+    text = lines(diff_of(notes=("The replay x is paused, not done: 1 of 2 records.",)))
+    assert text.splitlines()[:2] == [
+        "replay <b>x</b> against what was said live",
+        "  The replay x is paused, not done: 1 of 2 records.",
+    ]
+    for expected in ("then: chest-nodule/1 (4)", "now: chest-nodule/1 (1), nodules/2 (2)", "finding appeared: nodule 1", "0.7-0.8"):
+        assert expected in text
+    assert [str(uid(number)) in text for number in (1, 2, 3, 4)] == [False, True, True, True]
+    assert text.splitlines()[-1] == verdict(diff_of()) == "4 compared, 3 changed, 0 not comparable"
+
+
+def test_of_very_many_a_terminal_shows_the_first() -> None:
+    text = lines(diff_of(SHOWN + 10))
+    assert str(uid(SHOWN + 10)) not in text
+    assert "... and 9 more: --html or --json has all of them" in text
+
+
+def test_json_has_all_that_changed() -> None:
+    told = json.loads(json.dumps(plain(diff_of(SHOWN + 10))))
+    assert (told["compared"], told["changed"], len(told["studies"])) == (SHOWN + 10, SHOWN + 9, SHOWN + 9)
+    assert told["kinds"] == {"appeared": SHOWN + 8, "presence": SHOWN + 8, "only-then": 1}
+    (gone,) = (one for one in told["studies"] if one["study_instance_uid"] == uid(2))
+    assert gone["changes"] == [{"kind": "only-then", "words": "no answer now"}]
+    assert sum(told["scores"]["now"]) == SHOWN + 9
+
+
+class _Page(HTMLParser):
+    """What tags it has, and what it would fetch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.fetched: list[str] = []
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        if tag not in ("meta", "br", "hr", "link", "img"):
+            self.open.append(tag)
+        self.fetched += [value or "" for name, value in attrs if name in ("src", "href", "xlink:href")]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        self.handle_endtag(tag)
+
+
+def test_the_page_needs_nothing_beside_itself() -> None:
+    pytest.importorskip("matplotlib")
+    text, with_plots = page(diff_of(6))
+    found = _Page()
+    found.feed(text)
+    assert with_plots
+    assert not found.open
+    assert all(reference.startswith("#") for reference in found.fetched), "only within the page"
+    assert not {"script", "link", "img", "iframe"} & set(found.tags)
+    assert found.tags.count("svg") == 3
+    assert DEMONSTRATION in text
+    assert "<b>" not in text and "replay &lt;b&gt;x&lt;/b&gt;" in text
+    assert [str(uid(number)) in text for number in range(1, 7)] == [False, True, True, True, True, True]
+    assert all(KINDS[kind] in text for kind in diff_of().counts)
+    assert page(diff_of(6))[0] == text, "the same to the last byte"
+
+
+def test_without_matplotlib_the_page_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "streams.replay.diff_plots", raising=False)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    text, with_plots = page(diff_of())
+    assert not with_plots
+    assert NO_PLOTS.partition("`")[0] in text
+    assert str(uid(3)) in text
+
+
+def test_of_nothing_that_differs() -> None:
+    same = side(said(1))
+    diff = Diff("a", "b", differences(same, same, Tolerance()))
+    assert lines(diff).splitlines()[-1] == "1 compared, 0 changed, 0 not comparable"
+    assert "<h2>" not in page(diff)[0]
