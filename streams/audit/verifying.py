@@ -14,7 +14,7 @@ from schemas.errors import InvalidResource, RecordsRemoved
 from schemas.history import History, Span
 from schemas.ports import Record
 from streams.audit.chain import Chain, linked
-from streams.audit.faults import Fault, Kind, Runs, merged, runs
+from streams.audit.faults import Fault, Kind, Runs, merged, runs, told
 from streams.audit.series import Series
 
 Tell = Callable[[int], None]
@@ -67,7 +67,7 @@ async def verify_records(history: History, series: Series, tell: Tell = lambda _
         spans = {span.partition: span for span in await history.spans(topic)}
         for (_, partition), of_partition in of_topic:
             verified.faults += _breaks(of_partition)
-            span = spans.get(partition) or Span(topic, partition, 0, 0)
+            span = spans.get(partition, Span(topic, partition, 0, 0))
             for chain in of_partition:
                 proven, faults = await _Partition(history, chain, partial(_further, tell, done)).verified(span)
                 verified.proven.append(proven)
@@ -198,12 +198,13 @@ class _Partition:
         self._faults.append(self._fault("changed", said, block, runs(absent)))
 
     def _removed(self, span: Span, blocks: Sequence[_Block]) -> Fault:
-        first, end = max(span.end, blocks[0].begin.end), blocks[-1].end
+        """What is left of the first of the blocks cannot be verified without the rest: it is of the place too."""
+        begin, end = blocks[0].begin.end, blocks[-1].end
+        first = max(span.end, begin)
         said = f"the log ends at {span.end}, and records up to {end - 1} were signed"
-        if first > blocks[0].begin.end:
-            said += f"; what stands at {blocks[0].begin.end}-{first - 1} cannot be verified without them"
-        between = blocks[0].after, blocks[-1].signed.number
-        return Fault("removed", self._place, said, first, end, between, ((first, end - 1),))
+        if first > begin:
+            said += f"; without them {told(((begin, first - 1),))} cannot be verified"
+        return Fault("removed", self._place, said, begin, end, (blocks[0].after, blocks[-1].signed.number), ((first, end - 1),))
 
     def _fault(self, kind: Kind, said: str, block: _Block, missing: Runs = ()) -> Fault:
         return Fault(kind, self._place, said, block.begin.end, block.end, block.between, missing)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from streams.health import Part
 
 Run = Callable[[Settings, asyncio.Event, "Part"], Coroutine[Any, Any, None]]
+RanBefore = Callable[[Settings], Coroutine[Any, Any, bool]]
 
 
 async def keep(settings: Settings, stop: asyncio.Event, health: Health) -> None:
@@ -27,12 +28,21 @@ async def keep(settings: Settings, stop: asyncio.Event, health: Health) -> None:
     from streams.health import Shared
 
     shared = Shared(health)
-    runs: dict[str, Run] = {
-        "notary": _notary,
+    runs: dict[str, tuple[Run, RanBefore]] = {
+        "notary": (_notary, _notary_ran),
     }
     # all parts before the first of them is ready: the role is when all are
-    parts = [(name, shared.part(name), run) for name, run in runs.items()]
-    await together(stop, *(kept(name, partial(run, settings, stop, part), stop, part) for name, part, run in parts))
+    parts = [(name, shared.part(name), partial(ran, settings), run) for name, (run, ran) in runs.items()]
+    await together(
+        stop, *(kept(name, partial(run, settings, stop, part), stop, part, ran_before=ran) for name, part, ran, run in parts)
+    )
+
+
+async def _notary_ran(settings: Settings) -> bool:
+    """Then a key that is gone is no reason to stop everything else."""
+    from streams.audit.signing import public_file
+
+    return public_file(settings.audit.key_file).exists()
 
 
 async def _notary(settings: Settings, stop: asyncio.Event, part: Part) -> None:
