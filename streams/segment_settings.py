@@ -17,9 +17,16 @@ def _can_be_archived(name: str) -> str:
     return name
 
 
+def _folder_or_s3(url: str) -> str:
+    scheme, parted, bucket = url.partition("://")
+    if not url or (parted and (scheme != "s3" or not bucket or bucket.startswith("/"))):
+        raise ValueError("is neither a folder nor s3://BUCKET/PREFIX")
+    return url
+
+
 class SegmentSettings(Section):
     #: a folder or s3://BUCKET/PREFIX, with endpoint and keys as of the object store; None: nothing is archived
-    url: str | None = None
+    url: Annotated[str, AfterValidator(_folder_or_s3)] | None = None
     topics: tuple[Annotated[str, AfterValidator(_can_be_archived)], ...] = (
         topics.HL7_RAW.name,
         topics.RESULTS.name,

@@ -33,6 +33,7 @@ from streams.discrepancy_settings import DiscrepancySettings
 from streams.listener_settings import MllpSettings
 from streams.model_settings import ModelSettings, ServingSettings
 from streams.section import Peer, Port, Seconds, Section, WithCertificate
+from streams.segment_settings import SegmentSettings
 from streams.study_settings import DicomSettings, NewsSettings, WebhookSettings
 
 #: the word for a setting that is not set, in the environment
@@ -176,6 +177,7 @@ class Settings(BaseSettings):
     correlation: CorrelationSettings = CorrelationSettings()
     discrepancies: DiscrepancySettings = DiscrepancySettings()
     audit: AuditSettings = AuditSettings()
+    segments: SegmentSettings = SegmentSettings()
     runner: RunnerSettings = RunnerSettings()
     services: ServicesSettings = ServicesSettings()
 

@@ -94,6 +94,7 @@ class Archiver:
                         return
         except RecordsRemoved:
             return  # the next turn sees what is left
+        partition.growing.cover(live.end)
         if self._is_old(partition):
             await self._close(partition)
 
@@ -148,6 +149,7 @@ class Archiver:
         again = OpenSegment(name.topic, name.partition, name.first)
         async for record in self._live.records(name.span):
             again.add(record)
+        again.cover(name.end)
         if again.begun is None or again.closed()[0] != name:
             return False
         await self._put(*again.closed())

@@ -104,6 +104,10 @@ class OpenSegment:
         if self._waiting_size >= self._frame:
             self._pack()
 
+    def cover(self, end: int) -> None:
+        """Up to there the log has no further record: a transaction's marker is none, but has an offset."""
+        self.end = max(self.end, end)
+
     def closed(self) -> tuple[SegmentName, bytes]:
         """Name and file. Raises ValueError when there is no record in it."""
         if self.begun is None:

@@ -190,11 +190,21 @@ def log_for(settings: Settings) -> KafkaLog:
     return KafkaLog(settings.kafka.bootstrap, append_timeout_s=settings.kafka.append_timeout_s, record_limit=topics.LARGEST_RECORD)
 
 
-def history_for(settings: Settings) -> History:
-    """The topics, to be read again by their places."""
+def live_history_for(settings: Settings) -> History:
+    """The topics as the broker has them now, to be read again by their places."""
     from connectors.kafka_history import KafkaHistory
 
     return KafkaHistory(settings.kafka.bootstrap, record_limit=topics.LARGEST_RECORD)
+
+
+def history_for(settings: Settings) -> History:
+    """Likewise, with what is archived of them, where anything is. Raises SettingsInvalid when the object store cannot be used."""
+    live, url = live_history_for(settings), settings.segments.url
+    if url is None:
+        return live
+    from streams.segments.history import ArchivedHistory
+
+    return ArchivedHistory(object_store_for(settings, url), live)
 
 
 @asynccontextmanager

@@ -236,6 +236,29 @@ async def test_what_was_gone_before_anything_was_archived_is_no_gap(room: Room) 
     assert (await room.names())[0].first == 10
 
 
+async def test_the_marker_of_a_transaction_is_no_gap(room: Room) -> None:
+    class Marked(FakeHistory):
+        """Every fifth offset has no record."""
+
+        async def records(self, span: Span) -> AsyncIterator[Record]:
+            async for record in super().records(span):
+                if record.place.offset % 5 != 4:
+                    yield record
+
+    room.live = Marked(room.log)
+    archiver = room.archiver(size=10**6)
+    await room.append(10)
+    room.clock.moment += HOUR
+    await archiver.turn(room.stop)
+    room.live.remove_before(TOPIC, 0, 10)
+    await room.append(5)
+    room.clock.moment += HOUR
+    await archiver.turn(room.stop)
+    assert [(one.first, one.end) for one in await room.names()] == [(0, 10), (10, 15)]
+    assert archiver.alarms == {}
+    assert [one.place.offset for one in await room.reads()] == [n for n in range(15) if n % 5 != 4]
+
+
 async def test_another_log_under_the_same_name_is_an_alarm(room: Room) -> None:
     await room.append(20)
     await room.archiver().turn(room.stop)
