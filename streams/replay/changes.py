@@ -106,7 +106,7 @@ def _content(old: State, new: State, tolerance: Tolerance) -> Iterator[Change]:
 def _analysed(old: Findings, new: Findings, tolerance: Tolerance) -> Iterator[Change]:
     yield from _findings(old, new, tolerance)
     if _differ(old.probability, new.probability, tolerance.score):
-        yield Change("score", f"score of the study {_number(old.probability)} then, {_number(new.probability)} now")
+        yield Change("score", f"of the study {_number(old.probability)} then, {_number(new.probability)} now")
     if old.presence != new.presence:
         yield Change("presence", f"{old.presence or 'not looked for'} then, {new.presence or 'not looked for'} now")
     yield from _outputs(old, new, tolerance)

@@ -1,0 +1,148 @@
+"""`radstream replay diff`: what a replay said against what was said then, read from the log."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from connectors.kafka_admin import topic_sizes
+from schemas.errors import SettingsInvalid
+from schemas.history import History
+from schemas.ports import Record
+from streams import topics
+from streams.promotion.progress import progress
+from streams.replay.changes import Tolerance
+from streams.replay.differing import Diff, differences, scores
+from streams.replay.manifest import Manifest, ReplayFolder
+from streams.replay.said import LANES, Side, of_requests, until
+from streams.settings import Settings
+from streams.shadows.sandbox import Sandbox
+from streams.wiring.clients import history_for
+
+#: of both sides, in this order: a text belongs to a state, a state to a request
+_READ = (topics.RESULTS.name, topics.FINDINGS.name, *LANES, topics.DEAD_LETTERS.name)
+_LIVE = "live"
+Tell = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """A diff, and the two sides that it is of."""
+
+    diff: Diff
+    then: Side
+    now: Side
+
+
+async def read_diff(settings: Settings, name: str, against: str | None, tolerance: Tolerance) -> Compared:
+    """`against`: another replay; None: what was said live. Raises SettingsInvalid (no such replay), BrokerUnavailable,
+    RecordsRemoved."""
+    manifest, other = _manifest(settings, name), None if against is None else _manifest(settings, against)
+    live = {_LIVE: _READ} if against is None else {}
+    wanted = {of: tuple(f"{Sandbox(of).key}.{topic}" for topic in _READ) for of in (name, *filter(None, (against,)))} | live
+    every = [topic for several in wanted.values() for topic in several]
+    sizes = await asyncio.to_thread(topic_sizes, settings.kafka.bootstrap, every)
+    for of in (name, against):
+        if of is not None and f"{Sandbox(of).key}.{topics.RESULTS.name}" not in sizes:
+            raise SettingsInvalid("replay diff", of, "there is no such replay, or none that came to results: radstream replay list")
+    there = {of: [topic for topic in several if topic in sizes] for of, several in wanted.items()}
+    history = history_for(settings)
+    with progress("reading", sum(sizes[topic].records for several in there.values() for topic in several)) as tell:
+        return await compared(history, manifest, other, name, against, there, tolerance, tell)
+
+
+async def compared(
+    history: History,
+    manifest: Manifest | None,
+    other: Manifest | None,
+    name: str,
+    against: str | None,
+    there: dict[str, list[str]],
+    tolerance: Tolerance,
+    tell: Tell = lambda _: None,
+) -> Compared:
+    """`there`: the topics of each side that exist. Raises BrokerUnavailable, RecordsRemoved."""
+    reading = _Reading(history, tell)
+    now = Side()
+    await reading.all(there[name], now)
+    if against is None:
+        then = _live_side(manifest, now)
+        await reading.all(there[_LIVE], then)
+    else:
+        then = Side()
+        await reading.all(there[against], then)
+    studies = differences(then, now, tolerance)
+    bars = scores(studies)
+    diff = Diff(
+        now=f"replay {name}",
+        then="what was said live" if against is None else f"replay {against}",
+        studies=studies,
+        models_then=tuple(then.models()),
+        models_now=tuple(now.models()),
+        scores_then=bars[0],
+        scores_now=bars[1],
+        notes=tuple(_notes(name, now, then, manifest, other)),
+        unfinished=any(one is not None and one.state != "done" for one in (manifest, other)),
+    )
+    return Compared(diff, then, now)
+
+
+def _live_side(manifest: Manifest | None, now: Side) -> Side:
+    """What was said live of what the replay read, and not of what came later."""
+    if manifest is None:
+        return Side(now.studies, until(None, now))
+    studies = now.studies | frozenset(map(str, manifest.plan.studies))
+    if manifest.plan.selection.start == "analyse":
+        return Side(studies, of_requests(manifest.plan.spans))
+    return Side(studies, until(manifest.plan.latest, now))
+
+
+class _Reading:
+    def __init__(self, history: History, tell: Tell) -> None:
+        self._history = history
+        self._tell = tell
+        self._seen = 0
+
+    async def all(self, names: Sequence[str], side: Side) -> None:
+        takers: dict[str, Callable[[Record], None]] = {
+            topics.RESULTS.name: side.result,
+            topics.FINDINGS.name: side.text,
+            topics.DEAD_LETTERS.name: side.letter,
+        }
+        for name in names:
+            take = takers.get(topics.plain_name(name), side.request)
+            for span in await self._history.spans(name):
+                async for record in self._history.records(span):
+                    take(record)
+                    self._seen += 1
+                    self._tell(self._seen)
+
+
+def _manifest(settings: Settings, name: str) -> Manifest | None:
+    """None: it was run on another machine, whose folder is not here. Raises SettingsInvalid for what is no name."""
+    folder = ReplayFolder(settings, name)
+    manifest = folder.read() if folder.path.exists() else None
+    if manifest is not None and manifest.through != "report":
+        said = f"ended with the step {manifest.through} and analysed nothing: a diff is of what was said of studies"
+        raise SettingsInvalid("replay diff", name, said)
+    return manifest
+
+
+def _notes(name: str, now: Side, then: Side, manifest: Manifest | None, other: Manifest | None) -> list[str]:
+    notes = []
+    for one in (manifest, other):
+        if one is not None and one.state != "done":
+            notes.append(f"The replay {one.name} is {one.state}, not done: {one.records} of {one.plan.records} records.")
+    if manifest is None:
+        notes.append("The folder of the replay is not on this machine: compared are the studies of which it said anything.")
+    if manifest is not None and other is not None and manifest.plan.sha256 != other.plan.sha256:
+        notes.append("The two replays did not read the same records.")
+    for side, words in ((now, "now"), (then, "then")):
+        if side.unreadable:
+            notes.append(f"{side.unreadable} records could not be read ({words}).")
+    if now.other_letters:
+        notes.append(
+            f"{now.other_letters} dead letters of the replay are of no request: see sandbox.{name}.radstream.dead-letters."
+        )
+    return notes

@@ -1,0 +1,207 @@
+"""`radstream replay publish`: what a replay said of some studies becomes, by a person's word, what receivers are told.
+
+The command writes the act and then, on `ai.results`, a state that stands above what it replaces and below what `correlate` decides
+next. From there on it is an answer as any other: heard, marked, recalled, delivered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from pydantic import ValidationError
+
+from schemas.acts import ReplayPublished
+from schemas.errors import SettingsInvalid
+from schemas.findings import Findings, NotAnalysedReason
+from schemas.identifiers import StudyInstanceUID, identity
+from schemas.model_events import ModelRecalled
+from schemas.ports import Clock, EventLog
+from streams import topics
+from streams.emission import emit, emit_findings
+from streams.replay.changes import Tolerance, other_pixels, states_differ
+from streams.replay.diffing import Compared
+from streams.replay.said import Key, State
+from streams.sequences import AFTER_VERIFICATION, RECALLED, published_after
+
+#: why `correlate` says that a study is not analysed: no answer of a model takes its place
+_OF_THE_STUDY = frozenset(
+    {
+        NotAnalysedReason.NO_ORDER,
+        NotAnalysedReason.ORDER_CANCELLED,
+        NotAnalysedReason.IDENTITY_MISMATCH,
+        NotAnalysedReason.NO_IMAGE,
+        NotAnalysedReason.LATE,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """Who answers for it, and why."""
+
+    by: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """What becomes of one study and service: `said` is published in the place of `standing`, or not, because of `refused`; or there
+    is nothing to do, because of `nothing`."""
+
+    key: Key
+    said: State | None = None
+    standing: State | None = None
+    sequence: int = 0
+    refused: str = ""
+    nothing: str = ""
+
+
+def published_id(replay: str, said: Findings) -> UUID:
+    """Of the analysis that receivers are told of: of the same replay it is published once."""
+    return identity("published", replay, str(said.analysis_id))
+
+
+def publications(
+    replay: str,
+    compared: Compared,
+    studies: frozenset[str] | None,
+    recalled: Mapping[str, ModelRecalled],
+    tolerance: Tolerance,
+) -> list[Publication]:
+    """`studies`: these, with all their services; None: all that differ. `recalled`: by NAME/VERSION. Raises SettingsInvalid for a
+    study of which the replay said nothing."""
+    if studies is None:
+        keys = [one.key for one in compared.diff.changed]
+    else:
+        keys = sorted(key for key in {*compared.now.latest, *(one.key for one in compared.diff.studies)} if key[0] in studies)
+        if missing := sorted(studies - {study for study, _ in keys}):
+            raise SettingsInvalid("replay publish", missing[0], "the replay said nothing of this study")
+    not_comparable = {one.key: one.not_comparable for one in compared.diff.not_comparable}
+    return [_publication(replay, key, compared, not_comparable.get(key, ""), recalled, tolerance) for key in keys]
+
+
+def _publication(
+    replay: str,
+    key: Key,
+    compared: Compared,
+    not_comparable: str,
+    recalled: Mapping[str, ModelRecalled],
+    tolerance: Tolerance,
+) -> Publication:
+    said, standing = compared.now.latest.get(key), compared.then.standing.get(key)
+    if not_comparable:
+        return Publication(key, refused=f"not comparable: {not_comparable}")
+    if said is None:
+        return Publication(key, refused="the replay has no answer")
+    if standing is None:
+        return Publication(key, refused="receivers were never told anything of it: there is nothing that this could replace")
+    if published_id(replay, said.findings) in compared.then.ids:
+        return Publication(key, nothing="was published before")
+    if why := _refusal(said.findings, standing.findings, recalled):
+        return Publication(key, refused=why)
+    if not _says_otherwise(said, standing, tolerance):
+        return Publication(key, nothing="the same stands already")
+    sequence = published_after(_number_of_the_answer(standing.findings))
+    if sequence is None:
+        said_why = "no number is left for another state (four replays, or numbered by an old version): have the study analysed anew"
+        return Publication(key, refused=said_why)
+    return Publication(key, said, standing, sequence)
+
+
+def _refusal(said: Findings, standing: Findings, recalled: Mapping[str, ModelRecalled]) -> str:
+    model = said.model
+    if model is not None and f"{model.name}/{model.version}" in recalled:
+        return f"{model.name}/{model.version}, which said it, was recalled"
+    if said.not_analysed is not None and said.not_analysed.reason in (*_OF_THE_STUDY, NotAnalysedReason.MODEL_RECALLED):
+        return f"the replay has no answer of a model ({said.not_analysed.reason.value})"
+    if standing.not_analysed is not None and standing.not_analysed.reason in _OF_THE_STUDY:
+        return f"it stands as not analysed ({standing.not_analysed.reason.value}), which no answer of a model changes"
+    one, other = said.subject, standing.subject
+    now = {
+        "images": one.revision != other.revision,
+        "another accession number": one.accession_number != other.accession_number,
+        "another patient": one.patient != other.patient,
+    }
+    if different := [words for words, differs in now.items() if differs]:
+        return f"the study has {' and '.join(different)} now than in the replay".replace("has images", "has other images")
+    if other_pixels(standing, said):
+        return "not comparable: the images have other pixels than those of which receivers were told"
+    return "" if other.outward else "receivers are told nothing of this study (bulk)"
+
+
+def _says_otherwise(said: State, standing: State, tolerance: Tolerance) -> bool:
+    """Of the study itself: to which order it belongs is not what is published, nor whether a radiologist had verified."""
+    return any(change.kind != "decided" for change in states_differ(said, standing, tolerance))
+
+
+def _number_of_the_answer(standing: Findings) -> int:
+    sequence = standing.subject.sequence
+    if standing.verified_at is not None:
+        return sequence - AFTER_VERIFICATION
+    why = standing.not_analysed
+    return sequence - RECALLED if why is not None and why.reason is NotAnalysedReason.MODEL_RECALLED else sequence
+
+
+def act_of(replay: str, one: Publication, approval: Approval, at: datetime) -> ReplayPublished:
+    """Raises SettingsInvalid."""
+    assert one.said is not None and one.standing is not None
+    findings = one.said.findings
+    analysis_id = published_id(replay, findings)
+    try:
+        return ReplayPublished(
+            id=identity("replay-published", replay, str(analysis_id), str(one.sequence)),
+            time=at,
+            by=approval.by.strip(),
+            reason=approval.reason.strip(),
+            replay=replay,
+            study_instance_uid=findings.subject.study_instance_uid,
+            service=findings.service,
+            analysis_id=analysis_id,
+            sequence=one.sequence,
+            replaced=one.standing.sequence,
+        )
+    except ValidationError:
+        raise SettingsInvalid("replay publish", replay, "--approved-by has 1 to 200 characters, --reason 1 to 1000") from None
+
+
+def as_told(one: Publication, act: ReplayPublished) -> Findings:
+    """What the replay said, of the study as it stands now. A function of both and of the act: the same to the last byte when the
+    command is cut off after the act and given again."""
+    assert one.said is not None and one.standing is not None
+    of = one.standing.findings.subject
+    update = {"sequence": act.sequence, "triggered_at": max(of.triggered_at, act.time)}
+    told = {"analysis_id": act.analysis_id, "subject": of.model_copy(update=update), "verified_at": None}
+    return one.said.findings.model_copy(update=told)
+
+
+async def publish(
+    log: EventLog, replay: str, several: Sequence[Publication], approval: Approval, clock: Clock
+) -> Sequence[StudyInstanceUID]:
+    """Those that can be; each act is on the audit before its state is told. Raises SettingsInvalid, BrokerUnavailable."""
+    told = [one for one in several if one.said is not None]
+    if not told:
+        return []
+    audited, now = await _acts(log, replay), clock.now()
+    acts = [(one, act_of(replay, one, approval, now)) for one in told]
+    acts = [(one, audited.get(act.id, act)) for one, act in acts]  # one that was cut off is finished, and not begun again
+    if new := [act for _, act in acts if act.id not in audited]:
+        await log.append([emit(topics.AUDIT, f"replay.{replay}", act, None) for act in new])
+    await log.append([emit_findings(as_told(one, act), one.said.record) for one, act in acts if one.said is not None])
+    return [act.study_instance_uid for _, act in acts]
+
+
+async def _acts(log: EventLog, replay: str) -> dict[UUID, ReplayPublished]:
+    """What was published of this replay before, as the audit knows it."""
+    found: dict[UUID, ReplayPublished] = {}
+    async for record in log.read(topics.AUDIT.name):
+        if record.header("ce_type") != ReplayPublished.TYPE:
+            continue
+        try:
+            act = ReplayPublished.model_validate_json(record.value)
+        except ValidationError:
+            continue
+        if act.replay == replay:
+            found.setdefault(act.id, act)
+    return found

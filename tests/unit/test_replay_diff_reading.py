@@ -1,0 +1,133 @@
+"""Both sides of a diff are read from the log: of what was said live only what the replay was about."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from schemas.errors import SettingsInvalid
+from schemas.findings import Findings
+from schemas.history import Span
+from streams.replay import diffing
+from streams.replay.changes import Tolerance
+from streams.replay.diffing import compared
+from streams.replay.manifest import Manifest, ReplayFolder
+from streams.replay.plan import Part, Plan
+from streams.replay.result_commands import register
+from streams.replay.selection import Selection
+from streams.settings import Settings
+from tests.contract.fake_event_log import FakeEventLog
+from tests.contract.fake_history import FakeHistory
+from tests.unit.cases import minutes
+from tests.unit.replays import HERE, NAME, kinds, outgoing, said, uid
+
+SANDBOX = f"sandbox.{NAME}.ai.results"
+OTHER = "sandbox.again.ai.results"
+
+
+def manifest(*studies: int, span: Span, latest: float = 10, **changed: Any) -> Manifest:
+    place = "hl7.v2.raw/0/0-9" if span.topic == "hl7.v2.raw" else str(span)
+    part = Part(topic=span.topic, spans=(span,), records=len(span), bytes=1, earliest=minutes(0), latest=minutes(latest))
+    plan = Plan(selection=Selection(places=(place,)), parts=(part,), studies=tuple(map(uid, studies)))
+    told = {
+        "name": NAME,
+        "by": "W",
+        "reason": "why",
+        "planned_at": datetime(2026, 11, 30, tzinfo=UTC),
+        "plan": plan,
+        "state": "done",
+    }
+    return Manifest(**({**told, "settings_sha256": "0" * 64} | changed))
+
+
+REQUESTS = Span("ai.requests", 0, 0, 2)
+MESSAGES = Span("hl7.v2.raw", 0, 0, 9)
+
+
+@pytest.fixture
+async def log() -> FakeEventLog:
+    return FakeEventLog("ai.results", SANDBOX, OTHER)
+
+
+async def read(
+    log: FakeEventLog, of: Manifest | None, against: str | None = None, other: Manifest | None = None
+) -> diffing.Compared:
+    there = {NAME: [SANDBOX], "live": ["ai.results"], "again": [OTHER]}
+    seen: list[int] = []
+    found = await compared(FakeHistory(log), of, other, NAME, against, there, Tolerance(), seen.append)
+    assert seen == list(range(1, len(seen) + 1))
+    return found
+
+
+async def append(log: FakeEventLog, topic: str, *several: Findings, cause: str = "ai.requests/0/1") -> None:
+    await log.append([outgoing(one, topic, cause) for one in several])
+
+
+async def test_of_requests_that_were_replayed_their_own_answers_are_compared(log: FakeEventLog) -> None:
+    """Though others came since."""
+    await append(log, "ai.results", said(1))
+    await append(log, "ai.results", said(1, [HERE], sequence=32), cause="ai.requests/0/2")
+    await append(log, SANDBOX, said(1))
+    found = await read(log, manifest(1, 2, span=REQUESTS))
+    assert [kinds(one) for one in found.diff.studies] == [[]]
+    assert found.then.standing[str(uid(1)), said(1).service].sequence == 32, "what receivers hold now is known all the same"
+
+
+async def test_of_messages_that_were_replayed_what_was_said_until_the_last_of_them(log: FakeEventLog) -> None:
+    await append(log, "ai.results", said(1, minutes=5), said(1, [HERE], sequence=32, minutes=11), said(3, minutes=5))
+    await append(log, SANDBOX, said(1, minutes=5))
+    found = await read(log, manifest(1, 2, span=MESSAGES))
+    assert [(one.study_instance_uid, kinds(one)) for one in found.diff.studies] == [(uid(1), [])], "not the study of others"
+    await append(log, "ai.results", said(2, minutes=5))
+    found = await read(log, manifest(1, 2, span=MESSAGES))
+    assert [kinds(one) for one in found.diff.studies] == [[], ["only-then"]], "the replay was about it, and has no answer"
+
+
+async def test_against_another_replay_the_live_results_are_not_looked_at(log: FakeEventLog) -> None:
+    await append(log, "ai.results", said(1, [HERE]))
+    await append(log, SANDBOX, said(1))
+    await append(log, OTHER, said(1))
+    one = manifest(1, span=MESSAGES)
+    assert (await read(log, one, "again", one.model_copy(update={"name": "again"}))).diff.is_clean(allow_not_comparable=False)
+    other = manifest(1, span=REQUESTS, name="again")
+    assert (await read(log, one, "again", other)).diff.notes == ("The two replays did not read the same records.",)
+
+
+async def test_a_replay_that_is_not_done_proves_nothing(log: FakeEventLog) -> None:
+    found = await read(log, manifest(1, span=MESSAGES, state="paused", records=3))
+    assert found.diff.notes == (f"The replay {NAME} is paused, not done: 3 of 9 records.",)
+    assert not found.diff.is_clean(allow_not_comparable=True)
+
+
+async def test_without_its_folder_what_it_spoke_of_is_compared(log: FakeEventLog) -> None:
+    await append(log, "ai.results", said(1), said(2))
+    await append(log, SANDBOX, said(1, [HERE]))
+    found = await read(log, None)
+    assert [one.study_instance_uid for one in found.diff.studies] == [uid(1)]
+    assert "not on this machine" in found.diff.notes[0]
+
+
+async def test_a_replay_that_analysed_nothing_is_not_compared(tmp_path: Path) -> None:
+    settings = Settings(run_folder=tmp_path / "run")
+    ReplayFolder(settings, NAME).create(manifest(1, span=MESSAGES, through="correlate"))
+    with pytest.raises(SettingsInvalid, match="analysed nothing"):
+        await diffing.read_diff(settings, NAME, None, Tolerance())
+
+
+def test_what_is_missing_on_the_command_line_is_said() -> None:
+    runner, app = CliRunner(), typer.Typer()
+    register(app)
+    answers = ["--approved-by", "W", "--reason", "why"]
+    for line, words in (
+        (["publish", NAME, *answers], "either --study UID, or --all-changed"),
+        (["publish", NAME, *answers, "--all-changed", "--study", "1.2"], "either --study UID, or --all-changed"),
+        (["publish", NAME, "--all-changed", "--reason", "why"], "--approved-by"),
+    ):
+        result = runner.invoke(app, line, env={"COLUMNS": "200"})
+        assert result.exit_code == 2
+        assert words in result.output
