@@ -29,7 +29,7 @@ class Peer(Section):
 
     @model_validator(mode="after")
     def _no_plaintext_beyond_loopback(self) -> Self:
-        if not self.allow_plaintext_beyond_loopback and not all(map(_is_loopback, self._plaintext_hosts())):
+        if not self.allow_plaintext_beyond_loopback and not all(map(is_loopback, self._plaintext_hosts())):
             raise ValueError("plain text beyond loopback is refused: use TLS, or set allow_plaintext_beyond_loopback")
         return self
 
@@ -56,7 +56,7 @@ class Door(WithCertificate):
         return [] if self.tls_certificate else [self.host]
 
 
-def _is_loopback(host: str | None) -> bool:
+def is_loopback(host: str | None) -> bool:
     try:
         return ipaddress.ip_address(host or "").is_loopback
     except ValueError:

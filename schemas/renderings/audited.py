@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Literal
@@ -54,3 +55,26 @@ class Audited:
     subject: str | None = None
     cause: str | None = None
     patients: tuple[PatientIdentifier, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Receiver:
+    """A destination of the settings: what it is, and its address, without credentials. MLLP: HOST:PORT."""
+
+    kind: Literal["fhir", "archive", "oru", "webhook"]
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """Where it was done. `site`: who assigns its numbers; `machine`: the name of the machine on which all of the engine runs, None
+    when it runs on several: then nobody knows which one did it. `receivers`: by the name of the destination."""
+
+    site: str
+    version: str
+    machine: str | None = None
+    receivers: Mapping[str, Receiver] = field(default_factory=dict)
+
+    def receiver(self, destination: str | None) -> Receiver | None:
+        """DESTINATION, or DESTINATION#SERVICE."""
+        return self.receivers.get((destination or "").partition("#")[0])

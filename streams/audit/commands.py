@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +20,14 @@ console = Console()
 @audit_app.callback()
 def audit() -> None:
     """Who did what, and proof that the log is as it was."""
+
+
+class Format(StrEnum):
+    """Of an export."""
+
+    BALP = "balp"
+    DICOM = "dicom"
+    SYSLOG = "syslog"
 
 
 Since = Annotated[str, typer.Option(metavar="TIME", help="Written then or later: 2026-11-30T08:00, or 90m, 24h, 7d ago.")]
@@ -64,6 +73,42 @@ def list_audited(
         last=last,
     )
     asyncio.run(run_list(settings, wanted, causes=causes, as_json=as_json))
+
+
+@audit_app.command()
+def export(
+    out: Annotated[str, typer.Option(metavar="FILE", help="- is standard output.")],
+    format: Annotated[
+        Format,
+        typer.Option(
+            help="balp: FHIR AuditEvents, JSON lines; dicom: DICOM audit messages, XML lines; syslog: the same in RFC 5424."
+        ),
+    ] = Format.BALP,
+    since: Annotated[str | None, typer.Option(metavar="TIME", help="Written then or later.", show_default="all there is")] = None,
+    until: Until = None,
+    without_patients: Annotated[
+        bool, typer.Option("--without-patients", help="Look no patients up: then it is no act either.")
+    ] = False,
+    by: Annotated[
+        str | None, typer.Option(metavar="WHO", help="Who takes it; kept for ever.", show_default="your login name")
+    ] = None,
+    reason: Annotated[
+        str, typer.Option(metavar="WHY", help="Why; kept for ever, so without patient data.")
+    ] = "export for the audit repository",
+) -> None:
+    """All of it for the hospital's audit repository, with the patients whom it concerns: they are looked up in the records that
+    each act names, as far as the log still holds them. It is audited first who takes them out.
+
+    [bold]radstream audit export --format syslog --since 24h --out audit.log --by "A. Lin" --reason "monthly review"[/bold]
+    """
+    from streams.audit.acts import login_name
+    from streams.audit.exporting import Export, run_export
+    from streams.audit.looks import Onlooker
+
+    wanted = Export(format.value, _moment("--since", since), _moment("--until", until), patients=not without_patients)
+    file = None if out == "-" else Path(out)
+    who = Onlooker(by or login_name(), reason)
+    asyncio.run(run_export(read_settings(), wanted, file, who, lambda line: typer.echo(line, err=True)))
 
 
 def _moment(option: str, text: str | None) -> datetime | None:

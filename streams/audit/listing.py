@@ -112,9 +112,4 @@ def as_lines(seen: list[Audited], chains: dict[str, list[Cause]]) -> str:
             f"{'':27}because of {cause.place:26}  {cause.type}  {cause.at.astimezone().isoformat(sep=' ', timespec='seconds')}"
             for cause in chains.get(one.place, ())
         ]
-    return "\n".join(map(_printable, lines or ["nothing was found: --since looks further back"])) + "\n"
-
-
-def _printable(line: str) -> str:
-    """Whoever may write to the log must not speak to a terminal."""
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in line)
+    return "\n".join(lines or ["nothing was found: --since looks further back"]) + "\n"

@@ -145,11 +145,12 @@ def _letter(record: Record) -> Audited:
 
 
 def _told(record: Record, **known: Any) -> Audited:
-    return Audited(
-        id=record.header("ce_id") or "",
-        type=record.header("ce_type") or "",
-        place=str(record.place),
-        at=record.timestamp,
-        cause=record.header("cause"),
-        **known,
-    )
+    headers = {"id": record.header("ce_id") or "", "type": record.header("ce_type") or "", "cause": record.header("cause")}
+    return Audited(place=str(record.place), at=record.timestamp, **{name: _plain(one) for name, one in (headers | known).items()})
+
+
+def _plain(value: Any) -> Any:
+    """Whoever may write to the log must not speak to a terminal, nor begin a new line of an export."""
+    if type(value) is str:
+        return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in value)
+    return tuple(map(_plain, value)) if isinstance(value, tuple) else value

@@ -20,6 +20,12 @@ _REQUIRED: dict[str, dict[str, frozenset[str]]] = {
     "Device": {"status": frozenset({"active"}), "deviceName.type": frozenset({"model-name"})},
     #: provenance-entity-role
     "Provenance": {"entity.role": frozenset({"source"})},
+    #: audit-event-action, audit-event-outcome, network-type
+    "AuditEvent": {
+        "action": frozenset("CRUDE"),
+        "outcome": frozenset({"0", "4", "8"}),
+        "agent.network.type": frozenset({"1", "5"}),
+    },
 }
 
 
