@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -73,22 +72,14 @@ class Letters:
 async def read_letters(log: EventLog, *, senders: bool = False) -> Letters:
     """All that is on both topics now; what is none is passed over. `senders` as of `letter_of`. Raises BrokerUnavailable."""
     found = Letters()
-
-    async def letters() -> None:
-        async for record in log.read(topics.DEAD_LETTERS.name):
-            letter = letter_of(record, senders=senders)
-            if letter is not None:
-                found.add(letter)
-
-    async def acts() -> None:
-        async for record in log.read(topics.AUDIT.name):
-            act = _act_of(record)
-            if act is not None:
-                found.acts[act.letter_id].append(act)
-
-    async with asyncio.TaskGroup() as group:
-        group.create_task(letters())
-        group.create_task(acts())
+    async for record in log.read(topics.DEAD_LETTERS.name):
+        letter = letter_of(record, senders=senders)
+        if letter is not None:
+            found.add(letter)
+    async for record in log.read(topics.AUDIT.name):
+        act = _act_of(record)
+        if act is not None:
+            found.acts[act.letter_id].append(act)
     return found
 
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from schemas.errors import SettingsInvalid, StudyIncomplete
+from schemas.errors import BrokerUnavailable, SettingsInvalid, StudyIncomplete
 from schemas.ports import Outgoing
 from streams import topics
 from streams.dead_letters.acts import decision, discarded, resent
@@ -174,3 +174,10 @@ def test_who_and_why_are_asked_for_before_anything_is_read() -> None:
     for by, reason, option in ((" ", "because", "--by"), ("Pat", None, "--reason"), ("Pat", "x" * 1001, "--reason")):
         with pytest.raises(SettingsInvalid, match=option):
             decision(by, reason)
+
+
+async def test_a_broker_that_is_away_is_said_to_be() -> None:
+    log = new_log()
+    log.away = True
+    with pytest.raises(BrokerUnavailable):
+        await read_letters(log)
