@@ -25,6 +25,7 @@ from streams.dead_letters.commands import dead_letters_app
 from streams.discrepancy_commands import discrepancy_app
 from streams.model_commands import model_app
 from streams.replay.commands import replay_app
+from streams.segments.commands import topics_archived
 from streams.services import ServiceError
 from streams.services.commands import services_app
 from streams.settings import read_settings
@@ -87,6 +88,9 @@ def up(
         console.print(asyncio.run(start_up(read_settings())), highlight=False, soft_wrap=True)
     else:
         asyncio.run(run_up(read_settings(), console.print))
+
+
+topics_app.command("archived")(topics_archived)
 
 
 @app.command()
