@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 from rich.console import Console
 
-from streams.replay import run_commands
+from streams.replay import result_commands, run_commands
 from streams.settings import read_settings
 
 if TYPE_CHECKING:
@@ -190,3 +190,4 @@ def _say_beside(line: str) -> None:
 
 
 run_commands.register(replay_app)
+result_commands.register(replay_app)
