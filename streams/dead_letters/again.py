@@ -17,8 +17,10 @@ _ACTS = {topics.MODELS.name, topics.AUDIT.name, topics.CHECKPOINTS.name}
 _TOPICS = {topic.name for topic in topics.ALL}
 #: roles that are no readers of a topic: what they refuse has been nowhere, and is for all
 _NO_READERS = ("listen", "watch")
-#: of one try; and where an answer was owed, for whoever asked has had one and waits no more
-_OF_BEFORE = {ATTEMPTS, PARKED_FROM, PARKED_BY, RESENT_FROM, ANSWER_TO, ANSWER_CODES}
+#: of one try
+_OF_BEFORE = {ATTEMPTS, PARKED_FROM, PARKED_BY, RESENT_FROM}
+#: where an answer to a message was owed: its sender has had one, and waits no more
+_OWED = {ANSWER_TO, ANSWER_CODES}
 
 
 def objection(letter: Letter, destinations: Collection[str]) -> str | None:
@@ -45,5 +47,6 @@ def linked(record: Outgoing, letter: Letter, step: str | None) -> Outgoing:
     """The same as never tried before. `step`: who alone shall read it; None: all readers of the topic."""
     told: Headers = () if step is None else ((PARKED_BY, step.encode("utf-8")),)
     told += ((RESENT_FROM, str(letter.place).encode("ascii")),)
-    own = tuple(one for one in record.headers if one[0] not in _OF_BEFORE)
+    left_out = _OF_BEFORE | _OWED if record.topic == topics.HL7_RAW.name else _OF_BEFORE
+    own = tuple(one for one in record.headers if one[0] not in left_out)
     return Outgoing(record.topic, record.key, record.value, own + told)

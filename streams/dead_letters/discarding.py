@@ -23,16 +23,19 @@ _BATCH = 200
 Say = Callable[[str], None]
 
 
-def those(letters: Letters, ids: Sequence[str], wanted: Filter, *, all_open: bool) -> list[Letter]:
-    """The letters that a person names: by ids, whatever their state; or all open ones that the filter lets through. Raises
-    SettingsInvalid: of no id, and when neither is said, for "everything" must be said in as many words."""
+def must_choose(ids: Sequence[str], wanted: Filter, *, all_open: bool) -> None:
+    """Raises SettingsInvalid when nothing is said: "everything" must be, in as many words."""
     if ids and (wanted.chooses or all_open):
         raise SettingsInvalid("dead-letters", "ID", "name letters, or choose them by options: not both")
-    if ids:
-        return letters.named(ids)
-    if not wanted.chooses and not all_open:
+    if not (ids or wanted.chooses or all_open):
         raise SettingsInvalid("dead-letters", "ID", "name letters, choose them by options, or say --all-open")
-    return chosen(letters, wanted)
+
+
+def those(letters: Letters, ids: Sequence[str], wanted: Filter, *, all_open: bool) -> list[Letter]:
+    """The letters that a person names: by ids, whatever their state; or all open ones that the filter lets through. Raises
+    SettingsInvalid, as `must_choose` too."""
+    must_choose(ids, wanted, all_open=all_open)
+    return letters.named(ids) if ids else chosen(letters, wanted)
 
 
 def on_stderr(line: str) -> None:
@@ -44,6 +47,7 @@ async def run_discard(
     settings: Settings, ids: Sequence[str], wanted: Filter, of: Decision | None, *, all_open: bool, say: Say
 ) -> None:
     """Without a decision it only says how many. Raises SettingsInvalid, BrokerUnavailable."""
+    must_choose(ids, wanted, all_open=all_open)
     await asyncio.to_thread(ensure_all_topics, settings)
     async with log_for(settings) as log:
         letters = await read_letters(log, senders=wanted.sender is not None)

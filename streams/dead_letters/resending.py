@@ -13,7 +13,7 @@ from streams.clock import SystemClock
 from streams.dead_letters.acts import Decision, discarded
 from streams.dead_letters.choosing import Filter
 from streams.dead_letters.correcting import corrected
-from streams.dead_letters.discarding import on_stderr, those
+from streams.dead_letters.discarding import must_choose, on_stderr, those
 from streams.dead_letters.letters import Letter
 from streams.dead_letters.planning import Plan, Sending, plan_of, sendings
 from streams.dead_letters.sending import Pace, Resender
@@ -31,6 +31,7 @@ async def run_resend(
 ) -> bool:
     """Whether all that was chosen is sent, or need not be. Without a decision it only says what would be done. Raises
     SettingsInvalid, BrokerUnavailable."""
+    must_choose(ids, wanted, all_open=all_open)
     await asyncio.to_thread(ensure_all_topics, settings)
     async with log_for(settings) as log:
         letters = await read_letters(log, senders=wanted.sender is not None)

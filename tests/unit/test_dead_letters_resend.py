@@ -84,6 +84,13 @@ async def test_what_a_listener_refused_has_been_nowhere_and_is_for_all_readers()
     assert PARKED_BY not in dict(sent.headers)
 
 
+async def test_an_answer_that_could_not_be_given_still_knows_where_to() -> None:
+    log = new_log()
+    owed = (("answer-to", b"10.0.0.1:2"),)
+    letter = await letter_in(log, failed(original(topic=topics.HL7_ACKNOWLEDGEMENTS, headers=owed), "answer.10.0.0.1:2"))
+    assert again(await record_at(log, letter.place), letter).headers[:1] == owed
+
+
 async def test_what_fails_again_is_a_new_letter_that_names_the_first() -> None:
     log = new_log()
     first = await letter_in(log, failed(original()))
