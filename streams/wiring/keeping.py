@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from streams.clock import SystemClock
 from streams.health import Health
 from streams.settings import Settings
-from streams.wiring.clients import history_for, log_for
+from streams.wiring.clients import live_history_for, log_for, object_store_for
 from streams.wiring.running import kept, together
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ async def keep(settings: Settings, stop: asyncio.Event, health: Health) -> None:
     runs: dict[str, tuple[Run, RanBefore]] = {
         "notary": (_notary, _notary_ran),
     }
+    if settings.segments.url is not None:
+        runs["archive"] = _archive, _archive_ran
     # all parts before the first of them is ready: the role is when all are
     parts = [(name, shared.part(name), partial(ran, settings), run) for name, (run, ran) in runs.items()]
     await together(
@@ -57,5 +59,22 @@ async def _notary(settings: Settings, stop: asyncio.Event, part: Part) -> None:
         return
     signer = signer_of(audit.key_file)
     async with log_for(settings) as log:
-        notary = Notary(log, history_for(settings), signer, CheckpointFile(audit.checkpoint_file), SystemClock())
+        notary = Notary(log, live_history_for(settings), signer, CheckpointFile(audit.checkpoint_file), SystemClock())
         await notary.run(stop, part, interval_s=audit.checkpoint_interval_s)
+
+
+async def _archive_ran(_: Settings) -> bool:
+    """A key or a folder that is gone is told by its health, and no reason to stop everything else."""
+    return True
+
+
+async def _archive(settings: Settings, stop: asyncio.Event, part: Part) -> None:
+    from datetime import timedelta
+
+    from streams.segments.archiving import Archiver
+
+    archive = settings.segments
+    assert archive.url is not None
+    objects, live = object_store_for(settings, archive.url), live_history_for(settings)
+    age = timedelta(seconds=archive.age_s)
+    await Archiver(objects, live, SystemClock(), archive.topics, size=archive.size, age=age).run(stop, part)
