@@ -19,16 +19,20 @@ from streams.topics import PATIENTS
 
 Seen = Callable[[int], None]
 
+#: records outside the projection that are read once and kept in memory: some 50 MB
+_FEW = 50_000
+
 
 class Following:
-    """`kept`: the projection; None: there is none, and the topics are read, once for each step of the chain. `seen` is told of
-    records that were read."""
+    """`kept`: the projection; None: there is none, and the topics are read: once for each step of the chain, or once where they
+    hold little. `seen` is told of records that were read."""
 
     def __init__(self, history: History, kept: Traces | None, seen: Seen) -> None:
         self._history = history
         self._kept = kept
         self._seen = seen
         self._apart: Sequence[Span] | None = None
+        self._read_before: Sequence[Traced] | None = None
 
     async def naming(self, names: Collection[str]) -> Sequence[Traced]:
         """All records of a topic in NAMED that name any of these. Raises StoreUnavailable, and as `History.records`."""
@@ -37,18 +41,31 @@ class Following:
             return ()
         kept = [] if self._kept is None else await self._kept.traced(wanted)
         found = {one.place: one for one in kept}
-        async for one in self._read():
+        async for one in self._unprojected():
             if not wanted.isdisjoint(one.names):
                 found[one.place] = one
         return list(found.values())
 
-    async def _read(self) -> AsyncIterator[Traced]:
-        """What the projection has not seen: all of it, or what came since it stood. What it cannot read is no part of a case."""
+    async def _unprojected(self) -> AsyncIterator[Traced]:
+        """What the projection has not seen: all of it, or what came since it stood. Little of it is remembered."""
+        if self._read_before is not None:
+            for one in self._read_before:
+                yield one
+            return
         if self._apart is None:
             known = [] if self._kept is None else await self._kept.named_spans()
             held = [span for topic in NAMED for span in await self._history.spans(topic.name)]
             self._apart = list(_without(held, known))
-        for span in self._apart:
+        few: list[Traced] | None = [] if sum(map(len, self._apart)) <= _FEW else None
+        async for one in self._read(self._apart):
+            if few is not None:
+                few.append(one)
+            yield one
+        self._read_before = few
+
+    async def _read(self, spans: Sequence[Span]) -> AsyncIterator[Traced]:
+        """What it cannot read is no part of a case."""
+        for span in spans:
             async with aclosing(records_of(self._history, [span])) as records:
                 async for record in records:
                     self._seen(1)
