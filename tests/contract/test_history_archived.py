@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime, timedelta
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from connectors.objects import Objects, in_memory
 from schemas.errors import BrokerUnavailable, InvalidResource, RecordsRemoved
@@ -130,6 +133,43 @@ async def test_every_part_of_what_is_half_archived(log: FakeEventLog, objects: O
     for first in range(11):
         for end in range(first, 11):
             assert await read(history, first, end, partition) == records[first:end]
+
+
+@settings(max_examples=60)
+@given(
+    st.integers(1, 14),
+    st.lists(st.tuples(st.integers(0, 14), st.integers(1, 6)), max_size=5),
+    st.integers(0, 14),
+    st.lists(st.tuples(st.integers(0, 14), st.integers(0, 14)), min_size=1, max_size=6),
+)
+def test_whatever_is_archived_and_removed(
+    count: int, parts: list[tuple[int, int]], begin: int, asked: list[tuple[int, int]]
+) -> None:
+    """Every span is given whole, or it is told before the first record that an offset of it is nowhere."""
+
+    async def tried() -> None:
+        log, objects = FakeEventLog(), in_memory()
+        log.create(TOPIC, 1)
+        await log.append([Outgoing(TOPIC, b"one", b"%d" % number) for number in range(count)])
+        records, live = log.records(TOPIC), FakeHistory(log)
+        there = set(range(min(begin, count), count))
+        for first, length in parts:
+            if part := records[first : first + length]:
+                await archive(objects, part)
+                there |= {record.place.offset for record in part}
+        live.remove_before(TOPIC, 0, min(begin, count))
+        history = ArchivedHistory(objects, live)
+        (span,) = await history.spans(TOPIC)
+        assert (span.first, span.end) == (min(there, default=count), count)
+        for one, other in asked:
+            first, end = sorted((min(one, count), min(other, count)))
+            if there.issuperset(range(first, end)):
+                assert await read(history, first, end, 0) == records[first:end]
+            else:
+                with pytest.raises(RecordsRemoved):
+                    await anext(history.records(Span(TOPIC, 0, first, end)))
+
+    asyncio.run(tried())
 
 
 async def test_since_any_moment(log: FakeEventLog, objects: Objects, plain: FakeHistory, history: ArchivedHistory) -> None:
