@@ -53,11 +53,21 @@ class CheckpointFile:
             else:
                 yield True
 
-    def read(self) -> tuple[list[bytes], bytes]:
-        """See `read_lines`; from now on `append` writes behind the last whole line, over what is torn."""
-        lines, torn = read_lines(self.path)
-        self._length, self._torn = sum(len(line) + 1 for line in lines), bool(torn)
-        return lines, torn
+    def read(self, size: int | None = None) -> tuple[list[bytes], bytes, bool]:
+        """See `read_lines`; of the last `size` bytes (None: all), and whether those are all. From now on `append` writes behind the
+        last whole line, over what is torn."""
+        try:
+            with self.path.open("rb") as file:
+                end = file.seek(0, os.SEEK_END)
+                begin = 0 if size is None else max(0, end - size)
+                file.seek(begin)
+                *lines, torn = file.read(end - begin).split(b"\n")
+        except FileNotFoundError:
+            lines, torn, begin, end = [], b"", 0, 0
+        except OSError as error:
+            raise StoreUnavailable("audit", str(self.path), error.strerror or "cannot be read") from None
+        self._length, self._torn = end - len(torn), bool(torn)
+        return lines[1:] if begin else lines, torn, begin == 0
 
     def append(self, values: Sequence[bytes]) -> None:
         """On the disk when it returns. Raises StoreUnavailable, and then may be called again; CheckpointFileChanged."""

@@ -14,10 +14,10 @@ Kind = Literal["changed", "removed", "vanished", "shortened", "unreadable", "che
 @dataclass(frozen=True, slots=True)
 class Fault:
     """`changed`: records from `first` up to `end`, and not with it, are not those that were chained; `removed`: the log ends before
-    they do, and what is left of them cannot be verified; `vanished`: they were gone before they were chained; `shortened`: the log was shorter than what had been signed;
-    `unreadable`: an archive says so; `checkpoint`: it is about a checkpoint. `place`: TOPIC/PARTITION, or that of the checkpoint.
-    `between`: numbers of the two checkpoints that it lies between (0: the beginning). `missing`: offsets that are not there, the
-    first and the last of each run."""
+    they do, and what is left of them cannot be verified; `vanished`: they were gone before they were chained; `shortened`: the log
+    was shorter than what had been signed; `unreadable`: an archive says so; `checkpoint`: it is about a checkpoint. `place`:
+    TOPIC/PARTITION, or that of the checkpoint. `between`: numbers of the two checkpoints that it lies between (0: the beginning).
+    `missing`: offsets that are not there, the first and the last of each run."""
 
     kind: Kind
     place: str

@@ -84,7 +84,7 @@ class Notary:
         if self._standing is None:
             self._standing = await self._begun()
         if not self._unpublished and not self._unfiled:
-            self._unpublished, more = await self._signed(self._standing)
+            more = await self._sign(self._standing)
         else:
             more = True
         await self._publish()
@@ -112,24 +112,25 @@ class Notary:
             self._standing = None
         self._next_offset = places[-1].offset + 1
 
-    async def _signed(self, standing: Standing) -> tuple[list[CheckpointSigned], bool]:
-        """Of each partition that has something new; the standing moves on with it."""
-        at, signed, more = self._clock.now(), list[CheckpointSigned](), False
+    async def _sign(self, standing: Standing) -> bool:
+        """For each partition that has something new; whether there is more. What is signed is kept to be published, also when the
+        broker is away for the next partition: the standing has moved on with it."""
+        at, more = self._clock.now(), False
         for topic in NOTARISED:
             for span in await self._history.spans(topic.name):
-                chain, begun_anew = self._going_on(standing.chains.get((topic.name, span.partition)), span)
+                partition = topic.name, span.partition
+                chain, begun_anew = self._going_on(standing.chains.get(partition), span)
                 end = min(span.end, chain.end + self._block)
-                if end == chain.end and not begun_anew:
+                if end == chain.end and not begun_anew and not standing.is_old(partition):
                     continue
                 try:
                     grown = await self._grown(chain, Span(topic.name, span.partition, chain.end, end))
                 except RecordsRemoved:
                     continue  # retention, while it was read: the next look sees what is left
-                standing.chains[topic.name, span.partition] = grown
-                signed.append(self._checkpoint(standing, topic.name, span.partition, grown, at))
-                standing.add(signed[-1])
+                self._unpublished.append(self._checkpoint(standing, topic.name, span.partition, grown, at))
+                standing.add(self._unpublished[-1])
                 more |= end < span.end
-        return signed, more
+        return more
 
     def _going_on(self, chain: Chain | None, span: Span) -> tuple[Chain, bool]:
         """Where its chain ends, or where a new one begins because that is not there any more: a person must know, and verify will

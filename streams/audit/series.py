@@ -100,17 +100,17 @@ class Joined:
     faults: tuple[Fault, ...]
 
 
-def joined(topic: Source, file: Source, key: str, *, older_copy: bool = False) -> Joined:
+def joined(topic: Source, file: Source, key: str, *, older_copy: bool = False, since: int = 1) -> Joined:
     """The file may lack the end of the topic's series: what was signed at one time, for the notary may have ended between the two;
-    any end, when it is an `older_copy`."""
-    on_topic, in_file = topic.of(key), file.of(key)
+    any end, when it is an `older_copy`. `since`: numbers before it were not read."""
+    on_topic, in_file = _from(since, topic.of(key)), _from(since, file.of(key))
     series = {number: (on_topic.get(number) or in_file[number]) for number in sorted({*on_topic, *in_file})}
-    last = max(series, default=0)
-    behind = [on_topic[number] for number in range(max(in_file, default=0) + 1, last + 1) if number in on_topic]
+    last = max(series, default=since - 1)
+    behind = [on_topic[number] for number in range(max(in_file, default=since - 1) + 1, last + 1) if number in on_topic]
     if not older_copy and len({one.checkpoint.time for one in behind}) > 1:
         behind = []
-    faults = list(_lacking(topic.name, on_topic, last))
-    faults += _lacking(file.name, in_file, last - len(behind))
+    faults = list(_lacking(topic.name, on_topic, range(since, last + 1)))
+    faults += _lacking(file.name, in_file, range(since, last + 1 - len(behind)))
     for number in sorted(set(on_topic) & set(in_file)):
         if on_topic[number].value != in_file[number].value:
             said = f"checkpoint {number} is another one than {on_topic[number].place}, and both are signed"
@@ -119,8 +119,12 @@ def joined(topic: Source, file: Source, key: str, *, older_copy: bool = False) -
     return Joined(series, tuple(behind), tuple(faults))
 
 
-def _lacking(name: str, series: Series, last: int) -> Sequence[Fault]:
-    lacking = [number for number in range(1, last + 1) if number not in series]
+def _from(since: int, series: Series) -> Series:
+    return series if since == 1 else {number: one for number, one in series.items() if number >= since}
+
+
+def _lacking(name: str, series: Series, numbers: range) -> Sequence[Fault]:
+    lacking = [number for number in numbers if number not in series]
     return [Fault("checkpoint", name, f"lacks checkpoints {told(runs(lacking))}")] if lacking else []
 
 

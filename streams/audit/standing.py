@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 
 from schemas.checkpoints import CheckpointSigned
 from schemas.errors import Refused
-from schemas.history import History
+from schemas.history import History, Span
 from streams import topics
 from streams.audit.chain import Chain
 from streams.audit.checkpoint_file import CheckpointFile
 from streams.audit.faults import Fault
 from streams.audit.series import NONE_BEFORE, Entry, Joined, joined, read_source
 from streams.audit.signing import Signer, value_of
+
+#: a partition is signed for again, new or not, when so many other checkpoints have come since: so the last few tell of every one
+AGAIN_AFTER = 500
+#: checkpoints that are read at a start, of each topic and file
+TAIL = 2_000
+#: bytes of a line, at most
+_LINE = 1_000
 
 
 class CheckpointsDisagree(Refused):
@@ -23,15 +30,22 @@ class CheckpointsDisagree(Refused):
 
 @dataclass(slots=True)
 class Standing:
-    """Number and digest of the last checkpoint, and the chain of each partition."""
+    """Number and digest of the last checkpoint; the chain of each partition, and the number of its last checkpoint."""
 
-    number: int
-    digest: str
-    chains: dict[tuple[str, int], Chain]
+    number: int = 0
+    digest: str = NONE_BEFORE
+    chains: dict[tuple[str, int], Chain] = field(default_factory=dict)
+    numbers: dict[tuple[str, int], int] = field(default_factory=dict)
 
-    def add(self, signed: CheckpointSigned) -> None:
+    def add(self, one: CheckpointSigned) -> None:
         """What is signed next follows it."""
-        self.number, self.digest = signed.number, sha256(value_of(signed)).hexdigest()
+        self.number, self.digest = one.number, sha256(value_of(one)).hexdigest()
+        self.chains[one.topic, one.partition] = Chain(one.first, one.end, one.records, bytes.fromhex(one.chain))
+        self.numbers[one.topic, one.partition] = one.number
+
+    def is_old(self, partition: tuple[str, int]) -> bool:
+        """So many have been signed since its last that it is signed for again."""
+        return partition in self.numbers and self.number - self.numbers[partition] >= AGAIN_AFTER
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,19 +57,46 @@ class Begun:
     mixed: bool
 
 
-async def begin(history: History, file: CheckpointFile, signer: Signer) -> Begun:
-    """What the notary had written to the topic and not to the file when it ended is written to the file now. Raises
-    CheckpointsDisagree, BrokerUnavailable, StoreUnavailable."""
+async def begin(history: History, file: CheckpointFile, signer: Signer, *, tail: int = TAIL) -> Begun:
+    """What the notary had written to the topic and not to the file when it ended is written to the file now. Only the last `tail`
+    checkpoints are read where those of topic and file agree. Raises CheckpointsDisagree, BrokerUnavailable, StoreUnavailable."""
+    read = await _read(history, file, signer, tail)
+    if read is None or read.faults:
+        read = await _read(history, file, signer, None)
+    assert read is not None
+    _agree(read.faults, file)
+    if read.both.behind:
+        await asyncio.to_thread(file.append, [one.value for one in read.both.behind])
+    return Begun(_standing(read.both), read.next_offset, read.mixed)
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    both: Joined
+    faults: list[Fault]
+    next_offset: int
+    mixed: bool
+
+
+async def _read(history: History, file: CheckpointFile, signer: Signer, tail: int | None) -> _Read | None:
+    """The last `tail` of both, or all; None when those are too few to know where every partition stands."""
     (span,) = await history.spans(topics.CHECKPOINTS.name)
-    records = [record async for record in history.records(span)]
-    lines, torn = await asyncio.to_thread(file.read)
+    first = span.first if tail is None else max(span.first, span.end - tail)
+    records = [record async for record in history.records(Span(span.topic, span.partition, first, span.end))]
+    lines, torn, whole = await asyncio.to_thread(file.read, None if tail is None else tail * _LINE)
     topic = read_source(topics.CHECKPOINTS.name, (Entry(str(one.place), one.value, one.key) for one in records), signer.keys)
     in_file = read_source(str(file.path), entries_of(str(file.path), lines), signer.keys, repeats=False)
-    both = joined(topic, in_file, signer.name)
-    _agree([*in_file.faults, *in_file.disorder, *topic.disorder, *both.faults, *unfinished(both, str(file.path), torn)], file)
-    if both.behind:
-        await asyncio.to_thread(file.append, [one.value for one in both.behind])
-    return Begun(_standing(both), span.end, signer.name in topic.mixed)
+    since = 1
+    if first > span.first or not whole:
+        on_topic, on_file = topic.of(signer.name), in_file.of(signer.name)
+        if not on_topic or not on_file:
+            return None
+        since = max(min(on_topic), min(on_file))
+        if since > 1 and max(on_topic) - since < 2 * AGAIN_AFTER:
+            return None
+    both = joined(topic, in_file, signer.name, since=since)
+    faults = [*in_file.faults, *in_file.disorder, *topic.disorder, *both.faults, *unfinished(both, str(file.path), torn)]
+    return _Read(both, faults, span.end, signer.name in topic.mixed)
 
 
 def entries_of(name: str, lines: list[bytes]) -> list[Entry]:
@@ -81,9 +122,7 @@ def _agree(faults: list[Fault], file: CheckpointFile) -> None:
 
 
 def _standing(both: Joined) -> Standing:
-    standing = Standing(0, NONE_BEFORE, {})
+    standing = Standing()
     for number in sorted(both.series):
-        one = both.series[number].checkpoint
-        standing.chains[one.topic, one.partition] = Chain(one.first, one.end, one.records, bytes.fromhex(one.chain))
-        standing.add(one)
+        standing.add(both.series[number].checkpoint)
     return standing

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from schemas.history import History
+from schemas.errors import TopicMissing
+from schemas.history import History, Span
 from streams import topics
 from streams.audit.checkpoint_file import read_lines
 from streams.audit.faults import Fault
@@ -81,8 +82,7 @@ def _nobody(_: int) -> None:
 async def _checkpoints(history: History, sources: Sources, keys: Keys, told: Told) -> list[Series]:
     """The files are read before the topic and again behind it: the notary may be at work."""
     before = [await asyncio.to_thread(read_lines, file) for file in sources.files]
-    (span,) = await history.spans(topics.CHECKPOINTS.name)
-    records = [record async for record in history.records(span)]
+    records = [record for span in await _spans(history, topics.CHECKPOINTS.name) async for record in history.records(span)]
     after = [await asyncio.to_thread(read_lines, file) for file in sources.files]
     name = ", ".join(map(str, sources.files))
     topic = read_source(topics.CHECKPOINTS.name, (Entry(str(one.place), one.value, one.key) for one in records), keys)
@@ -109,6 +109,14 @@ async def _checkpoints(history: History, sources: Sources, keys: Keys, told: Tol
     return found
 
 
+async def _spans(history: History, topic: str) -> Sequence[Span]:
+    """None of a topic that is not there."""
+    try:
+        return await history.spans(topic)
+    except TopicMissing:
+        return ()
+
+
 def _read_files(name: str, files: Sequence[Path], lines: Sequence[list[bytes]], keys: Keys) -> Source:
     entries = [entry for file, of_file in zip(files, lines, strict=True) for entry in entries_of(str(file), of_file)]
     return read_source(name, entries, keys, repeats=False)
@@ -120,7 +128,7 @@ async def _unsigned(history: History, told: Told) -> None:
     for one in told.proven:
         ends[one.topic, one.partition] = max(one.end, ends.get((one.topic, one.partition), 0))
     for topic in NOTARISED:
-        for span in await history.spans(topic.name):
+        for span in await _spans(history, topic.name):
             later = span.end - max(span.first, ends.get((topic.name, span.partition), 0))
             if later > 0:
                 told.later[f"{topic.name}/{span.partition}"] = later

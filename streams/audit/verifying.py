@@ -10,7 +10,7 @@ from itertools import groupby, pairwise
 from typing import Any
 
 from schemas.checkpoints import CheckpointSigned
-from schemas.errors import InvalidResource, RecordsRemoved
+from schemas.errors import InvalidResource, RecordsRemoved, TopicMissing
 from schemas.history import History, Span
 from schemas.ports import Record
 from streams.audit.chain import Chain, linked
@@ -60,11 +60,11 @@ def chains(series: Series) -> dict[tuple[str, int], list[list[CheckpointSigned]]
 
 
 async def verify_records(history: History, series: Series, tell: Tell = lambda _: None) -> Verified:
-    """All partitions of the series of one key. `tell`: how many offsets are done. Raises BrokerUnavailable, also for a topic that
-    is not there any more; ObjectStoreUnavailable."""
+    """All partitions of the series of one key. `tell`: how many offsets are done. Raises BrokerUnavailable,
+    ObjectStoreUnavailable."""
     verified, done = Verified(), 0
     for topic, of_topic in groupby(sorted(chains(series).items()), key=lambda one: one[0][0]):
-        spans = {span.partition: span for span in await history.spans(topic)}
+        spans = await _spans(history, topic)
         for (_, partition), of_partition in of_topic:
             verified.faults += _breaks(of_partition)
             span = spans.get(partition, Span(topic, partition, 0, 0))
@@ -74,6 +74,13 @@ async def verify_records(history: History, series: Series, tell: Tell = lambda _
                 verified.faults += faults
                 done += chain[-1].end - chain[0].first
     return verified
+
+
+async def _spans(history: History, topic: str) -> dict[int, Span]:
+    try:
+        return {span.partition: span for span in await history.spans(topic)}
+    except TopicMissing:
+        return {}  # all that was signed of it is gone
 
 
 def _further(tell: Tell, before: int, more: int) -> None:
