@@ -150,6 +150,8 @@ class Segment:
     def __init__(self, name: SegmentName, file: bytes) -> None:
         self.name = name
         self._file = file
+        #: who reads record by record reads the same frame many times
+        self._last: tuple[Frame, list[Record]] | None = None
         if len(file) < _FOOTER_SIZE:
             raise self._invalid("the end", "the file is cut off")
         content = self._skippable(len(file) - _FOOTER_SIZE, _FOOTER, "the footer")
@@ -206,6 +208,11 @@ class Segment:
         return None
 
     def _unpacked(self, frame: Frame) -> list[Record]:
+        if self._last is None or self._last[0] is not frame:
+            self._last = frame, self._checked(frame)
+        return self._last[1]
+
+    def _checked(self, frame: Frame) -> list[Record]:
         where = f"the frame at byte {frame.at}"
         packed = self._file[frame.at : frame.at + frame.length]
         if sha256(packed).hexdigest() != frame.sha256:
