@@ -54,17 +54,21 @@ class Source:
     last: dict[str, int] = field(default_factory=dict)
     #: keys after whose first checkpoint something stands that is none of theirs
     mixed: set[str] = field(default_factory=set)
+    #: by value: what was opened once need not be opened again, for signatures take their time
+    opened: dict[bytes, CheckpointSigned] = field(default_factory=dict)
 
     def of(self, key: str) -> Series:
         return self.series.get(key, {})
 
 
-def read_source(name: str, entries: Iterable[Entry], keys: Keys, *, repeats: bool = True) -> Source:
-    """`repeats`: the same may stand there again, for who appends repeats what was not confirmed."""
-    source = Source(name)
+def read_source(name: str, entries: Iterable[Entry], keys: Keys, *, repeats: bool = True, beside: Source | None = None) -> Source:
+    """`repeats`: the same may stand there again, for who appends repeats what was not confirmed. `beside`: another source under the
+    same keys, which holds mostly the same."""
+    source = Source(name) if beside is None else Source(name, opened=beside.opened)
     for entry in entries:
         try:
-            checkpoint = opened(entry.value, keys, entry.place)
+            checkpoint = source.opened.get(entry.value) or opened(entry.value, keys, entry.place)
+            source.opened[entry.value] = checkpoint
             if entry.key is not None and entry.key.decode("utf-8", "replace") != f"{checkpoint.topic}/{checkpoint.partition}":
                 raise MalformedMessage("audit", entry.place, "has the key of another partition")
         except MalformedMessage as error:

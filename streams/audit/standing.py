@@ -85,7 +85,7 @@ async def _read(history: History, file: CheckpointFile, signer: Signer, tail: in
     records = [record async for record in history.records(Span(span.topic, span.partition, first, span.end))]
     lines, torn, whole = await asyncio.to_thread(file.read, None if tail is None else tail * _LINE)
     topic = read_source(topics.CHECKPOINTS.name, (Entry(str(one.place), one.value, one.key) for one in records), signer.keys)
-    in_file = read_source(str(file.path), entries_of(str(file.path), lines), signer.keys, repeats=False)
+    in_file = read_source(str(file.path), entries_of(str(file.path), lines), signer.keys, repeats=False, beside=topic)
     since = 1
     if first > span.first or not whole:
         on_topic, on_file = topic.of(signer.name), in_file.of(signer.name)

@@ -86,8 +86,8 @@ async def _checkpoints(history: History, sources: Sources, keys: Keys, told: Tol
     after = [await asyncio.to_thread(read_lines, file) for file in sources.files]
     name = ", ".join(map(str, sources.files))
     topic = read_source(topics.CHECKPOINTS.name, (Entry(str(one.place), one.value, one.key) for one in records), keys)
-    earlier = _read_files(name, sources.files, [lines for lines, _ in before], keys)
-    file = _read_files(name, sources.files, [lines for lines, _ in after], keys)
+    earlier = _read_files(name, sources.files, [lines for lines, _ in before], keys, topic)
+    file = _read_files(name, sources.files, [lines for lines, _ in after], keys, topic)
     told.faults += [*topic.faults, *topic.disorder, *file.faults, *file.disorder]
     found = []
     for key in keys:
@@ -117,9 +117,9 @@ async def _spans(history: History, topic: str) -> Sequence[Span]:
         return ()
 
 
-def _read_files(name: str, files: Sequence[Path], lines: Sequence[list[bytes]], keys: Keys) -> Source:
+def _read_files(name: str, files: Sequence[Path], lines: Sequence[list[bytes]], keys: Keys, topic: Source) -> Source:
     entries = [entry for file, of_file in zip(files, lines, strict=True) for entry in entries_of(str(file), of_file)]
-    return read_source(name, entries, keys, repeats=False)
+    return read_source(name, entries, keys, repeats=False, beside=topic)
 
 
 async def _unsigned(history: History, told: Told) -> None:

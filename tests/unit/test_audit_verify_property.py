@@ -44,7 +44,7 @@ def edited(data: st.DataObject, record: Record) -> Record:
     return replace(record, **{which: change})
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 @given(log=logs(), data=st.data())
 def test_any_edit_is_found(log: tuple[int, int, list[int]], data: st.DataObject) -> None:
     async def walk() -> None:
@@ -71,7 +71,7 @@ def test_any_edit_is_found(log: tuple[int, int, list[int]], data: st.DataObject)
     asyncio.run(walk())
 
 
-@settings(max_examples=20, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow])
 @given(log=logs(), chance=st.integers(0, 2**32))
 def test_retention_anywhere_is_no_fault(log: tuple[int, int, list[int]], chance: int) -> None:
     async def walk() -> None:
