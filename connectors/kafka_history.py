@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
@@ -15,6 +15,7 @@ from schemas.history import Span
 from schemas.ports import Record
 
 _IDLE_PROBE_MS = 2_000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _REQUEST_TIMEOUT_MS = 5_000
 
 
@@ -36,7 +37,7 @@ class KafkaHistory:
         """See `History.since`."""
         async with self._consumer(topic) as consumer:
             partitions = await _partitions(consumer, topic)
-            milliseconds = int(moment.timestamp() * 1000)
+            milliseconds = max(0, -((_EPOCH - moment) // timedelta(milliseconds=1)))  # the first one that is not before it
             found = await consumer.offsets_for_times(dict.fromkeys(partitions, milliseconds))
             ends = await consumer.end_offsets(partitions)
         firsts = {one: ends[one] if at is None else min(at.offset, ends[one]) for one, at in found.items()}

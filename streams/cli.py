@@ -46,7 +46,7 @@ app.add_typer(discrepancy_app, name="discrepancy", help="What the AI found in st
 
 app.add_typer(dead_letters_app, name="dead-letters", help="What no step could finish: look, correct, send again, discard.")
 
-app.add_typer(replay_app, name="replay", help="What would happen now with what came then: without any effect outside.")
+app.add_typer(replay_app, name="replay")  # its own words teach
 
 app.add_typer(audit_app, name="audit", help="Who did what, and proof that the log is as it was.")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 
 from schemas.case_store import Traced, Traces
 from schemas.discrepancies import DiscrepancyAcknowledged
@@ -28,9 +28,6 @@ _REQUESTS = (topics.REQUESTS_STAT, topics.REQUESTS, topics.REQUESTS_BULK)
 _OF_STUDIES = frozenset(topic.name for topic in (topics.STUDIES, *_REQUESTS))
 _TOLD = frozenset(topic.name for topic in (topics.ORDERS, topics.REPORTS, topics.PATIENTS))
 _ACTS = frozenset(topic.name for topic in ACTS)
-
-#: no record is older
-_EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 
 Wanted = Callable[[Record], bool]
 

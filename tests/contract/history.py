@@ -55,6 +55,13 @@ class HistoryContract:
             assert not len(span) or next(one for one in own if one.place.offset == span.first).timestamp >= moment
         assert all(not len(span) for span in await history.since(topic, datetime.now(UTC) + timedelta(days=9000)))
 
+    async def test_since_a_moment_between_two_milliseconds_or_long_ago(self, log: EventLog, history: History, topic: str) -> None:
+        await log.append([Outgoing(topic, b"one", b"value")])
+        (record,) = await everything(history, topic)
+        after = await history.since(topic, record.timestamp + timedelta(microseconds=1))
+        assert all(not len(span) for span in after)
+        assert await history.since(topic, datetime(1900, 1, 1, tzinfo=UTC)) == await history.spans(topic)
+
     async def test_what_is_not_there_is_said_before_anything_is_given(self, log: EventLog, history: History, topic: str) -> None:
         await log.append([Outgoing(topic, b"one", b"value")])
         (span,) = [span for span in await history.spans(topic) if len(span)]
