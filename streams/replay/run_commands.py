@@ -103,6 +103,7 @@ def run_here(settings: Settings, folder: ReplayFolder, *, rate: float, by: str |
     else:
         done = f"{manifest.records} of {manifest.plan.records} records"
         console.print(f"{manifest.name} is paused after {done}: radstream replay resume {manifest.name} goes on with it.")
+        raise typer.Exit(1)  # whoever waits for a result has none yet
 
 
 async def _run(settings: Settings, folder: ReplayFolder, rate: float, by: str | None) -> Manifest:

@@ -1,0 +1,91 @@
+"""The folder of a replay: a name is used once, one process has it, and nobody else reads it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from schemas.errors import SettingsInvalid
+from streams.replay.manifest import Manifest, ReplayFolder, all_replays
+from streams.replay.plan import Plan
+from streams.replay.replaying import Who, create
+from streams.replay.selection import Selection
+from streams.settings import Settings
+from streams.wiring.replays import deciding_settings
+
+PLAN = Plan(selection=Selection(patients=("4711^HOSPITAL",)), parts=())
+WHO = Who("Dr A", "because")
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(run_folder=tmp_path / "run")
+
+
+def test_it_is_made_once_and_readable_by_its_owner_alone(settings: Settings) -> None:
+    folder = create(settings, "last-week", PLAN, WHO, models=("chest/2",))
+    assert folder.path == settings.run_folder.parent / "replay" / "last-week"
+    for path in (folder.path, folder.path / "manifest.json"):
+        assert path.stat().st_mode & 0o077 == 0
+    manifest = folder.read()
+    assert (manifest.state, manifest.asked, manifest.by, manifest.plan) == ("planned", ("chest/2",), "Dr A", PLAN)
+    with pytest.raises(SettingsInvalid, match="resume it"):
+        create(settings, "last-week", PLAN, WHO)
+    create(settings, "another", PLAN, WHO)
+    assert [one.name for one in all_replays(settings)] == ["another", "last-week"]
+
+
+@pytest.mark.parametrize("name", ["", "Last", "a b", "../up", "a--b", "x" * 41])
+def test_what_is_no_name(settings: Settings, name: str) -> None:
+    with pytest.raises(SettingsInvalid):
+        create(settings, name, PLAN, WHO)
+
+
+@pytest.mark.parametrize("who", [Who("", "why"), Who("who", " "), Who("x" * 201, "why"), Who("who", "x" * 1001)])
+def test_who_and_why_are_said(settings: Settings, who: Who) -> None:
+    with pytest.raises(SettingsInvalid, match="--by"):
+        create(settings, "one", PLAN, who)
+    assert not all_replays(settings)
+
+
+def test_there_is_none_or_one_of_another_version(settings: Settings) -> None:
+    assert not all_replays(settings)
+    with pytest.raises(SettingsInvalid, match="no replay of this name"):
+        ReplayFolder(settings, "none").read()
+    folder = create(settings, "old", PLAN, WHO)
+    (folder.path / "manifest.json").write_text("{}")
+    with pytest.raises(SettingsInvalid, match="not of this version"):
+        folder.read()
+
+
+def test_one_process_has_it_and_a_pause_asked_before_is_forgotten(settings: Settings) -> None:
+    folder, other = create(settings, "one", PLAN, WHO), ReplayFolder(settings, "one")
+    assert not other.is_held
+    other.ask_pause()
+    with folder.held():
+        assert other.is_held
+        assert not folder.pause_is_asked
+        other.ask_pause()
+        assert folder.pause_is_asked
+        with pytest.raises(SettingsInvalid, match="another process"), other.held():
+            pass
+    assert not other.is_held
+
+
+def test_settings_that_decide_what_is_said_are_known_from_those_that_say_where_things_are(settings: Settings) -> None:
+    told = deciding_settings(settings)
+    assert deciding_settings(Settings(run_folder="elsewhere", kafka={"bootstrap": "127.0.0.1:1"})) == told
+    assert deciding_settings(Settings(models={"url": "/elsewhere"})) == told
+    assert deciding_settings(Settings(correlation={"order_wait_s": 7})) != told
+    assert deciding_settings(Settings(site={"default_assigner": "OTHER"})) != told
+    assert deciding_settings(Settings(models={"gate": None})) != told
+
+
+def test_it_comes_back_as_it_was_written(settings: Settings) -> None:
+    folder = create(settings, "one", PLAN, WHO)
+    changed = folder.read().model_copy(update={"state": "done", "records": 3, "ended_at": datetime(2026, 1, 1, tzinfo=UTC)})
+    folder.write(changed)
+    assert folder.read() == changed
+    assert Manifest.model_validate_json(changed.model_dump_json()) == changed

@@ -1,0 +1,51 @@
+"""What a replay writes goes into its sandbox, or nowhere."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from schemas.ports import Outgoing, Place
+from streams import topics
+from streams.replay.outbox import KINDS, Outbox
+from streams.replay.running import waiting
+from streams.shadows.sandbox import SandboxLog
+from streams.topics import plain_name
+from tests.contract.fake_history import FakeHistory
+from tests.unit.replayed_day import SANDBOX, Broker
+
+
+def outbox_of(broker: Broker) -> Outbox:
+    return Outbox(SandboxLog(broker, SANDBOX), FakeHistory(broker), SANDBOX, waiting(asyncio.Event(), 0.01))
+
+
+@pytest.mark.parametrize("topic", [topic for topic in topics.ALL if topic not in KINDS], ids=lambda topic: topic.name)
+async def test_what_no_step_of_a_replay_writes_is_refused(topic: topics.Topic) -> None:
+    broker = Broker()
+    with pytest.raises(ValueError, match="no twin"):
+        outbox_of(broker).put([Outgoing(topic.name, b"k", b"v")])
+    with pytest.raises(ValueError, match="outside the sandbox"):
+        await SandboxLog(broker, SANDBOX).append([Outgoing(topic.name, b"k", b"v")])
+    assert not broker.records(topic.name)
+
+
+@pytest.mark.parametrize("topic", KINDS, ids=lambda topic: topic.name)
+async def test_what_a_step_writes_stands_in_the_sandbox_where_it_was_said_to(topic: topics.Topic) -> None:
+    broker = Broker()
+    outbox = outbox_of(broker)
+    await outbox.begin()
+    placed = outbox.put([Outgoing(topic.name, b"k", b"1", (("a", b"b"),)), Outgoing(topic.name, b"other", b"2")])
+    assert not any(broker.said().values()), "not before it is flushed"
+    await outbox.flush()
+    own = f"sandbox.again.{topic.name}"
+    assert [place for _, place in placed] == [Place(own, 0, 0), Place(own, 0, 1)]
+    assert [record.place for record in broker.records(own)] == [Place(own, 0, 0), Place(own, 0, 1)]
+    assert broker.records(own)[0].headers == (("a", b"b"),)
+    assert not broker.records(topic.name)
+    assert (outbox.put_so_far[own], outbox.ends[own]) == (2, 2)
+
+
+def test_plain_names() -> None:
+    assert [plain_name(topic.name) for topic in SANDBOX.topics] == [topic.name for topic in KINDS]
+    assert [plain_name(topic.name) for topic in topics.ALL] == [topic.name for topic in topics.ALL]
