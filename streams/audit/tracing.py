@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from schemas.errors import BrokerUnavailable, RadstreamError, RecordsRemoved
+from schemas.errors import BrokerUnavailable, InvalidResource, RadstreamError, RecordsRemoved
 from schemas.history import History, Span
 from schemas.hl7v2.identification import Reception
 from schemas.hl7v2.message import Message, Segment
@@ -36,8 +36,8 @@ def place_of(text: str) -> Place | None:
 
 
 async def records_at(history: History, places: Iterable[str]) -> AsyncIterator[Record]:
-    """In no order, each once; those that the log does not hold any more are missing. Raises BrokerUnavailable, and as
-    `History.records` for an archive of the log that cannot be read."""
+    """In no order, each once; those that the log does not hold any more are missing. Raises BrokerUnavailable,
+    ObjectStoreUnavailable."""
     wanted: dict[str, dict[int, set[int]]] = defaultdict(lambda: defaultdict(set))
     for place in filter(None, map(place_of, places)):
         wanted[place.topic][place.partition].add(place.offset)
@@ -59,8 +59,8 @@ async def _of_topic(history: History, topic: str, partitions: dict[int, set[int]
                 async for record in history.records(span):
                     if record.place.offset in offsets:
                         yield record
-            except RecordsRemoved:
-                continue  # while it was read
+            except (RecordsRemoved, InvalidResource):
+                continue  # while it was read; an archived segment that is not what it was is the business of `audit verify`
 
 
 def _runs(offsets: set[int], held: Span | None) -> Iterator[Span]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,8 @@ import pytest
 from schemas.acts import SettingsChanged
 from schemas.errors import BrokerUnavailable
 from schemas.ports import Outgoing
-from streams import topics
+from streams import topics, up
+from streams.audit.acts import login_name
 from streams.audit.settings_changed import audit_settings
 from streams.settings import Settings
 from tests.contract.fake_event_log import FakeEventLog
@@ -112,3 +115,35 @@ async def test_an_engine_whose_settings_cannot_be_audited_does_not_start(log: Fa
     log.away = True
     with pytest.raises(BrokerUnavailable):
         await started(log, settings(folder))
+
+
+async def test_it_is_told_before_any_role_begins(log: FakeEventLog, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told_before: list[int] = []
+
+    class NothingRuns:
+        """A supervisor whose roles are never ready."""
+
+        def __init__(self, *_: object, **__: object) -> None:
+            told_before.append(len(log.records(topics.AUDIT.name)))
+
+        def stop(self) -> None: ...
+
+        @asynccontextmanager
+        async def running(self) -> AsyncIterator[None]:
+            yield
+
+        async def ready(self, _: float) -> bool:
+            return False
+
+    monkeypatch.setattr(up, "Supervisor", NothingRuns)
+    monkeypatch.setattr(up, "log_for", lambda _: nullcontext(log))
+    for name in ("configure_logging", "ensure_all_topics"):
+        monkeypatch.setattr(up, name, lambda _: None)
+    monkeypatch.setattr(up.os, "umask", lambda _: 0)
+    said: list[str] = []
+    now = settings(folder)
+    await up.run_up(now, said.append)
+    await up.run_up(now, said.append)
+    assert (told_before, said) == ([1, 1], ["stopped before it was ready"] * 2)
+    (record,) = log.records(topics.AUDIT.name)
+    assert SettingsChanged.model_validate_json(record.value).by == login_name()
