@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from schemas.errors import Rejected
+from schemas.errors import Rejected, UnsupportedMessage
 from schemas.export import SHAPES
 from schemas.hl7v2.message import Message, Segment
 from streams.dead_letters.faults import Fault, faulty
@@ -51,7 +51,7 @@ def decoded(value: bytes, type: str, hl7: bool, charset: str, fault: Fault, *, r
     parts = list(_byte_at(value, fault)) if fault.offset is not None else []
     if hl7:
         try:
-            return [*parts, *_message(Message.parse(value, charset), fault, reveal)]
+            return [*parts, *_message(_read(value, charset), fault, reveal)]
         except Rejected:
             return [*parts, *_bytes(value, reveal)]
     try:
@@ -62,6 +62,14 @@ def decoded(value: bytes, type: str, hl7: bool, charset: str, fault: Fault, *, r
     except ValueError:  # no UTF-8
         return [*parts, *_bytes(value, reveal)]
     return [*parts, *_members(read, _wrong(value, type), reveal)]
+
+
+def _read(value: bytes, charset: str) -> Message:
+    """One whose character set is not read is taken for Latin-1: its fields are where they are. Raises MalformedMessage."""
+    try:
+        return Message.parse(value, charset)
+    except UnsupportedMessage:
+        return Message(value, charset, "latin-1", value.decode("latin-1"), None)
 
 
 def _message(message: Message, fault: Fault, reveal: bool) -> Iterator[Part]:

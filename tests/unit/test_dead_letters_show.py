@@ -79,6 +79,13 @@ async def test_the_field_that_is_named_is_marked_and_no_other(reference: str, ex
     assert marked(told) == expected
 
 
+async def test_a_character_set_that_is_not_read_is_marked_where_it_is_named() -> None:
+    value = MESSAGE.replace(b"|2.5.1", b"|2.5.1||||||KLINGON")
+    told = await show(original(value=value), UnsupportedMessage("read", "MSH-18", "is no character set that is read"))
+    assert marked(told) == [("MSH-18", "KLINGON")]
+    assert "DOE" not in in_words(told)
+
+
 def test_of_several_segments_the_one_with_the_byte_is_meant() -> None:
     message = Message.parse(TWO_GROUPS.replace(b"OBR|2", b"NTE|1||ok\rNTE|2||\xff"))
     at = message.raw.index(b"\xff")
