@@ -10,6 +10,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from connectors.kafka_admin import TopicSize
 from schemas.errors import SettingsInvalid
 from schemas.findings import Findings
 from schemas.history import Span
@@ -18,6 +19,8 @@ from streams.replay.changes import Tolerance
 from streams.replay.diffing import compared
 from streams.replay.manifest import Manifest, ReplayFolder
 from streams.replay.plan import Part, Plan
+from streams.replay.publish import run_publish
+from streams.replay.publishing import Approval
 from streams.replay.result_commands import register
 from streams.replay.selection import Selection
 from streams.settings import Settings
@@ -117,6 +120,28 @@ async def test_a_replay_that_analysed_nothing_is_not_compared(tmp_path: Path) ->
     ReplayFolder(settings, NAME).create(manifest(1, span=MESSAGES, through="correlate"))
     with pytest.raises(SettingsInvalid, match="analysed nothing"):
         await diffing.read_diff(settings, NAME, None, Tolerance())
+
+
+async def test_a_replay_without_results_or_of_another_name_is_not_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = {"ai.results": TopicSize(4, 1), SANDBOX: TopicSize(1, 0)}
+    monkeypatch.setattr(diffing, "topic_sizes", lambda bootstrap, names: sizes)
+    for name, against in (("nobody", None), (NAME, "nobody")):
+        with pytest.raises(SettingsInvalid, match="nobody: there is no such replay"):
+            await diffing.read_diff(Settings(run_folder=tmp_path / "run"), name, against, Tolerance())
+
+
+async def test_what_cannot_be_published_is_said_before_anything_is_read(tmp_path: Path) -> None:
+    settings = Settings(run_folder=tmp_path / "run")
+    ReplayFolder(settings, NAME).create(manifest(1, span=MESSAGES, state="paused"))
+    for name, studies, approval, words in (
+        (NAME, None, Approval("Dr B", "why"), "is paused, not done: radstream replay resume last-week"),
+        ("nobody", None, Approval("Dr B", "why"), "there is no replay of this name"),
+        (NAME, None, Approval("Dr B", "  "), "--reason 1 to 1000"),
+        (NAME, None, Approval("", "why"), "--approved-by has 1 to 200"),
+        (NAME, frozenset({"1..2"}), Approval("Dr B", "why"), "is no Study Instance UID"),
+    ):
+        with pytest.raises(SettingsInvalid, match=words):
+            await run_publish(settings, name, studies, approval, Tolerance(), say=print, as_json=False)
 
 
 def test_what_is_missing_on_the_command_line_is_said() -> None:

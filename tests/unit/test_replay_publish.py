@@ -152,6 +152,21 @@ async def test_it_stands_above_whatever_was_said_of_the_answer(log: Log, standin
     assert (await log.publishes(1)).sequence == sequence
 
 
+async def test_what_is_told_is_never_older_than_what_it_replaces(log: Log) -> None:
+    """Whatever the clock of whoever publishes."""
+    await log.live(said(1, minutes=90))
+    await log.replayed(NOW)
+    await log.publishes(1)
+    assert log.results()[1].subject.triggered_at == minutes(90)
+
+
+async def test_what_was_never_told_or_never_answered_is_refused(log: Log) -> None:
+    await log.live(said(1))
+    await log.replayed(said(2, [HERE]))
+    assert "never told anything" in (await log.publishes(2)).refused
+    assert (await log.publishes(1)).refused == "the replay has no answer"
+
+
 @pytest.mark.parametrize(
     ("standing", "why"),
     [
