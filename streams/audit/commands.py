@@ -68,7 +68,7 @@ def list_audited(
         until=_moment("--until", until),
         by=by,
         study=study,
-        subject=subject_of(settings, accession),
+        subject=None if accession is None else subject_of(settings, accession),
         place=place,
         last=last,
     )

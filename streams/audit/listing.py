@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from schemas.errors import SettingsInvalid
 from schemas.history import History
 from schemas.renderings.audited import Audited
 from streams.audit.keyed import hash_key, hashed_accession_number
@@ -43,9 +44,14 @@ class Wanted:
         )
 
 
-def subject_of(settings: Settings, accession_number: str | None) -> str | None:
-    """As looks name it. Raises SettingsInvalid (the key of the hashes)."""
-    return None if accession_number is None else hashed_accession_number(hash_key(settings.audit.hash_key_file), accession_number)
+def subject_of(settings: Settings, accession_number: str) -> str:
+    """As looks name it. Raises SettingsInvalid: without the key that they were written with nobody is found, and that must not look
+    like an answer."""
+    file = settings.audit.hash_key_file
+    if not file.exists():
+        advice = f"{file} is not there: who asked for a number can be told only with the key of the machine where it was asked"
+        raise SettingsInvalid("audit list", "RADSTREAM_AUDIT__HASH_KEY_FILE", advice)
+    return hashed_accession_number(hash_key(file), accession_number)
 
 
 async def found(history: History, wanted: Wanted) -> list[Audited]:

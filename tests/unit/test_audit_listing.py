@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from schemas.acts import Looked
-from schemas.errors import BrokerUnavailable
+from schemas.errors import BrokerUnavailable, SettingsInvalid
 from schemas.hl7v2.site import Site
 from schemas.ports import Outgoing, Place, Record
 from schemas.renderings.audited import Deed
 from schemas.renderings.fhir.bundle import bundle_of
 from streams import topics
 from streams.audit.keyed import hashed_accession_number
-from streams.audit.listing import Wanted, as_json_text, as_lines, found
+from streams.audit.listing import Wanted, as_json_text, as_lines, found, subject_of
 from streams.audit.tracing import causes_of, persons_of, records_at, with_patients
 from streams.audit.viewing import ENGINE, PEOPLE
 from streams.cli import app
+from streams.settings import read_settings
 from tests.contract.example_findings import SITE as FHIR_SITE
 from tests.contract.fake_event_log import START
 from tests.unit.audited_acts import FINDINGS, KEY, ORDER_PATIENT, PATIENT, STUDY, Yesterday, act, one_of_everything, walked
@@ -207,3 +209,12 @@ def test_what_cannot_be_asked_is_refused(arguments: tuple[str, ...], said: str) 
     ended = CliRunner().invoke(app, ["audit", "list", *arguments], env={"COLUMNS": "300"})
     assert ended.exit_code == 2
     assert said in " ".join(ended.output.split())
+
+
+def test_who_asked_is_not_answered_without_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RADSTREAM_AUDIT__HASH_KEY_FILE", str(tmp_path / "key"))
+    with pytest.raises(SettingsInvalid, match="only with the key of the machine where it was asked"):
+        subject_of(read_settings(), "ACC-1")
+    assert not (tmp_path / "key").exists(), "a new key would find nobody, and say so"
+    (tmp_path / "key").write_text("00" * 32)
+    assert subject_of(read_settings(), "ACC-1") == hashed_accession_number(KEY, "ACC-1")
