@@ -7,14 +7,14 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Connection, and_, delete, or_, select
+from sqlalchemy import Connection, Select, and_, delete, or_, select
 
 from connectors.case_store import due_items
 from connectors.case_store.correlation import SqlCorrelation
 from connectors.case_store.database import Database
 from connectors.case_store.tables import analyses, deliveries, due, microseconds, moment, positions, timeline
 from connectors.case_store.tellings import SqlTellings
-from connectors.case_store.traces import SqlTraces, put_trace
+from connectors.case_store.traces import SqlTraces
 from schemas.case_store import Correlation, Delivery, Due, TimelineEntry
 from schemas.identifiers import StudyInstanceUID
 from schemas.ports import Place
@@ -114,12 +114,14 @@ class SqlCaseStore(SqlTellings, SqlTraces):
                 accession_value=None if accession is None else accession.rpartition("^")[0] or accession,
             )
             .on_conflict_do_nothing(index_elements=["topic", "partition", "offset"])
+            .returning(timeline.c.sequence)
         )
 
         def put(connection: Connection) -> None:
-            connection.execute(insert)
+            new = connection.scalar(insert)
             if names is not None:
-                put_trace(self._database, connection, entry.place, names, cause)
+                line = connection.execute(_line_at(entry.place)).scalar_one() if new is None else new
+                self._put_trace(connection, line, entry.place, names, cause)
 
         await self._database.write(put)
 
@@ -147,3 +149,8 @@ class SqlCaseStore(SqlTellings, SqlTraces):
     async def close(self) -> None:
         """Releases connections and threads."""
         await self._database.close()
+
+
+def _line_at(place: Place) -> Select[int]:
+    here = and_(timeline.c.topic == place.topic, timeline.c.partition == place.partition, timeline.c.offset == place.offset)
+    return select(timeline.c.sequence).where(here)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from functools import cached_property
 
-from sqlalchemy import BigInteger, Column, Connection, Integer, String, Table, and_, case, select
+from sqlalchemy import BigInteger, Column, Connection, Executable, Integer, String, Table, case, select
 
 from connectors.case_store.database import Database
 from connectors.case_store.events import in_turns
@@ -42,31 +43,38 @@ lines_named = Table(
 )
 
 
-def put_trace(database: Database, connection: Connection, place: Place, names: Collection[str], cause: Place | None) -> None:
-    """Beside the line of that place, in the transaction that puts it."""
-    here = and_(timeline.c.topic == place.topic, timeline.c.partition == place.partition, timeline.c.offset == place.offset)
-    line = connection.scalar(select(timeline.c.sequence).where(here))
-    if names:
-        insert = database.insert(line_names).on_conflict_do_nothing(index_elements=["name", "line"])
-        connection.execute(insert, [{"name": name, "line": line} for name in sorted(names)])
-    if cause is not None:
-        caused = database.insert(line_causes).on_conflict_do_nothing(index_elements=["line"])
-        at = {"topic": cause.topic, "partition": cause.partition, "offset": cause.offset}
-        connection.execute(caused, {"line": line, **at})
-    named = database.insert(lines_named).values(
-        topic=place.topic, partition=place.partition, first=place.offset, end=place.offset + 1
-    )
-    anew = lines_named.c.first > place.offset  # projected again from an earlier place: what lies between is not known yet
-    first, end = named.excluded.first, named.excluded.end
-    longer = case((lines_named.c.end > end, lines_named.c.end), else_=end)
-    update = {"first": case((anew, first), else_=lines_named.c.first), "end": case((anew, end), else_=longer)}
-    connection.execute(named.on_conflict_do_update(index_elements=["topic", "partition"], set_=update))
-
-
 class SqlTraces:
     """See Traces."""
 
     _database: Database
+
+    def _put_trace(self, connection: Connection, line: int, place: Place, names: Collection[str], cause: Place | None) -> None:
+        """Beside the line, in the transaction that puts it."""
+        if names:
+            connection.execute(self._put_names, [{"name": name, "line": line} for name in sorted(names)])
+        if cause is not None:
+            at = {"topic": cause.topic, "partition": cause.partition, "offset": cause.offset}
+            connection.execute(self._put_cause, {"line": line, **at})
+        named = {"topic": place.topic, "partition": place.partition, "first": place.offset, "end": place.offset + 1}
+        connection.execute(self._put_named, named)
+
+    @cached_property
+    def _put_names(self) -> Executable:
+        return self._database.insert(line_names).on_conflict_do_nothing(index_elements=["name", "line"])
+
+    @cached_property
+    def _put_cause(self) -> Executable:
+        return self._database.insert(line_causes).on_conflict_do_nothing(index_elements=["line"])
+
+    @cached_property
+    def _put_named(self) -> Executable:
+        """One stretch of each partition."""
+        insert = self._database.insert(lines_named)
+        first, end = insert.excluded.first, insert.excluded.end
+        anew = lines_named.c.first > first  # projected again from an earlier place: what lies between is not known yet
+        longer = case((lines_named.c.end > end, lines_named.c.end), else_=end)
+        update = {"first": case((anew, first), else_=lines_named.c.first), "end": case((anew, end), else_=longer)}
+        return insert.on_conflict_do_update(index_elements=["topic", "partition"], set_=update)
 
     async def traced(self, names: Collection[str]) -> Sequence[Traced]:
         wanted = sorted(names)
