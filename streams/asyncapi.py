@@ -221,6 +221,7 @@ def _headers() -> dict[str, Any]:
             "content-type": {"type": "string"},
             "traceparent": {"type": "string", "pattern": "^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$"},
             "cause": {"type": "string", "description": "TOPIC/PARTITION/OFFSET of the record it came from, where there is one."},
+            "resent-from": {"type": "string", "description": "TOPIC/PARTITION/OFFSET of the dead letter that was sent again."},
         },
     }
 

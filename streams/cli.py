@@ -120,7 +120,7 @@ def watch() -> None:
 
 
 @app.command()
-def work(step: Annotated[str, typer.Argument(help="normalise, correlate, analyse, report, project, render or due")]) -> None:
+def work(step: Annotated[str, typer.Argument(help="normalise, correlate, analyse, report, project, render, shadow, due or keep")]) -> None:
     """Run one step of the stream processor in this process."""
     from streams.wiring import STEPS
 
@@ -284,7 +284,7 @@ def case(
     if not asyncio.run(shown):
         _fail(
             f"nothing is known of accession number {accession_number}. Has the message come (radstream tail hl7.v2.raw)? "
-            "Was it refused (radstream tail radstream.dead-letters)? Is all well (radstream doctor)?"
+            "Was it refused (radstream dead-letters list)? Is all well (radstream doctor)?"
         )
 
 

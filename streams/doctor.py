@@ -86,7 +86,7 @@ def _senders(settings: Settings) -> list[Examined]:
             for name, reasons in counts.get(kind, {}).items():
                 told = ", ".join(f"{reason} {times}" for reason, times in reasons.items())
                 found = f"{sum(reasons.values())} refused by {role} since its start: {told}"
-                rows.append(Examined(f"{who} {name}", True, found, f"radstream tail {topics.DEAD_LETTERS.name}", warning=True))
+                rows.append(Examined(f"{who} {name}", True, found, "radstream dead-letters list", warning=True))
     return rows
 
 
@@ -100,7 +100,7 @@ async def _kafka(settings: Settings) -> str:
     if missing:
         return f"answers; topics to be created at `radstream up`: {', '.join(missing)}"
     letters = sizes[topics.DEAD_LETTERS.name].records
-    refused = f"; {letters} dead letters: `radstream tail {topics.DEAD_LETTERS.name}` says why" if letters else ""
+    refused = f"; {letters} dead letters: `radstream dead-letters list` says why" if letters else ""
     return f"answers; all {len(topics.ALL)} topics are there{refused}"
 
 

@@ -65,7 +65,7 @@ class Tally:
         now = self._monotonic()
         if now - self._alarmed.get(sender, -_ALARM_S) >= _ALARM_S:
             self._alarmed[sender] = now
-            log.error("alarm", sender=sender, reason=reason, refused_so_far=so_far, advice="radstream tail radstream.dead-letters")
+            log.error("alarm", sender=sender, reason=reason, refused_so_far=so_far, advice="radstream dead-letters list")
 
     def _changed(self) -> None:
         if self._later is not None:

@@ -7,10 +7,6 @@ import socket
 from contextlib import ExitStack
 from pathlib import Path
 
-import requests
-from kafka import KafkaAdminClient
-from kafka.errors import KafkaError
-
 LOOPBACK = "127.0.0.1"
 _LISTEN = "0A"  # TCP_LISTEN in /proc/net/tcp, proc(5)
 
@@ -57,6 +53,8 @@ def holder(port: int) -> str:
 
 def http_answers(url: str, *, within_seconds: float) -> bool:
     """Whether GET `url` is answered with success."""
+    import requests  # here and below: every command of ours comes by, and few of them ask
+
     try:
         with requests.Session() as session:
             session.trust_env = False  # a proxy of this machine is not asked about loopback
@@ -67,6 +65,9 @@ def http_answers(url: str, *, within_seconds: float) -> bool:
 
 def group_coordinator_answers(bootstrap: str) -> bool:
     """Whether the broker answers, and its group coordinator too, which loads for seconds after the first question."""
+    from kafka import KafkaAdminClient
+    from kafka.errors import KafkaError
+
     host, _, port = bootstrap.rpartition(":")
     try:  # first without the client, which writes a warning for every refused connection
         socket.create_connection((host, int(port)), timeout=1).close()

@@ -28,7 +28,7 @@ def test_one_warning_line_for_each_sender(tmp_path: Path) -> None:
     console = Console(width=200, record=True, file=StringIO())
     console.print(sender.line())
     text = console.export_text()
-    assert "look" in text and "sender RIS[red]|H" in text and "radstream tail radstream.dead-letters" in text
+    assert "look" in text and "sender RIS[red]|H" in text and "radstream dead-letters list" in text
 
 
 def test_the_columns_stand_under_each_other() -> None:
