@@ -1,0 +1,79 @@
+"""Which models speak in a replay, and that a run which goes on has the same."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+
+import pytest
+
+from schemas.errors import ModelFailed, SettingsInvalid
+from schemas.findings import CHEST_RADIOGRAPH_FINDINGS
+from streams import topics
+from streams.promotion.models_in_use import InUse
+from streams.replay.manifest import PinnedModel
+from streams.settings import Settings
+from streams.steps.choosing import IntendedUse
+from streams.wiring import models
+from streams.wiring.replays import pin_of, pinned_models
+from tests.contract.fake_event_log import FakeEventLog
+from tests.unit.analyses import ScriptedModel
+
+OWN = "chest-nodule/2"
+
+
+class Packages:
+    """What is loaded and closed, instead of processes with models in them."""
+
+    def __init__(self) -> None:
+        self.loaded: list[str] = []
+        self.closed = 0
+        self.card_sha256 = "1" * 64
+
+    async def load(self, reference: str, **_: object) -> InUse:
+        self.loaded.append(reference)
+        return InUse(ScriptedModel(), IntendedUse(), self._close, self.card_sha256)
+
+    async def _close(self) -> None:
+        self.closed += 1
+
+
+@pytest.fixture
+def packages(monkeypatch: pytest.MonkeyPatch) -> Packages:
+    found = Packages()
+    monkeypatch.setattr(models, "load_in_use", found.load)
+    return found
+
+
+async def pinned(asked: tuple[str, ...] = (), before: dict[str, PinnedModel] | None = None) -> dict[str, PinnedModel]:
+    log = FakeEventLog(topics.MODELS.name)
+    async with AsyncExitStack() as stack:
+        found = await pinned_models(Settings(), log, asked, before or {}, stack)
+        return {service: pin_of(speaking.current) for service, speaking in found.items()}
+
+
+async def test_what_is_in_use_speaks_and_is_closed_at_the_end(packages: Packages) -> None:
+    found = await pinned()
+    assert packages.loaded == [OWN]
+    assert found[CHEST_RADIOGRAPH_FINDINGS] == PinnedModel(reference="scripted/1", weights_sha256="0" * 64, card_sha256="1" * 64)
+    assert packages.closed == 1
+
+
+async def test_a_run_that_goes_on_has_what_was_pinned(packages: Packages) -> None:
+    before = await pinned()
+    assert await pinned(before=before) == before
+    assert packages.loaded == [OWN, "scripted/1"]
+
+
+async def test_a_package_that_was_changed_is_refused(packages: Packages) -> None:
+    before = await pinned()
+    packages.card_sha256 = "2" * 64
+    with pytest.raises(ModelFailed, match="changed since the replay began"):
+        await pinned(before=before)
+    assert packages.closed == 2
+
+
+async def test_who_is_asked_for_speaks_and_a_package_that_is_none_is_told(packages: Packages) -> None:
+    await pinned(("chest-nodule/1",))
+    assert packages.loaded == ["chest-nodule/1"]
+    with pytest.raises(SettingsInvalid):
+        await pinned(("no-such/1",))
