@@ -83,8 +83,7 @@ async def cases_of(selection: Selection, following: Following) -> Sequence[Trace
     kinds: list[set[str]] = []
     for names in _asked(selection):
         if of_patients(names):
-            persons = await _said_of(names, following, joined_only=False)
-            names |= of_patients(name for one in persons for name in one.names)
+            names, persons = await _said_of(names, following, joined_only=False)
         said = [one for one in await following.naming(names) if _within(one, selection)]
         case, records = await _whole(of_a_case(name for one in said for name in one.names), following)
         kinds.append(case)
@@ -92,7 +91,7 @@ async def cases_of(selection: Selection, following: Following) -> Sequence[Trace
     both = set.intersection(*kinds)
     of_both = [one for one in chosen.values() if not both.isdisjoint(one.names)]
     patients = of_patients(name for one in of_both for name in one.names)
-    joined = await _said_of(patients, following, joined_only=True)
+    _, joined = await _said_of(patients, following, joined_only=True)
     alone = persons if len(kinds) == 1 else []
     return list({one.place: one for one in (*of_both, *joined, *alone)}.values())
 
@@ -120,9 +119,9 @@ async def _whole(names: Names, following: Following) -> tuple[set[str], Sequence
     return known, list(found.values())
 
 
-async def _said_of(patients: Names, following: Following, *, joined_only: bool) -> list[Traced]:
-    """What was said of these patients and of those that they were ever joined with. `joined_only`: not that of one identifier
-    alone, which joins nothing."""
+async def _said_of(patients: Names, following: Following, *, joined_only: bool) -> tuple[Names, list[Traced]]:
+    """These patients with those that they were ever joined with, and what was said of them. `joined_only`: not that of one
+    identifier alone, which joins nothing."""
     known, new, found = set(patients), set(patients), dict[Place, Traced]()
     while new:
         said = [one for one in await following.naming(new) if one.place.topic == PATIENTS.name]
@@ -131,7 +130,7 @@ async def _said_of(patients: Names, following: Following, *, joined_only: bool) 
         spread = [one for one in joining if one.type != PatientUnlinked.TYPE]
         new = set(of_patients(name for one in spread for name in one.names)) - known
         known |= new
-    return list(found.values())
+    return frozenset(known), list(found.values())
 
 
 def _within(one: Traced, selection: Selection) -> bool:

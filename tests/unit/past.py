@@ -41,6 +41,12 @@ def merge_message(prior: str, into: str) -> str:
     return header + f"PID|||{into}^^^HOSPITAL\rMRG|{prior}^^^HOSPITAL\r"
 
 
+def unlink_message(one: str, other: str) -> str:
+    """ADT^A37."""
+    header = f"MSH|^~\\&|ADT|H|||20261124120000||ADT^A37|{one}{other}|P|2.5.1\r"
+    return header + f"PID|||{one}^^^HOSPITAL\rPID|||{other}^^^HOSPITAL\r"
+
+
 def update_message(patient: str) -> str:
     """ADT^A08 with one identifier."""
     return f"MSH|^~\\&|ADT|H|||20261124120000||ADT^A08|A08{patient}|P|2.5.1\rPID|||{patient}^^^HOSPITAL\r"

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from connectors.case_store import SqlCaseStore
+from schemas.discrepancies import DiscrepancyAcknowledged, DiscrepancyOpened
 from schemas.errors import RecordsRemoved
 from schemas.history import Span
+from schemas.identifiers import StudyInstanceUID
 from schemas.ports import Outgoing, Place
 from streams import topics
 from streams.emission import emit
@@ -23,7 +25,8 @@ from streams.steps.project import project
 from tests.contract.fake_event_log import START, FakeEventLog
 from tests.contract.fake_history import FakeHistory
 from tests.unit.cases import recall
-from tests.unit.past import ALL_TOPICS, Past, completed, merge_message, order_message, update_message
+from tests.unit.discrepancies import event
+from tests.unit.past import ALL_TOPICS, Past, completed, merge_message, order_message, unlink_message, update_message
 
 
 @pytest.fixture
@@ -134,6 +137,42 @@ async def test_a_case_from_later_steps(past: Past, log: FakeEventLog, history: F
     assert places(plan) == requested
     assert plan.analyses == len(requested) >= 2
     assert len(ours["first"]) == 4
+
+
+async def test_acknowledgements_come_with_their_case(
+    past: Past, log: FakeEventLog, history: FakeHistory, request: pytest.FixtureRequest
+) -> None:
+    ours = await written(past)
+    events = [
+        event(kind, **more).model_copy(update={"study_instance_uid": StudyInstanceUID(uid)})
+        for uid in ("1.2.1", "1.2.2")
+        for kind, more in ((DiscrepancyOpened, {}), (DiscrepancyAcknowledged, {"acknowledged_by": "Dr A", "reason": "seen"}))
+    ]
+    placed = await log.append([emit(topics.DISCREPANCIES, str(one.study_instance_uid), one, None) for one in events])
+    projection = await kept(past, log, request.node.callspec.params["past"])
+    plan = await planned(Selection(accession_numbers=("A1",)), history, projection)
+    assert places(plan) == ours["first"] | ours["merge"] | ours["recall"] | {placed[1]}
+
+
+async def test_who_was_parted_is_another_patient(
+    past: Past, log: FakeEventLog, history: FakeHistory, request: pytest.FixtureRequest
+) -> None:
+    ours = await written(past)
+    parted = await past.message(unlink_message("22", "55"))
+    ours["other"] = {await past.message(order_message("P5", "A5", "55")), parted}
+    projection = await kept(past, log, request.node.callspec.params["past"])
+    for asked, which in (({"patients": ("55",)}, "other"), ({"accession_numbers": ("A2",)}, "second")):
+        plan = await planned(Selection(**asked), history, projection)
+        assert places(plan) == ours[which] | {parted} | ours["recall"]
+
+
+async def test_of_a_case_the_time_says_which(past: Past, log: FakeEventLog, history: FakeHistory) -> None:
+    ours = await written(past)
+    ordered = min(one.timestamp for one in log.records("imaging.orders") if one.key == b"A2^HOSPITAL")
+    of_a2 = {"accession_numbers": ("A2",)}
+    assert places(await planned(Selection(**of_a2, until=ordered), history)) == ours["recall"]
+    whole = await planned(Selection(**of_a2, until=ordered + timedelta(microseconds=1)), history)
+    assert places(whole) == ours["second"] | ours["recall"]
 
 
 async def test_a_range_of_time_is_a_stretch_of_each_partition(log: FakeEventLog, history: FakeHistory, cases: SqlCaseStore) -> None:
