@@ -11,7 +11,7 @@ from schemas.errors import InvalidResource
 from schemas.events import Priority
 from schemas.findings import DEMONSTRATION, FindingKind, Findings, Measurement, NotAnalysedReason
 from schemas.history import Span
-from schemas.identifiers import AccessionNumber, PatientIdentifier
+from schemas.identifiers import AccessionNumber, PatientIdentifier, identity
 from schemas.ports import Place, Record
 from schemas.renderings.fhir.bundle import bundle_of
 from schemas.study_events import AnalysisRequested
@@ -190,7 +190,37 @@ def test_what_was_published_stands_but_does_not_count() -> None:
     live.result(record(published, cause="sandbox.last-week.ai.results/0/1"))
     live.result(record(published.model_copy(update={"subject": said(1, sequence=20).subject, "verified_at": NOON})))
     key = (str(uid(1)), published.service)
-    assert (live.latest[key].sequence, live.states(key), live.standing[key].sequence) == (16, 1, 20)
+    withdrawn = said(1, sequence=21, reason=NotAnalysedReason.MODEL_RECALLED)
+    withdrawn = withdrawn.model_copy(update={"analysis_id": identity("recalled", str(published.analysis_id))})
+    live.result(replace(record(withdrawn), headers=()))
+    assert (live.latest[key].sequence, live.states(key), live.standing[key].sequence) == (16, 1, 21)
+
+
+def test_of_requests_and_dead_letters_the_last_that_counts() -> None:
+    found = Side()
+    for sequence in (32, 16):
+        found.request(request(1, sequence))
+        found.letter(letter(1, sequence))
+    assert (found.asked[uid(1)].sequence, found.letters[uid(1)].sequence) == (32, 32)
+    none = Side(counts=lambda subject, record: False)
+    none.request(request(1))
+    none.letter(letter(1))
+    assert not none.asked and not none.letters
+
+
+def test_what_was_answered_after_all_can_be_compared() -> None:
+    now = side(said(1), topic="sandbox.x.ai.results")
+    now.letter(letter(1))
+    assert differences(side(said(1)), now, Tolerance())[0].not_comparable == ""
+
+
+def test_measures() -> None:
+    def measured(value: float, unit: str = "mm") -> Findings:
+        output = example.measure().model_copy(update={"value": value, "unit": unit})
+        return said(1, images=(example.image(output, probability=0.2),))
+
+    for value, unit, expected in ((43.54, "mm", []), (43.6, "mm", ["outputs"]), (43.5, "cm", ["outputs"])):
+        assert kinds(one_diff(measured(43.5), measured(value, unit))) == expected
 
 
 def test_of_what_was_said_live_only_answers_to_what_the_replay_read_count() -> None:

@@ -160,6 +160,14 @@ async def test_what_is_told_is_never_older_than_what_it_replaces(log: Log) -> No
     assert log.results()[1].subject.triggered_at == minutes(90)
 
 
+async def test_that_it_came_after_verification_is_for_correlate_to_say(log: Log) -> None:
+    await log.live(said(1), said(1, sequence=17, verified_at=minutes(1)))
+    await log.replayed(said(1, [HERE], sequence=17, verified_at=minutes(1)))
+    await log.publishes(1)
+    told = log.results()[-1]
+    assert (told.verified_at, told.subject.sequence) == (None, 19)
+
+
 async def test_what_was_never_told_or_never_answered_is_refused(log: Log) -> None:
     await log.live(said(1))
     await log.replayed(said(2, [HERE]))
