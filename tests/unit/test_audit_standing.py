@@ -148,3 +148,11 @@ async def test_the_notary_may_write_while_it_is_verified(notarised: Notarised) -
 
     told = await notarised.verify(Busy(notarised.log))
     assert told.well and not told.notes
+
+
+async def test_a_lost_file_is_not_made_anew_from_the_end(notarised: Notarised) -> None:
+    await much(notarised)
+    notarised.file.unlink()
+    with pytest.raises(CheckpointsDisagree, match="lacks checkpoints 1-"):
+        await begin(notarised.history, CheckpointFile(notarised.file), notarised.signer, tail=30)
+    assert not notarised.file.exists()

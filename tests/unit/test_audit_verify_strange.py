@@ -165,3 +165,21 @@ async def test_it_goes_on_when_what_was_put_into_the_file_is_taken_out(notarised
     notarised.restart()
     await notarised.sign()
     assert (await notarised.verify()).well
+
+
+async def test_a_file_that_was_shortened_under_its_hands(notarised: Notarised) -> None:
+    notarised.file.write_bytes(notarised.file.read_bytes()[:-5])
+    await notarised.write(random.Random(1), 5)
+    with pytest.raises(CheckpointFileChanged):
+        await notarised.notary.look()
+
+
+async def test_a_topic_that_was_made_anew(notarised: Notarised) -> None:
+    """The new chain begins where the old one did: it is another one all the same."""
+    notarised.log.create(RESULTS)
+    await notarised.sign()
+    await notarised.log.append([Outgoing(RESULTS, b"1.2.3", b"other findings")])
+    await notarised.sign()
+    told = await notarised.verify()
+    assert [(one.kind, one.first, one.end) for one in told.faults] == [("shortened", 0, 20), ("removed", 0, 20)]
+    assert (told.proven[-1].first, told.proven[-1].end) == (0, 1)
