@@ -96,3 +96,9 @@ async def test_twice_and_after_a_kill_the_same_is_said_as_live_and_nothing_happe
     assert [(act.outcome, act.by) for act in acts] == [("begun", "Dr E2E"), ("done", "Dr E2E")]
     (model,) = {act.models for act in acts}
     assert model == hospital.engine.settings.models.use
+
+    # the same requests once more, without joining anything anew
+    await replayed(hospital, "e2e-asked", "--start", "analyse")
+    asked = await said_in(hospital.engine.settings, "e2e-asked")
+    assert findings(asked) == in_sandbox
+    assert {topic for topic, records in asked.items() if records} == {"sandbox.NAME.ai.results", "sandbox.NAME.ai.findings"}
