@@ -52,8 +52,11 @@ def _digests(settings: Settings, key: bytes) -> dict[str, str]:
 
 
 def _in_order(value: str) -> str:
-    """A map says the same in any order."""
-    return json.dumps(json.loads(value), sort_keys=True) if value[:1] in ("{", "[") else value
+    """A map says the same in any order; text may begin like one ("[::1]:9092")."""
+    try:
+        return json.dumps(json.loads(value), sort_keys=True) if value[:1] in ("{", "[") else value
+    except ValueError:
+        return value
 
 
 async def _last(log: EventLog, about: str) -> SettingsChanged | None:

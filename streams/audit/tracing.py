@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from schemas.errors import BrokerUnavailable, InvalidResource, RadstreamError, RecordsRemoved
+from schemas.errors import InvalidResource, RadstreamError, RecordsRemoved, TopicMissing
 from schemas.history import History, Span
 from schemas.hl7v2.identification import Reception
 from schemas.hl7v2.message import Message, Segment
@@ -26,13 +27,14 @@ from streams import topics
 _GAP = 500
 #: no chain of ours is so long; a circle would be
 _LONGEST = 32
+#: names as Kafka allows them ("." and ".." it does not), 32 and 64 bits
+_PLACE = re.compile(r"(?!\.{1,2}/)([A-Za-z0-9._-]{1,249})/(\d{1,10})/(\d{1,19})", re.ASCII)
 
 
 def place_of(text: str) -> Place | None:
-    """Of TOPIC/PARTITION/OFFSET."""
-    topic, _, rest = text.partition("/")
-    partition, _, offset = rest.partition("/")
-    return Place(topic, int(partition), int(offset)) if topic and partition.isdecimal() and offset.isdecimal() else None
+    """Of TOPIC/PARTITION/OFFSET; whoever may write to the log may name anything."""
+    found = _PLACE.fullmatch(text)
+    return Place(found[1], int(found[2]), int(found[3])) if found else None
 
 
 async def records_at(history: History, places: Iterable[str]) -> AsyncIterator[Record]:
@@ -49,17 +51,15 @@ async def records_at(history: History, places: Iterable[str]) -> AsyncIterator[R
 async def _of_topic(history: History, topic: str, partitions: dict[int, set[int]]) -> AsyncIterator[Record]:
     try:
         held = {span.partition: span for span in await history.spans(topic)}
-    except BrokerUnavailable:
-        if topic.startswith("sandbox."):  # its sandbox was removed
-            return
-        raise
+    except TopicMissing:  # its sandbox was removed, the topic was, or it never was ours
+        return
     for partition, offsets in partitions.items():
         for span in _runs(offsets, held.get(partition)):
             try:
                 async for record in history.records(span):
                     if record.place.offset in offsets:
                         yield record
-            except (RecordsRemoved, InvalidResource):
+            except (RecordsRemoved, TopicMissing, InvalidResource):
                 continue  # while it was read; an archived segment that is not what it was is the business of `audit verify`
 
 
@@ -128,12 +128,12 @@ def persons_of(record: Record, site: Site) -> tuple[PatientIdentifier, ...]:
     """One identifier of each person, the first that is told of them."""
     topic = record.header("topic") if record.place.topic == topics.DEAD_LETTERS.name else record.place.topic
     if topic and topic.startswith("sandbox."):
-        topic = topic.split(".", 2)[2]
+        topic = topic.split(".", 2)[-1]
     try:
         if topic == topics.HL7_RAW.name:
             return tuple(dict.fromkeys(_of_message(record, site)))
         return tuple(dict.fromkeys(_of_json(json.loads(record.value))))
-    except (RadstreamError, ValueError):  # whatever is on a topic: a dead letter most of all
+    except (RadstreamError, ValueError, RecursionError):  # whatever is on a topic: a dead letter most of all
         return ()
 
 

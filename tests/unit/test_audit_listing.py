@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from typer.testing import CliRunner
 
 from schemas.acts import Looked
 from schemas.errors import BrokerUnavailable, SettingsInvalid
+from schemas.history import Span
 from schemas.hl7v2.site import Site
 from schemas.ports import Outgoing, Place, Record
 from schemas.renderings.audited import Deed
@@ -24,6 +27,7 @@ from streams.cli import app
 from streams.settings import read_settings
 from tests.contract.example_findings import SITE as FHIR_SITE
 from tests.contract.fake_event_log import START
+from tests.contract.fake_history import FakeHistory
 from tests.unit.audited_acts import FINDINGS, KEY, ORDER_PATIENT, PATIENT, STUDY, Yesterday, act, one_of_everything, walked
 
 SITE = Site(default_assigner="HOSPITAL")
@@ -118,8 +122,26 @@ async def test_records_are_found_by_their_places_however_far_apart(day: Yesterda
     places = [f"ai.results/1/{offset}" for offset in wanted] + ["ai.results/9/1", "no place", "sandbox.gone.ai.results/0/1"]
     got = [record.place.offset async for record in records_at(day.history, places)]
     assert got == [7, 8, 400, 1500, 2999]
+    elsewhere = ["no.such.topic/0/1", "../0/1", "a b/0/1", "ai.results/1/" + 5000 * "9", "ai.results/1/١"]
+    assert [record async for record in records_at(day.history, elsewhere)] == [], "whoever writes a record may name anything"
+    day.log.away = True
     with pytest.raises(BrokerUnavailable):
-        [record async for record in records_at(day.history, ["no.such.topic/0/1"])]
+        [record async for record in records_at(day.history, places)]
+
+
+async def test_a_topic_may_be_deleted_after_somebody_looked_at_it(day: Yesterday) -> None:
+    class Deleting(FakeHistory):
+        async def spans(self, topic: str) -> Sequence[Span]:
+            spans = await super().spans(topic)
+            day.log.topics.pop(topic)
+            return spans
+
+    day.log.topics["gone"] = [[Record(Place("gone", 0, 0), None, b"", (), START)]]
+    assert [record async for record in records_at(Deleting(day.log), ["gone/0/0"])] == []
+    await day.act(act(Looked, what="tail", places=("gone/0/0",)))
+    (seen,) = await with_patients(day.history, await found(day.history, Wanted()), SITE)
+    assert seen.patients == ()
+    assert await causes_of(day.history, [replace(seen, cause="gone/0/0")]) == {seen.place: []}
 
 
 async def test_persons_are_looked_up_where_the_act_points(day: Yesterday) -> None:
@@ -161,6 +183,8 @@ MERGE = (
         ("sandbox.next.hl7.v2.raw", MERGE, ["NEW", "NEW2", "OLD", "OLD2"]),
         ("ai.results", b"\xff", []),
         ("ai.results", b"[1]", []),
+        ("ai.results", b"[" * 200_000, []),
+        ("sandbox.next", b"{}", []),
         ("ai.results", b'{"patients": 7, "subject": "x"}', []),
         ("ai.findings", b'{"resourceType": "Bundle", "entry": [7, {"resource": {"subject": 8}}]}', []),
         ("radstream.deliveries", b'{"destination": "fhir"}', []),

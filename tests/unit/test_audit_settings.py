@@ -104,6 +104,14 @@ async def test_the_order_of_the_same_values_is_no_change(log: FakeEventLog, fold
     assert act is None
 
 
+async def test_text_may_begin_like_a_list(log: FakeEventLog, folder: Path) -> None:
+    named = {"kafka": {"bootstrap": "[::1]:9092"}, "site": {"default_assigner": "[Test] Hospital {A}"}}
+    act = await started(log, settings(folder, **named))
+    assert act is not None
+    assert {"RADSTREAM_KAFKA__BOOTSTRAP", "RADSTREAM_SITE__DEFAULT_ASSIGNER"} <= set(act.names)
+    assert await started(log, settings(folder, **named)) is None
+
+
 async def test_what_is_on_the_audit_and_cannot_be_read_is_passed_over(log: FakeEventLog, folder: Path) -> None:
     await started(log, settings(folder))
     (record,) = log.records(topics.AUDIT.name)
