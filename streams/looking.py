@@ -46,8 +46,11 @@ def list_topics_table(settings: Settings, console: Console, as_json: bool) -> No
 
 
 def key_may_name_a_patient(record: Record) -> bool:
-    """A dead letter has the key of its original. The key of a message that came through our listeners is its sender."""
-    topic = record.header("topic") if record.place.topic == topics.DEAD_LETTERS.name else record.place.topic
+    """A dead letter has the key of its original. The key of a message that came through our listeners is its sender. What holds of a
+    topic holds of it in a sandbox."""
+    topic = topics.plain_name(record.place.topic)
+    if topic == topics.DEAD_LETTERS.name:
+        topic = topics.plain_name(record.header("topic") or "")
     return topic in _PATIENT_KEYS or (topic == topics.HL7_RAW.name and record.header(PEER) is None)
 
 

@@ -21,9 +21,9 @@ def record(topic: str, headers: Headers = ()) -> Record:
     return Record(Place(topic, 0, 7), b"4711", b'{"name":"DOE"}', headers, AT)
 
 
-def letter(original: Record) -> Record:
+def letter(original: Record, topic: str = DEAD_LETTERS.name) -> Record:
     written = dead_letter(original, "step", MalformedMessage("step", "PID-3", "is none"), 1)
-    return Record(Place(DEAD_LETTERS.name, 0, 0), written.key, written.value, written.headers, AT)
+    return Record(Place(topic, 0, 0), written.key, written.value, written.headers, AT)
 
 
 @pytest.mark.parametrize(
@@ -39,6 +39,14 @@ def letter(original: Record) -> Record:
         (record(HL7_RAW.name), True),
         (letter(record(HL7_RAW.name)), True),
         (record(HL7_REJECTED.name), True),
+        # a sandbox has them too
+        (record(f"sandbox.r1.{ORDERS.name}"), False),
+        (record(f"sandbox.r1.{PATIENTS.name}"), True),
+        (record(f"sandbox.r1.{HL7_RAW.name}"), True),
+        (record(f"sandbox.r1.{HL7_RAW.name}", OUR_LISTENER), False),
+        (letter(record(f"sandbox.r1.{PATIENTS.name}"), f"sandbox.r1.{DEAD_LETTERS.name}"), True),
+        (letter(record(PATIENTS.name), f"sandbox.r1.{DEAD_LETTERS.name}"), True),
+        (letter(record(f"sandbox.r1.{PATIENTS.name}")), True),
     ],
 )
 def test_a_key_that_may_be_a_patients_number_is_hidden(which: Record, hidden: bool) -> None:
