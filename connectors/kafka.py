@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, Self
 
@@ -46,6 +46,17 @@ _CONNECTED = (UnknownTopicOrPartitionError, TopicAuthorizationFailedError)
 _RETRY_S = 0.2
 _IDLE_PROBE_S = 2.0
 _READ_TIMEOUT_MS = 5_000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+#: Kafka takes any 64 bits as a time; with a year of room, for others reckon with what we give
+_EARLIEST_MS, _LATEST_MS = (
+    (moment - _EPOCH) // timedelta(milliseconds=1) for moment in (datetime(2, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC))
+)
+
+
+def moment_of(milliseconds: int) -> datetime:
+    """Of Kafka's milliseconds since 1970; what is before the year 2, or behind 9998, counts as the first moment of 2, or of
+    9999."""
+    return _EPOCH + timedelta(milliseconds=min(max(milliseconds, _EARLIEST_MS), _LATEST_MS))
 
 
 def record_of(message: Any) -> Record:
@@ -55,7 +66,7 @@ def record_of(message: Any) -> Record:
         key=message.key,
         value=message.value or b"",
         headers=tuple((name, value or b"") for name, value in message.headers or ()),
-        timestamp=datetime.fromtimestamp(message.timestamp / 1000, UTC),
+        timestamp=moment_of(message.timestamp),
     )
 
 

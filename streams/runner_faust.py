@@ -18,13 +18,13 @@ import os
 import tempfile
 import threading
 from collections.abc import Callable, Collection, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import faust
 import structlog
 from aiokafka.errors import KafkaError
 
+from connectors.kafka import moment_of
 from schemas.errors import BrokerUnavailable
 from schemas.ports import Place, Record
 from streams.guard import Guard, Outcome, StepStopped
@@ -209,7 +209,7 @@ def _record(message: Any) -> Record:
         key=message.key,
         value=message.value or b"",
         headers=tuple((name, value or b"") for name, value in message.headers or ()),
-        timestamp=datetime.fromtimestamp(message.timestamp, UTC),
+        timestamp=moment_of(round(message.timestamp * 1000)),  # Faust has made seconds of it
     )
 
 

@@ -18,7 +18,8 @@ _MILLISECOND = timedelta(milliseconds=1)
 def linked(before: bytes, record: Record) -> bytes:
     """SHA-256 over `before`, then offset, timestamp (milliseconds, as Kafka keeps it), key, value, number of headers, and name and
     value of each. Every part has its length before it (8 bytes; -1: there is no key), so that no two records give the same bytes.
-    A value that is null and one that is empty are the same: `Record` does not tell them apart."""
+    A value that is null and one that is empty are the same: `Record` does not tell them apart; and so are all timestamps before the
+    year 2, and all behind 9998 (`connectors.kafka.moment_of`)."""
     milliseconds = (record.timestamp - _EPOCH) // _MILLISECOND
     parts: list[bytes | None] = [
         pack(">q", record.place.offset),

@@ -39,7 +39,8 @@ class SegmentName:
         return Span(self.topic, self.partition, self.first, self.end)
 
     def __str__(self) -> str:
-        latest = (_EPOCH + self.latest * _MILLISECOND).strftime(_LATEST)[:-3]
+        moment = _EPOCH + self.latest * _MILLISECOND
+        latest = f"{moment.year:04}{moment:%m%dT%H%M%S%f}"[:-3]  # %Y has fewer digits before the year 1000
         return f"{FOLDER}/{self.topic}/{self.partition}/{self.first:020d}-{self.end:020d}-{latest}Z.zst"
 
 

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
 from schemas.ports import Place, Record
 
 _HEAD = struct.Struct("<Iqqi")
 _NUMBER = struct.Struct("<I")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def milliseconds(moment: datetime) -> int:
@@ -22,8 +23,8 @@ def milliseconds(moment: datetime) -> int:
 
 
 def moment_of(milliseconds: int) -> datetime:
-    """As Kafka's connector reads it, to the microsecond. Raises ValueError, OverflowError, OSError for what is no time."""
-    return datetime.fromtimestamp(milliseconds / 1000, UTC)
+    """As Kafka's connector reads it. Raises OverflowError for what is no time."""
+    return _EPOCH + timedelta(milliseconds=milliseconds)
 
 
 def written(record: Record) -> bytes:
