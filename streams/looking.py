@@ -21,6 +21,7 @@ from streams.audit.acts import audited, login_name, looked
 from streams.audit.keyed import hash_key, hashed_accession_number
 from streams.audit.looks import Onlooker, seen
 from streams.clock import SystemClock
+from streams.printable import printable, printable_json
 from streams.settings import Settings
 from streams.wiring.clients import case_store_for, database_is_there, ensure_all_topics, log_for
 
@@ -46,8 +47,8 @@ def list_topics_table(settings: Settings, console: Console, as_json: bool) -> No
 
 
 def key_may_name_a_patient(record: Record) -> bool:
-    """A dead letter has the key of its original. The key of a message that came through our listeners is its sender. What holds of a
-    topic holds of it in a sandbox."""
+    """A dead letter has the key of its original. The key of a message that came through our listeners is its sender. A topic
+    of a sandbox is as its own."""
     topic = topics.plain_name(record.place.topic)
     if topic == topics.DEAD_LETTERS.name:
         topic = topics.plain_name(record.header("topic") or "")
@@ -73,6 +74,14 @@ def shown(record: Record, values: bool) -> dict[str, Any]:
     return told
 
 
+def line_of(told: dict[str, Any], as_json: bool) -> str:
+    """Of `tail`."""
+    if as_json:
+        return printable_json(told)
+    line = f"{told['time'][:23]}  {told['place']:28}  {told['type'] or '-':45}  {told['key']:40}  {told['bytes']:>8} B  "
+    return printable((line + "  ".join(str(told[k]) for k in ("step", "error", "reason", "value") if told.get(k))).rstrip())
+
+
 async def tail_topic(
     settings: Settings,
     topic: str,
@@ -94,15 +103,7 @@ async def tail_topic(
         if values:
             records = seen(log, records, "tail", Onlooker(by or login_name(), reason), SystemClock())
         async for record in records:
-            told = shown(record, values)
-            if as_json:
-                line = json.dumps(told, ensure_ascii=False)
-            else:
-                extra = "  ".join(str(told[k]) for k in ("step", "error", "reason", "value") if told.get(k))
-                line = (
-                    f"{told['time'][:23]}  {told['place']:28}  {told['type'] or '-':45}  {told['key']:40}  "
-                    f"{told['bytes']:>8} B  {extra}".rstrip()
-                )
+            line = line_of(shown(record, values), as_json)
             sys.stdout.write(line + "\n")
             sys.stdout.flush()
 
@@ -143,5 +144,5 @@ async def show_case(
         console.print(f"accession number {accession_number}", *(f"study {study}" for study in studies), sep="\n", soft_wrap=True)
         for entry in entries:
             when = entry.at.astimezone().isoformat(sep=" ", timespec="milliseconds")
-            console.print(f"{when}  {entry.place!s:26}  {entry.what}", soft_wrap=True, highlight=False, markup=False)
+            console.print(printable(f"{when}  {entry.place!s:26}  {entry.what}"), soft_wrap=True, highlight=False, markup=False)
     return bool(entries)

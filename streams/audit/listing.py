@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 from collections import deque
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from schemas.renderings.audited import Audited
 from streams.audit.keyed import hash_key, hashed_accession_number
 from streams.audit.tracing import Cause, causes_of
 from streams.audit.viewing import ENGINE, PEOPLE, entries, spans_of
+from streams.printable import printable, printable_json
 from streams.settings import Settings
 from streams.topics import Topic
 from streams.wiring.clients import ensure_all_topics, history_for
@@ -102,7 +102,7 @@ def plain(one: Audited, chain: list[Cause] | None = None) -> dict[str, Any]:
 
 
 def as_json_text(seen: list[Audited], chains: dict[str, list[Cause]]) -> str:
-    return json.dumps([plain(one, chains.get(one.place)) for one in seen], indent=2, ensure_ascii=False) + "\n"
+    return printable_json([plain(one, chains.get(one.place)) for one in seen], indent=2) + "\n"
 
 
 def as_lines(seen: list[Audited], chains: dict[str, list[Cause]]) -> str:
@@ -114,8 +114,7 @@ def as_lines(seen: list[Audited], chains: dict[str, list[Cause]]) -> str:
         why = f"  ({one.reason})" if one.reason else ""
         when = one.at.astimezone().isoformat(sep=" ", timespec="seconds")
         lines.append(f"{when}  {one.by or 'radstream':16}  {one.place:28}  {one.words}{outcome}{about}{why}")
-        lines += [
-            f"{'':27}because of {cause.place:26}  {cause.type}  {cause.at.astimezone().isoformat(sep=' ', timespec='seconds')}"
-            for cause in chains.get(one.place, ())
-        ]
+        for cause in chains.get(one.place, ()):
+            written = cause.at.astimezone().isoformat(sep=" ", timespec="seconds")
+            lines.append(f"{'':27}because of {cause.place:26}  {printable(cause.type)}  {written}")
     return "\n".join(lines or ["nothing was found: --since looks further back"]) + "\n"

@@ -26,6 +26,7 @@ from schemas.model_events import MODEL_EVENTS, ModelPromoted, ModelRecalled, Mod
 from schemas.ports import Record
 from schemas.renderings.audited import Audited, Deed
 from streams import topics
+from streams.printable import printable
 from streams.topics import Topic
 
 PEOPLE: tuple[Topic, ...] = (topics.AUDIT,)
@@ -150,7 +151,7 @@ def _told(record: Record, **known: Any) -> Audited:
 
 
 def _plain(value: Any) -> Any:
-    """Whoever may write to the log must not speak to a terminal, nor begin a new line of an export."""
+    """Not on a terminal, nor in a line of an export."""
     if type(value) is str:
-        return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in value)
+        return printable(value)
     return tuple(map(_plain, value)) if isinstance(value, tuple) else value

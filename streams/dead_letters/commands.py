@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from streams.printable import printable
 from streams.settings import read_settings
 
 dead_letters_app = typer.Typer(no_args_is_help=True)
@@ -142,4 +143,4 @@ def discard(
 
 
 def _say(line: str) -> None:
-    console.print(line, highlight=False, markup=False, soft_wrap=True)
+    console.print(printable(line), highlight=False, markup=False, soft_wrap=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from typing import Any
 from streams.dead_letters.choosing import Filter
 from streams.dead_letters.letters import Letter
 from streams.dead_letters.standing import Letters, read_letters
+from streams.printable import printable, printable_json
 from streams.settings import Settings
 from streams.wiring.clients import ensure_all_topics, log_for
 
@@ -42,8 +42,8 @@ def listed(letters: Letters, wanted: Filter, *, all_states: bool, counts_only: b
         value: dict[str, Any] = {"counts": counts}
         if not counts_only:
             value["letters"] = [letters_plain(letters, one) for one in found]
-        return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
-    lines = [f"{number:>8}  {step}: {error}" for (step, error), number in counted]
+        return printable_json(value, indent=2) + "\n"
+    lines = [printable(f"{number:>8}  {step}: {error}") for (step, error), number in counted]
     lines.append(f"{len(found)} {'letter' if len(found) == 1 else 'letters'}{'' if all_states else ' open'}")
     if found and not counts_only:
         lines += ["", *_lines(letters, found)]
@@ -57,7 +57,9 @@ def letters_plain(letters: Letters, one: Letter) -> dict[str, Any]:
 def _lines(letters: Letters, found: Sequence[Letter]) -> list[str]:
     """No table of rich's: it takes seconds for thousands."""
     return [
-        f"{str(one.id)[:_SHOWN]}  {letters.state(one):9}  {one.at.astimezone().isoformat(sep=' ', timespec='seconds')}  "
-        f"{one.step:14}  {one.error:18}  {one.stood or one.topic:26}  {one.shown_key:24}  {one.reason}"
+        printable(
+            f"{str(one.id)[:_SHOWN]}  {letters.state(one):9}  {one.at.astimezone().isoformat(sep=' ', timespec='seconds')}  "
+            f"{one.step:14}  {one.error:18}  {one.stood or one.topic:26}  {one.shown_key:24}  {one.reason}"
+        )
         for one in found
     ]

@@ -24,6 +24,7 @@ from streams.dead_letters.listing import letters_plain
 from streams.dead_letters.resending import record_at
 from streams.dead_letters.standing import LetterAct, Letters, read_letters
 from streams.due import ATTEMPTS, PARKED_BY, PARKED_FROM
+from streams.printable import printable, printable_json
 from streams.settings import Settings
 from streams.wiring.clients import ensure_all_topics, log_for
 
@@ -48,7 +49,7 @@ async def run_show(settings: Settings, id: str, revealed_for: Decision | None, *
         if revealed_for is not None:
             await log.append([looked(letter, revealed_for, SystemClock())])
     told = shown(letters, letter, record, settings.site.default_charset, reveal=revealed_for is not None)
-    sys.stdout.write(json.dumps(told, indent=2, ensure_ascii=False) + "\n" if as_json else in_words(told))
+    sys.stdout.write(printable_json(told, indent=2) + "\n" if as_json else in_words(told))
 
 
 def shown(letters: Letters, letter: Letter, record: Record, charset: str, *, reveal: bool) -> dict[str, Any]:
@@ -124,7 +125,7 @@ def in_words(told: dict[str, Any]) -> str:
     lines += ["", "since then", *(since or ["   nothing"])]
     if not told["revealed"]:
         lines += ["", "Values show their form only: 9 a digit, x another letter. --reveal shows them, and the audit says to whom."]
-    return "\n".join(lines) + "\n"
+    return "\n".join(map(printable, lines)) + "\n"
 
 
 def _parts(parts: Sequence[dict[str, Any]]) -> list[str]:

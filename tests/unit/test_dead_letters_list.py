@@ -15,6 +15,8 @@ from streams.dead_letters.acts import decision, discarded, resent
 from streams.dead_letters.choosing import Filter, moment
 from streams.dead_letters.discarding import discard, those
 from streams.dead_letters.listing import chosen, listed
+from streams.dead_letters.resending import record_at
+from streams.dead_letters.showing import in_words, shown
 from streams.dead_letters.standing import read_letters
 from tests.unit.dead_letter_topics import CLOCK, MESSAGE, OF, failed, letter_in, new_log, original
 
@@ -129,6 +131,21 @@ async def test_a_list_counts_first_and_holds_no_patient_data() -> None:
     assert [one["key"] for one in told["letters"] if one["topic"] == topics.PATIENTS.name] == ["(hidden)"]
     assert "4711" not in text + json.dumps(told)
     assert "letters" not in json.loads(listed(letters, Filter(), all_states=False, counts_only=True, as_json=True))
+
+
+async def test_a_sender_does_not_speak_to_the_terminal() -> None:
+    log = new_log()
+    hostile = "RIS\x1b[2J\x9b\u202e|H"
+    record = replace(original(value=MESSAGE.replace(b"RIS|TAICHUNG", hostile.encode())), key=hostile.encode())
+    letter = await letter_in(log, failed(record))
+    letters = await read_letters(log)
+    text = listed(letters, Filter(), all_states=False, counts_only=False, as_json=False)
+    assert "RIS\ufffd[2J\ufffd\ufffd|H" in text
+    told = shown(letters, letter, await record_at(log, letter.place), "UNICODE UTF-8", reveal=True)
+    as_json = listed(letters, Filter(), all_states=False, counts_only=False, as_json=True)
+    assert json.loads(as_json)["letters"][0]["key"] == hostile
+    for said in (text, as_json, in_words(told)):
+        assert all(line.isprintable() for line in said.split("\n"))
 
 
 async def test_letters_are_named_by_id_by_its_beginning_and_by_place() -> None:

@@ -10,7 +10,8 @@ import pytest
 from schemas.errors import MalformedMessage
 from schemas.ports import Headers, Place, Record
 from streams.dead_letter import dead_letter
-from streams.looking import shown
+from streams.looking import line_of, shown
+from streams.printable import printable, printable_json
 from streams.topics import DEAD_LETTERS, HL7_RAW, HL7_REJECTED, ORDERS, PATIENTS
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -53,6 +54,23 @@ def test_a_key_that_may_be_a_patients_number_is_hidden(which: Record, hidden: bo
     assert shown(which, values=False)["key"] == ("(hidden)" if hidden else "4711")
     assert "DOE" not in json.dumps(shown(which, values=False))
     assert shown(which, values=True)["key"] == "4711"
+
+
+def test_nothing_of_a_record_speaks_to_the_terminal() -> None:
+    hostile = "A\x1b[2J\x9b2J\u202eB\r\nC"
+    record = Record(Place(ORDERS.name, 0, 7), hostile.encode(), hostile.encode(), (("ce_type", hostile.encode()),), AT)
+    told = shown(record, values=True)
+    line = line_of(told, as_json=False)
+    assert line.isprintable()
+    assert line.count("A\ufffd[2J\ufffd2J\ufffdB\ufffd\ufffdC") == 3
+    assert line_of(told, as_json=True).isprintable()
+    assert json.loads(line_of(told, as_json=True))["value"] == hostile
+
+
+def test_letters_of_any_script_are_printable() -> None:
+    text = "Müller 山田\u3000太郎 สมชาย प्रिया"
+    assert printable(text) == text.replace("\u3000", " ")
+    assert printable_json(["王", "\ud800", "\U000e0001"]) == '["王", "\\ud800", "\\udb40\\udc01"]'
 
 
 def test_a_dead_letter_says_where_and_why() -> None:
