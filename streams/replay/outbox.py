@@ -1,7 +1,8 @@
 """What the steps of a replay write: in order, on the topics of its sandbox, and each record once.
 
 Each topic has one partition, so the place of a record is known before it is written: it is how many were put before. So many are
-written in one go; and a run that was killed goes on from its snapshot, and what stands behind that is compared, not repeated."""
+written in one go; and a run that was killed goes on from its snapshot, and what stands behind that is compared, not repeated: the
+n-th record that is put with the n-th that stands there, for the steps say the same thing twice where a sender does."""
 
 from __future__ import annotations
 
@@ -35,6 +36,9 @@ KINDS: tuple[Topic, ...] = (
 #: written in one go: few enough that the broker answers within the time limit of an append
 _RECORDS, _BYTES = 500, 1024 * 1024
 
+#: what a person can do
+_AGAIN = "begin a replay of another name"
+
 Wait = Callable[[BrokerUnavailable], Awaitable[None]]
 """Returns when it is time to try again; raises when nobody wants to wait any longer."""
 
@@ -45,8 +49,8 @@ def sandbox_of(name: str) -> Sandbox:
 
 
 class Outbox:
-    """`log` can write to the topics of `sandbox` alone. `put`: how many were put on each topic before, `ends`: where each ended
-    when they had been written (both empty: a new sandbox). `records`: so many are written in one go."""
+    """`log` can write to the topics of `sandbox` alone. `put`: how many were put on each topic, and written, before (empty: a new
+    sandbox). `records`: so many are written in one go."""
 
     def __init__(
         self,
@@ -55,7 +59,6 @@ class Outbox:
         sandbox: Sandbox,
         wait: Wait,
         put: Mapping[str, int] | None = None,
-        ends: Mapping[str, int] | None = None,
         *,
         records: int = _RECORDS,
     ) -> None:
@@ -65,9 +68,10 @@ class Outbox:
         self._wait = wait
         self._records = records
         self.put_so_far = dict.fromkeys(self._names.values(), 0) | dict(put or {})
-        self._ends = dict.fromkeys(self._names.values(), 0) | dict(ends or {})
-        #: what was found behind them and is not said by this run yet, with its offsets
-        self._standing: dict[str, deque[tuple[bytes, int]]] = {}
+        #: of each topic, how many of these are known to be on the log: the offset behind them
+        self._written = dict(self.put_so_far)
+        #: what was found behind them and is not said by this run yet
+        self._standing: dict[str, deque[bytes]] = {}
         self._waiting: list[Outgoing] = []
         self._bytes = 0
 
@@ -91,11 +95,6 @@ class Outbox:
         return placed
 
     @property
-    def ends(self) -> Mapping[str, int]:
-        """Of each topic, behind what this run has said: of what it has put, once that is flushed."""
-        return {topic: self._standing[topic][0][1] if self._standing.get(topic) else end for topic, end in self._ends.items()}
-
-    @property
     def found(self) -> bool:
         """Whether something stands in the sandbox that this run has not said yet."""
         return any(self._standing.values())
@@ -105,17 +104,26 @@ class Outbox:
         return len(self._waiting) >= self._records or self._bytes >= _BYTES
 
     async def flush(self) -> None:
-        """Everything that was put is on the log when it returns. Raises Rejected: what stands there is not what this run says, or a
-        record is too large; and as `wait`."""
+        """Everything that was put is on the log, at its place, when it returns. Raises Rejected: what stands there is not what this
+        run says, or a record is too large; and as `wait`."""
         while self._waiting:
             try:
-                new = self._without_standing()
-                for place in await self._log.append(new) if new else ():
-                    self._ends[place.topic] = max(self._ends[place.topic], place.offset + 1)
+                self._waiting = self._without_standing()
+                if self._waiting:
+                    self._check(await self._log.append(self._waiting))
                 self._waiting, self._bytes = [], 0
             except BrokerUnavailable as error:  # some of it may have been written all the same
                 await self._wait(error)
                 await self._looked_again({out.topic for out in self._waiting})
+
+    def _check(self, places: Sequence[Place]) -> None:
+        """A client that tries again by itself may write a record twice: then those behind it name causes that stand elsewhere."""
+        for place in places:
+            promised = self._written[place.topic]
+            if place.offset != promised:
+                said = f"a record stands at {place.offset} and not at {promised}, for something was written twice: {_AGAIN}"
+                raise Rejected("replay", place.topic, said)
+            self._written[place.topic] += 1
 
     async def _looked_again(self, names: Iterable[str]) -> None:
         for name in names:
@@ -128,24 +136,27 @@ class Outbox:
 
     async def _look(self, topic: str) -> None:
         (span,) = await self._history.spans(topic)
-        if span.end < self._ends[topic]:
-            raise Rejected("replay", topic, "what was written here is gone: begin a replay of another name")
-        found: dict[bytes, int] = {}
-        async for record in self._history.records(Span(topic, 0, self._ends[topic], span.end)):
-            # an append that the client tried again may have written a record twice
-            found.setdefault(_digest(record.key, record.value, record.headers), record.place.offset)
-        self._standing[topic], self._ends[topic] = deque(found.items()), span.end
+        written = self._written[topic]
+        if span.end < written:
+            raise Rejected("replay", topic, f"what was written here is gone: {_AGAIN}")
+        found = deque[bytes]()
+        async for record in self._history.records(Span(topic, 0, written, span.end)):
+            found.append(_digest(record.key, record.value, record.headers))
+        self._standing[topic] = found
 
-    def _without_standing(self) -> Sequence[Outgoing]:
+    def _without_standing(self) -> list[Outgoing]:
         new = []
         for out in self._waiting:
             standing = self._standing.get(out.topic)
             if not standing:
                 new.append(out)
-            elif standing.popleft()[0] != _digest(out.key, out.value, out.headers):
-                said = "what an interrupted run wrote here is not what this one says: begin a replay of another name"
+            elif standing.popleft() == _digest(out.key, out.value, out.headers):
+                self._written[out.topic] += 1
+            else:
+                said = (
+                    f"what stands here is not what this run says (written by an interrupted one, or twice by the client): {_AGAIN}"
+                )
                 raise Rejected("replay", out.topic, said)
-        self._waiting = new
         return new
 
 

@@ -136,7 +136,6 @@ class Running:
             positions=self._positions,
             now=self._clock.now(),
             put=self._outbox.put_so_far,
-            ends=self._outbox.ends,
             coming=tuple(Waiting.of(coming) for coming in self._cascade.coming),
             number=self._cascade.number,
         )

@@ -47,7 +47,7 @@ class Waiting(BaseModel):
 
 
 class State(BaseModel):
-    """`done`: inputs; `positions`: TOPIC/PARTITION -> the offset behind the last of them; `put`, `ends`: see Outbox."""
+    """`done`: inputs; `positions`: TOPIC/PARTITION -> the offset behind the last of them; `put`: see Outbox."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -55,7 +55,6 @@ class State(BaseModel):
     positions: Mapping[str, int] = Field(default_factory=dict)
     now: datetime | None = None
     put: Mapping[str, int] = Field(default_factory=dict)
-    ends: Mapping[str, int] = Field(default_factory=dict)
     coming: tuple[Waiting, ...] = ()
     number: int = 0
 

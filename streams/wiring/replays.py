@@ -133,7 +133,7 @@ async def opened(
     cases, state = await snapshots.begin()
     stack.push_async_callback(cases.close)
     sandbox = sandbox_of(manifest.name)
-    outbox = Outbox(SandboxLog(log, sandbox), history, sandbox, waiting(stop), state.put, state.ends)
+    outbox = Outbox(SandboxLog(log, sandbox), history, sandbox, waiting(stop), state.put)
     await outbox.begin()
     clock = EventClock() if state.now is None else EventClock(state.now)
     joined = manifest.plan.selection.start != "analyse" and manifest.through != "normalise"

@@ -20,7 +20,7 @@ from schemas.study_events import AnalysisRequested
 from streams import topics
 from streams.case_state import Policy
 from streams.demo.orders import order_for
-from streams.emission import emit_value
+from streams.emission import emit_findings, emit_value
 from streams.replay.cascade import Cascade, Part
 from streams.replay.clock import EventClock
 from streams.replay.outbox import Outbox, sandbox_of
@@ -31,6 +31,7 @@ from streams.steps.correlate import TOPICS, correlate
 from streams.steps.normalise import normalise
 from streams.steps.report import report
 from streams.wiring.walk import timers_for
+from tests.contract import example_findings as example
 from tests.contract.fake_event_log import FakeEventLog
 from tests.contract.fake_history import FakeHistory
 from tests.unit.cases import NOON, record_of, study
@@ -100,6 +101,37 @@ def day(studies: int = 6) -> list[Record]:
     return sorted(found, key=lambda record: (record.timestamp, record.place.topic))
 
 
+def repeated_day() -> list[Record]:
+    """A report that was signed before its study was told, so that the answer is marked; and the order is sent again, twice: the
+    engine says the same thing to the byte again."""
+    order = order_for("A1", patient="4711", assigner="HOSPITAL", at=NOON, control_id="C1")
+
+    def at(number: int) -> datetime:
+        return NOON + timedelta(minutes=number)
+
+    return [
+        raw(0, order, at(0)),
+        raw(1, _SIGNED, at(1)),
+        completed(1, "A1", 2, chest=True),
+        raw(2, order, at(3)),
+        raw(3, order, at(4)),
+        completed(2, "A2", 5, chest=True),
+        raw(4, order, at(6)),
+    ]
+
+
+_SIGNED = (
+    b"MSH|^~\\&|HIS|F|X|Y|20260101120100||ORU^R01|R1|P|2.5.1\rPID|1||4711^^^HOSPITAL||DOE^J\r"
+    b"OBR|1|||71046^CXR^LN|||20260101120100|||||||||||A1||||20260101120100|||F\rOBX|1|TX|1^x||ok||||||F\r"
+)
+
+
+async def found(record: Record) -> Sequence[Outgoing]:
+    """An answer with findings."""
+    request = AnalysisRequested.model_validate_json(record.value)
+    return [emit_findings(example.findings(request.subject, analysis_id=request.id), record)]
+
+
 async def answer(record: Record) -> Sequence[Outgoing]:
     """What `analyse` writes, without images."""
     request = AnalysisRequested.model_validate_json(record.value)
@@ -130,7 +162,7 @@ class Replay:
             if state.now is not None:
                 clock.advance(state.now)
             log, wait = SandboxLog(self.broker, SANDBOX), waiting(self.stop, 0.01)
-            outbox = Outbox(log, history, SANDBOX, wait, state.put, state.ends, records=at_once)
+            outbox = Outbox(log, history, SANDBOX, wait, state.put, records=at_once)
             await outbox.begin()
             cascade = Cascade(
                 [

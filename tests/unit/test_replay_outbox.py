@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 
+from schemas.errors import Rejected
 from schemas.ports import Outgoing, Place
 from streams import topics
 from streams.replay.outbox import KINDS, Outbox
@@ -43,7 +45,41 @@ async def test_what_a_step_writes_stands_in_the_sandbox_where_it_was_said_to(top
     assert [record.place for record in broker.records(own)] == [Place(own, 0, 0), Place(own, 0, 1)]
     assert broker.records(own)[0].headers == (("a", b"b"),)
     assert not broker.records(topic.name)
-    assert (outbox.put_so_far[own], outbox.ends[own]) == (2, 2)
+    assert outbox.put_so_far[own] == 2
+
+
+TWICE = [
+    Outgoing(topics.RESULTS.name, b"k", b"marked", (("ce_id", b"x"),)),
+    Outgoing(topics.RESULTS.name, b"k", b"marked", (("ce_id", b"x"),)),
+    Outgoing(topics.RESULTS.name, b"k", b"other"),
+]
+
+
+@pytest.mark.parametrize("written", [1, 2, 3])
+async def test_what_is_said_twice_on_purpose_is_there_twice_also_of_a_run_that_goes_on(written: int) -> None:
+    broker = Broker()
+    before = outbox_of(broker)
+    before.put(TWICE[:written])
+    await before.flush()
+    outbox = outbox_of(broker)
+    await outbox.begin()
+    outbox.put(TWICE)
+    await outbox.flush()
+    assert [record.value for record in broker.records(SANDBOX.results.name)] == [b"marked", b"marked", b"other"]
+
+
+async def test_a_client_that_wrote_a_record_twice_ends_it() -> None:
+    """For what was said of its place is not true any more."""
+
+    class Repeating(Broker):
+        async def append(self, records: Sequence[Outgoing]) -> Sequence[Place]:
+            await super().append(records[:1])
+            return await super().append(records)
+
+    outbox = outbox_of(Repeating())
+    outbox.put(TWICE)
+    with pytest.raises(Rejected, match="written twice: begin a replay of another name"):
+        await outbox.flush()
 
 
 def test_plain_names() -> None:

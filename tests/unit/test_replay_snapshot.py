@@ -14,10 +14,10 @@ from connectors.case_store.copying import copy_database
 from schemas.errors import BrokerUnavailable, Rejected, StoreUnavailable
 from schemas.ports import Outgoing, Place, Record
 from streams import topics
-from streams.replay.cascade import Coming
+from streams.replay.cascade import Coming, Part
 from streams.replay.snapshot import State, Waiting
 from tests.unit.cases import minutes
-from tests.unit.replayed_day import SANDBOX, Broker, Killed, Replay, day, ordered
+from tests.unit.replayed_day import REQUESTS, SANDBOX, Broker, Killed, Replay, day, found, ordered, repeated_day
 
 #: longer than receivers wait
 ANSWERED_AFTER = timedelta(minutes=12)
@@ -49,6 +49,23 @@ async def test_killed_at_an_append_and_again_at_a_later_one(tmp_path: Path, whol
     await replay.until_killed(2)
     assert await replay.run()
     assert broker.said() == whole.said()
+
+
+async def test_killed_at_every_append_of_a_day_on_which_the_same_is_said_again(tmp_path: Path) -> None:
+    def replay(broker: Broker, name: str) -> Replay:
+        return Replay(broker, tmp_path / name, repeated_day(), analyse=Part("analyse", found, REQUESTS, answers=True))
+
+    told = Broker()
+    assert await replay(told, "whole").run(every_inputs=500)
+    said = told.said()[SANDBOX.results.name]
+    assert len(set(said)) < len(said), "the answer was marked again"
+    for at in range(1, told.appends + 1):
+        broker = Broker()
+        broker.kill_at = at
+        with pytest.raises(Killed):
+            await replay(broker, f"killed-{at}").run(every_inputs=500)
+        assert await replay(broker, f"killed-{at}").run(every_inputs=500)
+        assert broker.said() == told.said(), at
 
 
 async def test_answers_that_are_still_to_come_are_kept(tmp_path: Path, whole: Broker) -> None:
