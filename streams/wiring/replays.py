@@ -30,7 +30,7 @@ from streams.replay.snapshot import Snapshots
 from streams.settings import Settings
 from streams.shadows.sandbox import SandboxLog
 from streams.wiring.clients import archive_for, decoder_for
-from streams.wiring.walk import policy_for, reporting_site, timers_for
+from streams.wiring.walk import analysing_name, policy_for, reporting_site, timers_for
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -172,7 +172,8 @@ def _first_parts(settings: Settings, manifest: Manifest, cases: SqlCaseStore, po
 
 
 def _analysing(settings: Settings, models: Mapping[str, ModelsInUse], cases: SqlCaseStore, stack: AsyncExitStack) -> Sequence[Part]:
-    """A part for each service; of each study one image after the other is decoded and seen."""
+    """A part for each service, under the name that the step has live, for a request that was parked or sent again names the step it
+    is for; of each study one image after the other is decoded and seen."""
     from streams.steps.analyse import analyse
     from streams.turns import Turns
 
@@ -184,7 +185,7 @@ def _analysing(settings: Settings, models: Mapping[str, ModelsInUse], cases: Sql
     found = []
     for service, speaking in models.items():
         step = partial(analyse, archive=archive, decoder=decoder, models=speaking, decoding=Turns(), predicting=Turns(), kept=cases)
-        found.append(Part(f"analyse.{service}", step, read, answers=True))
+        found.append(Part(analysing_name(service), step, read, answers=True))
     return found
 
 

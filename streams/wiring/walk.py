@@ -110,14 +110,18 @@ async def analyse(settings: Settings, stop: asyncio.Event, health: Health) -> No
         )
 
 
+def analysing_name(service: str) -> str:
+    """Of the step that analyses for it: its consumer group, and the word by which it knows what it has parked itself."""
+    return "analyse" if service == CHEST_RADIOGRAPH_FINDINGS else f"analyse.{service}"
+
+
 async def _analyse(
     step: Callable[..., Awaitable[Sequence[Outgoing]]], service: str, settings: Settings, stop: asyncio.Event, part: Part
 ) -> None:
     """A service that is named later begins with what comes from then on, not with what is kept of the past."""
-    usual = service == CHEST_RADIOGRAPH_FINDINGS
-    name = "analyse" if usual else f"analyse.{service}"
+    name = analysing_name(service)
     read = [topics.REQUESTS_STAT, topics.REQUESTS, topics.REQUESTS_BULK]
-    runner = window(name, settings, from_now=not usual)
+    runner = window(name, settings, from_now=service != CHEST_RADIOGRAPH_FINDINGS)
     await run_step(name, lambda cases: partial(step, kept=cases), read, runner, settings, stop, part)
 
 

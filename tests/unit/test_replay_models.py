@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 import pytest
 
+from connectors.case_store import SqlCaseStore
 from schemas.errors import ModelFailed, SettingsInvalid
 from schemas.findings import CHEST_RADIOGRAPH_FINDINGS
 from streams import topics
@@ -13,10 +16,11 @@ from streams.promotion.models_in_use import InUse
 from streams.replay.manifest import PinnedModel
 from streams.settings import Settings
 from streams.steps.choosing import IntendedUse
-from streams.wiring import models
+from streams.wiring import models, replays
 from streams.wiring.replays import pin_of, pinned_models
+from streams.wiring.walk import analysing_name
 from tests.contract.fake_event_log import FakeEventLog
-from tests.unit.analyses import ScriptedModel
+from tests.unit.analyses import ScriptedModel, using
 
 OWN = "chest-nodule/2"
 
@@ -77,3 +81,18 @@ async def test_who_is_asked_for_speaks_and_a_package_that_is_none_is_told(packag
     assert packages.loaded == ["chest-nodule/1"]
     with pytest.raises(SettingsInvalid):
         await pinned(("no-such/1",))
+
+
+async def test_a_request_that_a_step_parked_for_itself_is_for_the_same_step_here(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    steps = {"analyse": CHEST_RADIOGRAPH_FINDINGS, "analyse.other": "other"}
+    assert {analysing_name(service): service for service in steps.values()} == steps
+    monkeypatch.setattr(replays, "decoder_for", lambda settings: io.BytesIO())
+    monkeypatch.setattr(replays, "archive_for", lambda settings: io.BytesIO())
+    speaking = {service: using(ScriptedModel()) for service in steps.values()}
+    cases = SqlCaseStore(f"sqlite:///{tmp_path}/cases.db")
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(cases.close)
+        parts = replays._analysing(Settings(), speaking, cases, stack)
+        assert [part.name for part in parts] == list(steps)
