@@ -89,7 +89,6 @@ async def test_a_request_that_a_step_parked_for_itself_is_for_the_same_step_here
     steps = {"analyse": CHEST_RADIOGRAPH_FINDINGS, "analyse.other": "other"}
     assert {analysing_name(service): service for service in steps.values()} == steps
     monkeypatch.setattr(replays, "decoder_for", lambda settings: io.BytesIO())
-    monkeypatch.setattr(replays, "archive_for", lambda settings: io.BytesIO())
     speaking = {service: using(ScriptedModel()) for service in steps.values()}
     cases = SqlCaseStore(f"sqlite:///{tmp_path}/cases.db")
     async with AsyncExitStack() as stack:
