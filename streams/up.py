@@ -23,7 +23,7 @@ from streams.services.process import RunningProcess
 from streams.settings import Settings
 from streams.supervisor import Supervisor
 from streams.wiring import ROLES
-from streams.wiring.clients import ensure_all_topics, log_for
+from streams.wiring.clients import ensure_all_topics, live_history_for, log_for
 
 _READY_S = 120.0
 
@@ -65,7 +65,7 @@ async def run_up(settings: Settings, tell: Callable[[str], None]) -> None:
     with _alone(settings):
         await asyncio.to_thread(ensure_all_topics, settings)
         async with log_for(settings) as log:
-            await audit_settings(log, settings, by=login_name(), clock=SystemClock())
+            await audit_settings(log, live_history_for(settings), settings, by=login_name(), clock=SystemClock())
         os.umask(0o077)  # what the roles log is nobody else's
         supervisor = Supervisor(ROLES, settings.run_folder, kill_after_s=settings.runner.kill_after_s)
         loop = asyncio.get_running_loop()

@@ -27,7 +27,7 @@ from streams.dead_letter import dead_letter
 from streams.emission import emit, emit_findings, headers
 from streams.services import LocalServices
 from streams.settings import Settings, as_environment
-from streams.wiring.clients import case_store_for, ensure_all_topics
+from streams.wiring.clients import case_store_for, ensure_all_topics, live_history_for
 from tests.contract.example_findings import two_findings
 from tests.unit.audited_acts import MESSAGE
 
@@ -164,7 +164,7 @@ async def test_changed_settings_are_told_on_the_log(broker: LocalServices, tmp_p
     changed = settings.model_copy(update={"runner": settings.runner.model_copy(update={"window": 7})})
     async with KafkaLog(settings.kafka.bootstrap) as log:
         for now in (settings, settings, changed):
-            await audit_settings(log, now, by=ME, clock=SystemClock())
+            await audit_settings(log, live_history_for(now), now, by=ME, clock=SystemClock())
         told = [
             SettingsChanged.model_validate_json(record.value)
             async for record in log.read(topics.AUDIT.name)

@@ -12,12 +12,14 @@ import pytest
 
 from schemas.acts import SettingsChanged
 from schemas.errors import BrokerUnavailable
-from schemas.ports import Outgoing
+from schemas.ports import Outgoing, Record
 from streams import topics, up
+from streams.audit import settings_changed
 from streams.audit.acts import login_name
 from streams.audit.settings_changed import audit_settings
 from streams.settings import Settings
 from tests.contract.fake_event_log import FakeEventLog
+from tests.contract.fake_history import FakeHistory
 from tests.unit.packages import CLOCK
 
 
@@ -35,11 +37,12 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def settings(folder: Path, run: str = "run", **sections: Any) -> Settings:
+    (folder / run).mkdir(exist_ok=True)
     return Settings(run_folder=folder / run, audit={"hash_key_file": folder / "key"}, **sections)  # type: ignore[arg-type]
 
 
 async def started(log: FakeEventLog, now: Settings) -> SettingsChanged | None:
-    return await audit_settings(log, now, by="A. Lin", clock=CLOCK)
+    return await audit_settings(log, FakeHistory(log), now, by="A. Lin", clock=CLOCK)
 
 
 async def test_the_first_start_names_what_is_no_default(log: FakeEventLog, folder: Path) -> None:
@@ -73,6 +76,7 @@ async def test_a_setting_that_another_version_has_or_had_is_named(log: FakeEvent
     older = {name: digest for name, digest in first.digests.items() if name != "RADSTREAM_MLLP__PORT"} | {"RADSTREAM_OLD": "a" * 64}
     value = first.model_copy(update={"digests": older}).model_dump_json().encode()
     await log.append([Outgoing(topics.AUDIT.name, record.key, value, record.headers)])
+    (folder / "run" / "last-settings-change").unlink()
     act = await started(log, settings(folder))
     assert act is not None
     assert act.names == ("RADSTREAM_MLLP__PORT", "RADSTREAM_OLD")
@@ -119,6 +123,54 @@ async def test_what_is_on_the_audit_and_cannot_be_read_is_passed_over(log: FakeE
     assert await started(log, settings(folder)) is None
 
 
+async def test_the_log_is_read_once_and_then_one_record_of_it(log: FakeEventLog, folder: Path) -> None:
+    note = folder / "run" / "last-settings-change"
+
+    class Closed(FakeEventLog):
+        def read(self, topic: str, *, follow: bool = False, last: int | None = None) -> AsyncIterator[Record]:
+            raise AssertionError("all of it was read")
+
+    await started(log, settings(folder))
+    closed = Closed()
+    closed.topics = log.topics
+    assert note.stat().st_mode & 0o777 == 0o600
+    assert await started(closed, settings(folder)) is None
+    act = await started(closed, settings(folder, runner={"window": 2}))
+    assert act is not None
+    assert act.names == ("RADSTREAM_RUNNER__WINDOW",)
+    back = await started(closed, settings(folder))
+    assert back is not None
+    assert back.names == ("RADSTREAM_RUNNER__WINDOW",), "the note is of the last act"
+
+
+@pytest.mark.parametrize("noted", ["", "é", "nothing", "radstream.audit/0/7", "radstream.audit/0/0", "ai.results/0/0"])
+async def test_a_note_that_leads_nowhere_costs_only_time(log: FakeEventLog, folder: Path, noted: str) -> None:
+    await log.append([Outgoing(topics.AUDIT.name, b"k", b"{}", (("ce_type", b"other"),))])
+    await started(log, settings(folder))
+    (folder / "run" / "last-settings-change").write_text(noted)
+    assert await started(log, settings(folder)) is None
+    assert (folder / "run" / "last-settings-change").read_text() == "radstream.audit/0/1", "the next start has it"
+    log.create(topics.AUDIT.name, partitions=1)  # another broker
+    assert await started(log, settings(folder)) is not None
+
+
+async def test_a_crash_before_the_note_tells_no_change_twice(
+    log: FakeEventLog, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await started(log, settings(folder))
+    with monkeypatch.context() as crashing:
+        crashing.setattr(settings_changed, "_note", lambda *_: None)
+        assert await started(log, settings(folder, runner={"window": 2})) is not None
+    assert await started(log, settings(folder, runner={"window": 2})) is None
+
+
+async def test_a_folder_that_takes_no_note_stops_nothing(log: FakeEventLog, folder: Path) -> None:
+    now = settings(folder)
+    (folder / "run" / "last-settings-change").mkdir()
+    assert await started(log, now) is not None
+    assert await started(log, now) is None
+
+
 async def test_an_engine_whose_settings_cannot_be_audited_does_not_start(log: FakeEventLog, folder: Path) -> None:
     log.away = True
     with pytest.raises(BrokerUnavailable):
@@ -145,6 +197,7 @@ async def test_it_is_told_before_any_role_begins(log: FakeEventLog, folder: Path
 
     monkeypatch.setattr(up, "Supervisor", NothingRuns)
     monkeypatch.setattr(up, "log_for", lambda _: nullcontext(log))
+    monkeypatch.setattr(up, "live_history_for", lambda _: FakeHistory(log))
     for name in ("configure_logging", "ensure_all_topics"):
         monkeypatch.setattr(up, name, lambda _: None)
     monkeypatch.setattr(up.os, "umask", lambda _: 0)
