@@ -97,7 +97,7 @@ class Traces(Protocol):
         ...
 
     async def named_spans(self) -> Sequence[Span]:
-        """Of which places this is known, at most a span for each partition: not of those projected before it was kept."""
+        """Of which places this is known, in order and apart: not of those projected before it was kept, or not at all."""
         ...
 
 

@@ -19,6 +19,7 @@ from sqlalchemy.exc import ArgumentError, DataError, SQLAlchemyError
 from connectors.case_store.answers_before import hear_what_was_said_before, tables_older_than_hearing
 from connectors.case_store.events import find_by_patients, tables_older_than_patients
 from connectors.case_store.tables import cases, metadata
+from connectors.case_store.trace_tables import index_lines
 from schemas.errors import InvalidResource, SettingsInvalid, StoreUnavailable
 
 T = TypeVar("T")
@@ -112,6 +113,7 @@ class Database:
                     without_patients = tables_older_than_patients(connection)
                     without_hearing = tables_older_than_hearing(connection)
                     metadata.create_all(connection)
+                    index_lines(connection)
                     if without_patients:
                         find_by_patients(connection)
                     if without_hearing:

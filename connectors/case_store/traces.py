@@ -5,42 +5,24 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from functools import cached_property
 
-from sqlalchemy import BigInteger, Column, Connection, Executable, Integer, String, Table, case, select
+from sqlalchemy import BindParameter, Connection, Executable, bindparam, select, update
 
 from connectors.case_store.database import Database
 from connectors.case_store.events import in_turns
-from connectors.case_store.tables import COUNTER, metadata, moment, timeline
+from connectors.case_store.tables import moment, timeline
+from connectors.case_store.trace_tables import line_causes, line_names, named_stretches
 from schemas.case_store import Traced
 from schemas.history import Span
 from schemas.ports import Place
 
-#: what each line of the timeline names: `project` alone writes here, and in the next two
-line_names = Table(
-    "line_names",
-    metadata,
-    Column("name", String, primary_key=True),
-    Column("line", COUNTER, primary_key=True, autoincrement=False),
-)
+_topic, _partition = named_stretches.c.topic, named_stretches.c.partition
+_first, _end = named_stretches.c.first, named_stretches.c.end
+_of_partition = (_topic == bindparam("of_topic"), _partition == bindparam("of_partition"))
+_AT: BindParameter[int] = bindparam("at")
 
-#: the record that a line's record came from, where its header says so
-line_causes = Table(
-    "line_causes",
-    metadata,
-    Column("line", COUNTER, primary_key=True, autoincrement=False),
-    Column("topic", String, nullable=False),
-    Column("partition", Integer, nullable=False),
-    Column("offset", BigInteger, nullable=False),
-)
-
-#: of which stretch of each partition this is kept: none of what was projected before these tables were made
-lines_named = Table(
-    "lines_named",
-    metadata,
-    Column("topic", String, primary_key=True),
-    Column("partition", Integer, primary_key=True),
-    Column("first", BigInteger, nullable=False),
-    Column("end", BigInteger, nullable=False),
-)
+#: by the record behind its last; whatever lies between two stretches is not known
+_LONGER = update(named_stretches).where(*_of_partition, _end == _AT).values({_end: _AT + 1})
+_KNOWN = select(_first).where(*_of_partition, _first <= _AT, _end > _AT).limit(1)
 
 
 class SqlTraces:
@@ -55,8 +37,13 @@ class SqlTraces:
         if cause is not None:
             at = {"topic": cause.topic, "partition": cause.partition, "offset": cause.offset}
             connection.execute(self._put_cause, {"line": line, **at})
-        named = {"topic": place.topic, "partition": place.partition, "first": place.offset, "end": place.offset + 1}
-        connection.execute(self._put_named, named)
+        self._put_named(connection, place)
+
+    def _put_named(self, connection: Connection, place: Place) -> None:
+        at = {"of_topic": place.topic, "of_partition": place.partition, "at": place.offset}
+        if not connection.execute(_LONGER, at).rowcount and connection.scalar(_KNOWN, at) is None:
+            first = {"topic": place.topic, "partition": place.partition, "first": place.offset, "end": place.offset + 1}
+            connection.execute(self._put_stretch, first)
 
     @cached_property
     def _put_names(self) -> Executable:
@@ -67,14 +54,8 @@ class SqlTraces:
         return self._database.insert(line_causes).on_conflict_do_nothing(index_elements=["line"])
 
     @cached_property
-    def _put_named(self) -> Executable:
-        """One stretch of each partition."""
-        insert = self._database.insert(lines_named)
-        first, end = insert.excluded.first, insert.excluded.end
-        anew = lines_named.c.first > first  # projected again from an earlier place: what lies between is not known yet
-        longer = case((lines_named.c.end > end, lines_named.c.end), else_=end)
-        update = {"first": case((anew, first), else_=lines_named.c.first), "end": case((anew, end), else_=longer)}
-        return insert.on_conflict_do_update(index_elements=["topic", "partition"], set_=update)
+    def _put_stretch(self) -> Executable:
+        return self._database.insert(named_stretches).on_conflict_do_nothing(index_elements=["topic", "partition", "first"])
 
     async def traced(self, names: Collection[str]) -> Sequence[Traced]:
         wanted = sorted(names)
@@ -102,6 +83,12 @@ class SqlTraces:
         return await self._database.read(read)
 
     async def named_spans(self) -> Sequence[Span]:
-        query = select(lines_named).order_by(lines_named.c.topic, lines_named.c.partition)
-        rows = await self._database.read(lambda connection: connection.execute(query).all())
-        return [Span(row.topic, row.partition, row.first, row.end) for row in rows]
+        query = select(named_stretches).order_by(_topic, _partition, _first)
+        spans: list[Span] = []
+        for row in await self._database.read(lambda connection: connection.execute(query).all()):
+            last = spans[-1] if spans else None
+            if last is not None and (last.topic, last.partition) == (row.topic, row.partition) and row.first <= last.end:
+                spans[-1] = Span(last.topic, last.partition, last.first, max(last.end, row.end))
+            else:
+                spans.append(Span(row.topic, row.partition, row.first, row.end))
+        return spans

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import aclosing
 
 from schemas.case_store import Traced, Traces
@@ -65,15 +65,14 @@ class Following:
 
     async def _read(self, spans: Sequence[Span]) -> AsyncIterator[Traced]:
         """What it cannot read is no part of a case."""
-        for span in spans:
-            async with aclosing(records_of(self._history, [span])) as records:
-                async for record in records:
-                    self._seen(1)
-                    try:
-                        names = names_in(record)
-                    except (MalformedMessage, UnsupportedMessage):
-                        continue
-                    yield Traced(record.place, record.timestamp, record.header("ce_type") or "", names, cause_of(record))
+        async with aclosing(records_of(self._history, spans)) as records:
+            async for record in records:
+                self._seen(1)
+                try:
+                    names = names_in(record)
+                except (MalformedMessage, UnsupportedMessage):
+                    continue
+                yield Traced(record.place, record.timestamp, record.header("ce_type") or "", names, cause_of(record))
 
 
 async def cases_of(selection: Selection, following: Following) -> Sequence[Traced]:
@@ -138,11 +137,16 @@ def _within(one: Traced, selection: Selection) -> bool:
     return after and (selection.until is None or one.at < selection.until)
 
 
-def _without(held: Iterable[Span], known: Iterable[Span]) -> Iterable[Span]:
-    """What is held and not known; of a partition one stretch is known at most."""
-    stretch = {(span.topic, span.partition): span for span in known}
+def _without(held: Iterable[Span], known: Iterable[Span]) -> Iterator[Span]:
+    """What is held and not known; `known` in order."""
+    stretches: dict[tuple[str, int], list[Span]] = {}
+    for span in known:
+        stretches.setdefault((span.topic, span.partition), []).append(span)
     for span in held:
-        there = stretch.get((span.topic, span.partition), Span(span.topic, span.partition, span.end, span.end))
-        before = Span(span.topic, span.partition, span.first, max(span.first, min(there.first, span.end)))
-        behind = Span(span.topic, span.partition, min(max(there.end, span.first), span.end), span.end)
-        yield from (part for part in (before, behind) if len(part))
+        first = span.first
+        for there in stretches.get((span.topic, span.partition), ()):
+            if first < min(there.first, span.end):
+                yield Span(span.topic, span.partition, first, min(there.first, span.end))
+            first = max(first, there.end)
+        if first < span.end:
+            yield Span(span.topic, span.partition, first, span.end)
