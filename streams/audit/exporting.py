@@ -8,6 +8,7 @@ import json
 import os
 import platform
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -161,21 +162,30 @@ def _address(url: str) -> str:
 
 @contextmanager
 def _written_to(out: Path | None) -> Iterator[TextIO]:
-    """A file that is nobody else's, and appears when it is whole."""
+    """A file that is nobody else's, and appears when it is whole: made anew, under a name that nobody guesses."""
     if out is None:
         yield sys.stdout
         return
-    unfinished = out.with_name(f"{out.name}.unfinished")
     try:
-        opened = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        opened, name = tempfile.mkstemp(prefix=f".{out.name}.", dir=out.parent)  # O_EXCL, O_NOFOLLOW, 0600
     except OSError as error:
         raise SettingsInvalid("audit export", str(out), f"cannot be written: {error.strerror}") from None
+    unfinished = Path(name)
     try:
         with os.fdopen(opened, "w", encoding="utf-8", newline="\n") as file:
             yield file
-        unfinished.replace(out)
+            file.flush()
+            os.fsync(file.fileno())
+        _take_place(unfinished, out)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def _take_place(unfinished: Path, out: Path) -> None:
+    try:
+        unfinished.replace(out)
+    except OSError as error:  # a folder has this name
+        raise SettingsInvalid("audit export", str(out), f"cannot be written: {error.strerror}") from None
 
 
 def _summary(count: Count, out: Path | None, export: Export) -> str:

@@ -153,6 +153,29 @@ def test_a_file_is_its_owners_and_whole_or_absent(tmp_path: Path) -> None:
         pass
 
 
+def test_who_may_write_to_the_folder_cannot_read_the_export(tmp_path: Path) -> None:
+    """Shared folders: a file or a link that waits under the name."""
+    out, theirs = tmp_path / "audit.ndjson", tmp_path / "theirs"
+    theirs.write_text("theirs")
+    for waiting in (out, tmp_path / "audit.ndjson.unfinished"):
+        waiting.symlink_to(theirs)
+    with theirs.open() as held, exporting._written_to(out) as file:
+        file.write("MRN-1")
+        file.flush()
+        made = [one for one in tmp_path.iterdir() if one.is_file() and not one.is_symlink() and one != theirs]
+        assert [stat.S_IMODE(one.stat().st_mode) for one in made] == [0o600]
+        assert held.read() == "theirs"
+    assert (theirs.read_text(), out.read_text(), out.is_symlink()) == ("theirs", "MRN-1", False)
+    out.chmod(0o644)
+    with exporting._written_to(out) as file:
+        file.write("again")
+    assert (stat.S_IMODE(out.stat().st_mode), out.read_text()) == (0o600, "again")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(SettingsInvalid, match="cannot be written"), exporting._written_to(tmp_path / "folder"):
+        pass
+    assert not list(tmp_path.glob(".*")), "nothing is left behind"
+
+
 def test_addresses_hold_no_credentials(tmp_path: Path) -> None:
     secret = "https://user:s3cret@fhir.hospital:8443/r4?token=s3cret#s3cret"
     told: dict[str, Any] = {
