@@ -15,6 +15,7 @@ from schemas.errors import Rejected, UnsupportedMessage
 from schemas.export import SHAPES
 from schemas.hl7v2.message import Message, Segment
 from streams.dead_letters.faults import Fault, faulty
+from streams.dead_letters.names import known_names
 
 #: of MSH what says how to read the message, and from which system it comes
 _NO_PATIENT = {1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 15, 16, 18}
@@ -26,8 +27,14 @@ _SEGMENTS = re.compile(
 ABSENT = "(absent)"
 #: characters of a masked value: its form is seen by then
 _LONGEST = 80
+#: levels of members
+_DEEPEST = 64
+#: in the place of a byte that cannot be read
+_UNREAD = "\N{REPLACEMENT CHARACTER}"
 #: bytes around the one that is wrong, and in a line
 _AROUND, _LINE = 8, 16
+
+_Path = tuple[int | str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +47,16 @@ class Part:
 
 
 def masked(text: str) -> str:
-    """Its form without its content: 9 for a digit, x for any other letter; marks stay."""
-    said = "".join("9" if one.isdecimal() else "x" if one.isalnum() else one for one in text[:_LONGEST])
+    """Its form without its content: 9 for a digit, x for any other letter, and for all beyond ASCII: in many scripts the marks are
+    what tells a name. Marks of ASCII stay."""
+    said = "".join(map(_masked, text[:_LONGEST]))
     return said if len(text) <= _LONGEST else f"{said}... ({len(text)} characters)"
+
+
+def _masked(letter: str) -> str:
+    if letter.isdecimal():
+        return "9"
+    return letter if letter == _UNREAD or (letter.isascii() and not letter.isalpha()) else "x"
 
 
 def decoded(value: bytes, type: str, hl7: bool, charset: str, fault: Fault, *, reveal: bool) -> list[Part]:
@@ -55,13 +69,13 @@ def decoded(value: bytes, type: str, hl7: bool, charset: str, fault: Fault, *, r
         except Rejected:
             return [*parts, *_bytes(value, reveal)]
     try:
-        read = json.loads(value)
+        leaves = list(_leaves(json.loads(value), ()))
     except json.JSONDecodeError as error:
         at = len(error.doc[: error.pos].encode("utf-8"))
         return [*parts, *_byte_at(value, Fault(offset=at)), *_bytes(value, reveal)]
-    except ValueError:  # no UTF-8
+    except (ValueError, RecursionError):  # no UTF-8; nested as nothing is that anybody means
         return [*parts, *_bytes(value, reveal)]
-    return [*parts, *_members(read, _wrong(value, type), reveal)]
+    return [*parts, *_members(leaves, _wrong(value, type), reveal)]
 
 
 def _read(value: bytes, charset: str) -> Message:
@@ -105,8 +119,8 @@ def _name(segment: Segment, reveal: bool) -> str:
     return segment.name if reveal or _SEGMENTS.fullmatch(segment.name) else masked(segment.name)
 
 
-def _wrong(value: bytes, type: str) -> Sequence[tuple[str, bool]]:
-    """Places that are not as the type promises, and whether they are missing."""
+def _wrong(value: bytes, type: str) -> Sequence[tuple[_Path, bool]]:
+    """Paths that are not as the type promises, and whether they are missing."""
     kind = SHAPES.get(type)
     if kind is None:
         return ()
@@ -114,39 +128,44 @@ def _wrong(value: bytes, type: str) -> Sequence[tuple[str, bool]]:
         kind.model_validate_json(value)
     except ValidationError as error:
         found = error.errors(include_input=False, include_url=False, include_context=False)
-        return [(_path(one["loc"]), one["type"] == "missing") for one in found]
+        return [(one["loc"], one["type"] == "missing") for one in found]
     return ()
 
 
-def _path(places: Sequence[int | str]) -> str:
-    path = ""
-    for place in places:
-        path += f"[{place}]" if isinstance(place, int) else f".{place}" if path else place
-    return path
-
-
-def _members(read: Any, wrong: Sequence[tuple[str, bool]], reveal: bool) -> Iterator[Part]:
+def _members(leaves: Sequence[tuple[_Path, Any]], wrong: Sequence[tuple[_Path, bool]], reveal: bool) -> Iterator[Part]:
     seen = set()
-    for path, value in _leaves(read, ""):
+    for path, value in leaves:
         text = json.dumps(value, ensure_ascii=False)
         plain = reveal or value is None or isinstance(value, bool) or value in ({}, [])
-        marks = [
-            place for place, missing in wrong if not missing and (path == place or path.startswith((f"{place}.", f"{place}[")))
-        ]
+        marks = [place for place, missing in wrong if not missing and path[: len(place)] == place]
         seen.update(marks)
-        yield Part(path or "value", text if plain else masked(text), wrong=bool(marks))
+        yield Part(_place(path, reveal), text if plain else masked(text), wrong=bool(marks))
     for place, _ in wrong:
         if place not in seen:
-            yield Part(place or "value", ABSENT, wrong=True)
+            yield Part(_place(place, reveal), ABSENT, wrong=True)
 
 
-def _leaves(read: Any, path: str) -> Iterator[tuple[str, Any]]:
+def _place(path: _Path, reveal: bool) -> str:
+    """subject.orders[0].id"""
+    told = ""
+    for one in path:
+        if isinstance(one, int):
+            told += f"[{one}]"
+        else:
+            told += ("." if told else "") + (one if reveal or one in known_names() else masked(one))
+    return told or "value"
+
+
+def _leaves(read: Any, path: _Path) -> Iterator[tuple[_Path, Any]]:
+    """Raises RecursionError."""
+    if len(path) > _DEEPEST:
+        raise RecursionError
     if isinstance(read, dict) and read:
         for name, value in read.items():
-            yield from _leaves(value, f"{path}.{name}" if path else name)
+            yield from _leaves(value, (*path, name))
     elif isinstance(read, list) and read:
         for number, value in enumerate(read):
-            yield from _leaves(value, f"{path}[{number}]")
+            yield from _leaves(value, (*path, number))
     else:
         yield path, read
 

@@ -35,7 +35,7 @@ def state_of(topic: str, value: bytes) -> State | None:
             envelope = open_bundle(value)
             return State(Report(str(envelope.study_instance_uid), envelope.service), envelope.sequence, True)
         findings = Findings.model_validate_json(value)
-    except ValueError:  # ValidationError is one
+    except (ValueError, RecursionError):  # ValidationError is one of the first
         return None
     of = findings.subject
     return State(Report(str(of.study_instance_uid), findings.service), of.sequence, of.outward)

@@ -87,7 +87,7 @@ def _answer(after: Headers, reveal: bool) -> Sequence[Part]:
         return [Part("operation-outcome", outcome.decode("utf-8", "replace"))]
     try:
         return [_issue(one) for one in json.loads(outcome)["issue"]]
-    except (ValueError, LookupError, TypeError, AttributeError):
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return [Part("operation-outcome", f"{len(outcome)} bytes {HIDDEN}")]
 
 
