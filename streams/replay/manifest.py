@@ -31,19 +31,21 @@ _NAME: TypeAdapter[str] = TypeAdapter(SandboxName)
 
 
 class PinnedModel(BaseModel):
-    """The package that speaks for a service in this replay, to the last byte."""
+    """The package that speaks for a service in this replay, to the last byte. `gate_sha256`: of the card of the gate before it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     reference: str
     weights_sha256: Digest
     card_sha256: Digest | None = None
+    gate_sha256: Digest | None = None
 
 
 class Manifest(BaseModel):
     """`asked`: models that speak here whichever is in use, NAME/VERSION; `models`: what is pinned, by service. `answers`: where the
-    answers of then stand. `settings_sha256`: of those settings that decide what the steps say. `records`: inputs that were handled;
-    `written`: records in the sandbox, by the plain name of their topic. `failure`: why it failed."""
+    answers of then stand. `settings_sha256`: of those settings that decide what the steps say; `radstream`: the version whose steps
+    they are. `records`: inputs that were handled; `written`: records in the sandbox, by the plain name of their topic. `failure`:
+    why it failed."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
@@ -57,6 +59,7 @@ class Manifest(BaseModel):
     models: Mapping[str, PinnedModel] = Field(default_factory=dict)
     answers: tuple[SpanText, ...] = ()
     settings_sha256: Digest
+    radstream: str = ""
     state: ReplayState = "planned"
     records: Annotated[int, Field(ge=0)] = 0
     written: Mapping[str, int] = Field(default_factory=dict)

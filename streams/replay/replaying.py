@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
+from importlib.metadata import version
 from typing import Literal
 
 from schemas.acts import ReplayBegun
@@ -24,7 +25,7 @@ from streams.replay.running import Pace
 from streams.settings import Settings
 from streams.topics import plain_name
 from streams.wiring.clients import history_for, log_for
-from streams.wiring.replays import answers_now, deciding_settings, opened, pin_of, pinned_models
+from streams.wiring.replays import answers_now, deciding_settings, gate_digest, opened, pin_of, pinned_models
 from streams.wiring.shadows import ensure_sandbox
 
 Say = Callable[[str], None]
@@ -59,6 +60,7 @@ def create(
             through=through,
             asked=tuple(models),
             settings_sha256=deciding_settings(settings),
+            radstream=version("radstream"),
         )
     )
     return folder
@@ -74,8 +76,9 @@ async def run(
     by: str | None = None,
 ) -> Manifest:
     """From where it stands; returns it as it is then: done, or paused. `by`: who goes on with it, None: who planned it. Raises
-    SettingsInvalid (another process runs it, it is done, settings that decide were changed), ModelFailed and as `Load`,
-    BrokerUnavailable, StoreUnavailable, StepStopped, RecordsRemoved: a run that failed goes on from its last snapshot."""
+    SettingsInvalid (another process runs it, it is done, it is of another version, settings that decide were changed), ModelFailed
+    and as `Load`, BrokerUnavailable (before it has begun), StoreUnavailable, StepStopped, RecordsRemoved: a run that failed goes on
+    from its last snapshot."""
     folder.read()
     with folder.held():
         manifest = _to_be_run(folder.read(), settings)
@@ -87,9 +90,10 @@ async def run(
             if manifest.through == "report" and (manifest.plan.analyses or manifest.plan.studies):
                 models = dict(await pinned_models(settings, log, manifest.asked, manifest.models, stack))
             if manifest.begun_at is None:
+                gate = await gate_digest(settings) if models else None
                 manifest = manifest.model_copy(
                     update={
-                        "models": {service: pin_of(speaking.current) for service, speaking in models.items()},
+                        "models": {service: pin_of(speaking.current, gate) for service, speaking in models.items()},
                         "answers": tuple(await answers_now(history, manifest.plan.earliest)),
                         "begun_at": clock.now(),
                     }
@@ -138,6 +142,12 @@ async def run(
 def _to_be_run(manifest: Manifest, settings: Settings) -> Manifest:
     if manifest.state == "done":
         raise SettingsInvalid("replay", manifest.name, "is done: what it says stays, begin one of another name")
+    if manifest.radstream != (here := version("radstream")):
+        before = manifest.radstream or "unknown"
+        said = (
+            f"was planned by version {before} of radstream, and this is {here}: go on with that one, or begin one of another name"
+        )
+        raise SettingsInvalid("replay", manifest.name, said)
     if manifest.settings_sha256 != deciding_settings(settings):
         said = "settings that decide what the steps say were changed since it was planned: begin one of another name"
         raise SettingsInvalid("replay", manifest.name, said)

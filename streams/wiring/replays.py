@@ -14,7 +14,7 @@ from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from schemas.errors import ModelFailed, SettingsInvalid
 from schemas.history import History, Span
@@ -40,9 +40,18 @@ if TYPE_CHECKING:
     from streams.case_state import Policy
     from streams.promotion.models_in_use import InUse, ModelsInUse
 
-#: the settings that decide what the steps of a replay say; the rest say where things are
-_DECIDING = {"site", "admission", "correlation", "news", "discrepancies", "choosing", "models"}
-_SAID_ELSEWHERE = {"models": {"url", "copies", "remotes", "timeout_s"}, "discrepancies": {"receiver"}}
+#: the settings that decide what the steps of a replay say; the rest say where things are, or for how long they are waited for
+_DECIDING: Mapping[str, Any] = {
+    **dict.fromkeys(("site", "admission", "correlation", "news", "discrepancies", "choosing", "models"), True),
+    "decoding": {"memory_limit", "pixel_limit"},
+    "archive": {"size_limit"},
+}
+_ELSEWHERE = {"token_file", "tls_ca", "timeout_s", "allow_plaintext_beyond_loopback"}
+_SAID_ELSEWHERE: Mapping[str, Any] = {
+    # what answers at the address of a remote is believed to stay what it is: its weights are not here
+    "models": {"url": True, "copies": True, "timeout_s": True, "remotes": {"__all__": _ELSEWHERE}},
+    "discrepancies": {"receiver"},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +65,7 @@ class Opened:
 
 def deciding_settings(settings: Settings) -> str:
     """SHA-256."""
-    told = settings.model_dump(mode="json", include=_DECIDING, exclude=_SAID_ELSEWHERE)
+    told = settings.model_dump(mode="json", include=dict(_DECIDING), exclude=dict(_SAID_ELSEWHERE))
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
@@ -78,8 +87,8 @@ async def pinned_models(
     settings: Settings, log: EventLog, asked: Sequence[str], pinned: Mapping[str, PinnedModel], stack: AsyncExitStack
 ) -> Mapping[str, ModelsInUse]:
     """What speaks for each service: of the models `asked`, else what is in use now; of a run that goes on, the same as before.
-    Closed with `stack`. Raises as `streams.promotion.models_in_use.Load`; ModelFailed when a package is not what was pinned, or a
-    model in use was recalled; SettingsInvalid."""
+    Closed with `stack`. Raises as `streams.promotion.models_in_use.Load`; ModelFailed when a package or the gate is not what was
+    pinned, or a model in use was recalled; SettingsInvalid."""
     from streams.promotion.candidates import Candidates
     from streams.promotion.models_in_use import ModelsInUse
     from streams.promotion.promoting import read_acts
@@ -91,22 +100,35 @@ async def pinned_models(
     wanted = await services(settings.model_copy(update={"models": _using(settings, asked)}), store) if asked else {}
     if other := sorted(set(wanted) - set(served)):
         raise SettingsInvalid("replay", ", ".join(wanted[one] for one in other), f"nothing analyses for {', '.join(other)} here")
-    acts, found = await read_acts(log), {}
+    acts, gate, found = await read_acts(log), await gate_digest(settings), {}
     for service, own in served.items():
         named = pinned[service].reference if service in pinned else wanted.get(service)
         first: Callable[[], Awaitable[InUse]] = Candidates(service, own, log, load, acts).first
         in_use = await (first() if named is None else load(named))
         stack.push_async_callback(in_use.close)
-        if service in pinned and pin_of(in_use) != pinned[service]:
-            said = "the package was changed since the replay began: begin one of another name"
+        if service in pinned and pin_of(in_use, gate) != pinned[service]:
+            said = "the package or the gate before it was changed since the replay began: begin one of another name"
             raise ModelFailed("replay", pinned[service].reference, said)
         found[service] = ModelsInUse(in_use)
     return found
 
 
-def pin_of(in_use: InUse) -> PinnedModel:
+async def gate_digest(settings: Settings) -> str | None:
+    """SHA-256 of the gate's card, which names that of its weights; None: there is no gate. Raises as `PackageStore.folder`."""
+    from streams.model_store import CARD, digest_of
+    from streams.wiring.models import package_store_for
+
+    gate = settings.models.gate
+    return None if gate is None else digest_of(await package_store_for(settings).folder(gate) / CARD)
+
+
+def pin_of(in_use: InUse, gate_sha256: str | None) -> PinnedModel:
+    """`gate_sha256`: see `gate_digest`."""
     return PinnedModel(
-        reference=in_use.reference, weights_sha256=in_use.model.identity.weights_sha256, card_sha256=in_use.card_sha256
+        reference=in_use.reference,
+        weights_sha256=in_use.model.identity.weights_sha256,
+        card_sha256=in_use.card_sha256,
+        gate_sha256=gate_sha256,
     )
 
 

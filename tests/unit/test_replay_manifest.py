@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ import pytest
 from schemas.errors import SettingsInvalid
 from streams.replay.manifest import Manifest, ReplayFolder, all_replays
 from streams.replay.plan import Plan
-from streams.replay.replaying import Who, create
+from streams.replay.replaying import Who, create, run
 from streams.replay.selection import Selection
 from streams.settings import Settings
 from streams.wiring.replays import deciding_settings
@@ -81,6 +83,27 @@ def test_settings_that_decide_what_is_said_are_known_from_those_that_say_where_t
     assert deciding_settings(Settings(correlation={"order_wait_s": 7})) != told
     assert deciding_settings(Settings(site={"default_assigner": "OTHER"})) != told
     assert deciding_settings(Settings(models={"gate": None})) != told
+    assert deciding_settings(Settings(decoding={"workers": 7, "timeout_s": 7})) == told
+    assert deciding_settings(Settings(decoding={"pixel_limit": 7})) != told
+    assert deciding_settings(Settings(archive={"size_limit": 7})) != told
+
+
+def test_the_address_of_a_remote_decides_and_who_we_are_there_does_not() -> None:
+    def told(**remote: object) -> str:
+        return deciding_settings(Settings(models={"remotes": {"triton": {"url": "https://one", **remote}}}))
+
+    assert told(timeout_s=3, token_file="elsewhere") == told()
+    assert told(url="https://other") != told()
+
+
+@pytest.mark.parametrize("before", ["", "0.0.0"])
+async def test_one_of_another_version_of_radstream_is_not_gone_on_with(settings: Settings, before: str) -> None:
+    """Or half of what it says would be of the one, and half of the other."""
+    folder = create(settings, "one", PLAN, WHO)
+    assert folder.read().radstream == version("radstream")
+    folder.write(folder.read().model_copy(update={"state": "paused", "radstream": before}))
+    with pytest.raises(SettingsInvalid, match=f"version {before or 'unknown'} of radstream, and this is {version('radstream')}"):
+        await run(settings, folder, rate=None, stop=asyncio.Event(), tell=lambda done: None)
 
 
 def test_it_comes_back_as_it_was_written(settings: Settings) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -12,12 +13,13 @@ from connectors.case_store import SqlCaseStore
 from schemas.errors import ModelFailed, SettingsInvalid
 from schemas.findings import CHEST_RADIOGRAPH_FINDINGS
 from streams import topics
+from streams.model_store import digest_of
 from streams.promotion.models_in_use import InUse
 from streams.replay.manifest import PinnedModel
 from streams.settings import Settings
 from streams.steps.choosing import IntendedUse
 from streams.wiring import models, replays
-from streams.wiring.replays import pin_of, pinned_models
+from streams.wiring.replays import gate_digest, pin_of, pinned_models
 from streams.wiring.walk import analysing_name
 from tests.contract.fake_event_log import FakeEventLog
 from tests.unit.analyses import ScriptedModel, using
@@ -48,17 +50,23 @@ def packages(monkeypatch: pytest.MonkeyPatch) -> Packages:
     return found
 
 
-async def pinned(asked: tuple[str, ...] = (), before: dict[str, PinnedModel] | None = None) -> dict[str, PinnedModel]:
-    log = FakeEventLog(topics.MODELS.name)
+async def pinned(
+    asked: tuple[str, ...] = (), before: dict[str, PinnedModel] | None = None, settings: Settings | None = None
+) -> dict[str, PinnedModel]:
+    log, settings = FakeEventLog(topics.MODELS.name), settings or Settings()
     async with AsyncExitStack() as stack:
-        found = await pinned_models(Settings(), log, asked, before or {}, stack)
-        return {service: pin_of(speaking.current) for service, speaking in found.items()}
+        found = await pinned_models(settings, log, asked, before or {}, stack)
+        gate = await gate_digest(settings)
+        return {service: pin_of(speaking.current, gate) for service, speaking in found.items()}
 
 
 async def test_what_is_in_use_speaks_and_is_closed_at_the_end(packages: Packages) -> None:
     found = await pinned()
     assert packages.loaded == [OWN]
-    assert found[CHEST_RADIOGRAPH_FINDINGS] == PinnedModel(reference="scripted/1", weights_sha256="0" * 64, card_sha256="1" * 64)
+    gate = digest_of(Path("models/packages/chest-gate/1/card.toml"))
+    assert found[CHEST_RADIOGRAPH_FINDINGS] == PinnedModel(
+        reference="scripted/1", weights_sha256="0" * 64, card_sha256="1" * 64, gate_sha256=gate
+    )
     assert packages.closed == 1
 
 
@@ -74,6 +82,16 @@ async def test_a_package_that_was_changed_is_refused(packages: Packages) -> None
     with pytest.raises(ModelFailed, match="changed since the replay began"):
         await pinned(before=before)
     assert packages.closed == 2
+
+
+async def test_a_gate_that_was_changed_is_refused(packages: Packages, tmp_path: Path) -> None:
+    shutil.copytree("models/packages", tmp_path / "packages")
+    settings = Settings(models={"url": str(tmp_path / "packages")})
+    before = await pinned(settings=settings)
+    card = tmp_path / "packages/chest-gate/1/card.toml"
+    card.write_text(card.read_text().replace("threshold = 0.1399", "threshold = 0.2"))
+    with pytest.raises(ModelFailed, match="the gate before it was changed"):
+        await pinned(before=before, settings=settings)
 
 
 async def test_who_is_asked_for_speaks_and_a_package_that_is_none_is_told(packages: Packages) -> None:
