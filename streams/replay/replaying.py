@@ -120,7 +120,7 @@ async def run(
             manifest = manifest.model_copy(update={"state": "running", "failure": ""})
             folder.write(manifest)
             try:
-                finished = await replay.running.run(manifest.plan.inputs(history, replay.positions))
+                finished = await replay.running.run(replay.inputs)
             except RadstreamError as error:
                 folder.write(manifest.model_copy(update={"state": "failed", "failure": str(error), "ended_at": clock.now()}))
                 await act(manifest, "failed")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 
 import structlog
 
-from schemas.errors import BrokerUnavailable
+from schemas.errors import BrokerUnavailable, TopicMissing
 from schemas.ports import Record
 from streams.replay.cascade import Cascade, StopAsked
 from streams.replay.clock import EventClock
@@ -144,15 +145,33 @@ class Running:
         self._since_kept, self._cost_s = 0, self._kept_at - began
 
 
-def waiting(stop: asyncio.Event, pause_s: float = _PAUSE_S) -> Wait:
-    """For an Outbox whose broker is away."""
+def waiting(stop: asyncio.Event, pause_s: float = _PAUSE_S, pause_is_asked: Callable[[], bool] = lambda: False) -> Wait:
+    """For an Outbox, or inputs, whose broker is away."""
 
     async def wait(error: BrokerUnavailable) -> None:
-        """Raises StopAsked."""
+        """Raises StopAsked; TopicMissing, which does not come back by itself."""
+        if isinstance(error, TopicMissing):
+            raise error
         _log.warning("paused", error=str(error))
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), pause_s)
-        if stop.is_set():
+        if stop.is_set() or pause_is_asked():
             raise StopAsked
 
     return wait
+
+
+async def patient(
+    inputs: Callable[[Mapping[tuple[str, int], int]], AsyncGenerator[Record]], done: Mapping[tuple[str, int], int], wait: Wait
+) -> AsyncGenerator[Record]:
+    """`inputs(done)`; while their broker is away they are waited for, and begun anew behind the last one. Raises as both."""
+    positions = dict(done)
+    while True:
+        try:
+            async with aclosing(inputs(positions)) as records:
+                async for record in records:
+                    positions[record.place.topic, record.place.partition] = record.place.offset + 1
+                    yield record
+            return
+        except BrokerUnavailable as error:
+            await wait(error)

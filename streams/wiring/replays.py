@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,7 +25,7 @@ from streams.replay.clock import EventClock
 from streams.replay.manifest import Manifest, PinnedModel
 from streams.replay.outbox import Outbox, sandbox_of
 from streams.replay.reading import ReadOnlyArchive
-from streams.replay.running import Pace, Running, waiting
+from streams.replay.running import Pace, Running, patient, waiting
 from streams.replay.snapshot import Snapshots
 from streams.settings import Settings
 from streams.shadows.sandbox import SandboxLog
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from connectors.case_store import SqlCaseStore
-    from schemas.ports import EventLog
+    from schemas.ports import EventLog, Record
     from streams.case_state import Policy
     from streams.promotion.models_in_use import InUse, ModelsInUse
 
@@ -56,11 +56,11 @@ _SAID_ELSEWHERE: Mapping[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A replay that can be run: its inputs are those of the plan behind `positions`."""
+    """A replay that can be run on its inputs, those of the plan that are left."""
 
     running: Running
     outbox: Outbox
-    positions: Mapping[tuple[str, int], int]
+    inputs: AsyncGenerator[Record]
 
 
 def deciding_settings(settings: Settings) -> str:
@@ -155,7 +155,8 @@ async def opened(
     cases, state = await snapshots.begin()
     stack.push_async_callback(cases.close)
     sandbox = sandbox_of(manifest.name)
-    outbox = Outbox(SandboxLog(log, sandbox), history, sandbox, waiting(stop), state.put)
+    wait = waiting(stop, pause_is_asked=pause_is_asked)
+    outbox = Outbox(SandboxLog(log, sandbox), history, sandbox, wait, state.put)
     await outbox.begin()
     clock = EventClock() if state.now is None else EventClock(state.now)
     joined = manifest.plan.selection.start != "analyse" and manifest.through != "normalise"
@@ -176,7 +177,7 @@ async def opened(
         number=state.number,
     )
     running = Running(cascade, outbox, clock, snapshots, state, pace=pace, stop=stop, pause_is_asked=pause_is_asked, tell=tell)
-    return Opened(running, outbox, state.offsets)
+    return Opened(running, outbox, patient(partial(manifest.plan.inputs, history), state.offsets, wait))
 
 
 def _first_parts(settings: Settings, manifest: Manifest, cases: SqlCaseStore, policy: Policy) -> Sequence[Part]:
