@@ -99,7 +99,9 @@ def _content(old: State, new: State, tolerance: Tolerance) -> Iterator[Change]:
         )
     elif not reasons[0]:
         yield from _analysed(one, other, tolerance)
-    if old.text is not None and new.text is not None and _NUMBER.sub("#", old.text) != _NUMBER.sub("#", new.text):
+    if (old.text is None) != (new.text is None):
+        yield Change("text", f"there is a report {'now' if old.text is None else 'then'} only")
+    elif old.text is not None and new.text is not None and _NUMBER.sub("#", old.text) != _NUMBER.sub("#", new.text):
         yield Change("text", "receivers read other words")
 
 

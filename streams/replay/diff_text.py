@@ -25,6 +25,8 @@ def plain(diff: Diff) -> dict[str, Any]:
         "compared": len(diff.studies),
         "changed": len(diff.changed),
         "not_comparable": len(diff.not_comparable),
+        "failed": len(diff.failed),
+        "failures": list(diff.failures),
         "kinds": diff.counts,
         "models": {"then": dict(diff.models_then), "now": dict(diff.models_now)},
         "scores": {"then": list(diff.scores_then), "now": list(diff.scores_now)},
@@ -59,9 +61,12 @@ def show(diff: Diff, console: Console) -> None:
 
 def verdict(diff: Diff) -> str:
     """One line."""
-    return f"{len(diff.studies)} compared, {len(diff.changed)} changed, {len(diff.not_comparable)} not comparable" + (
-        "; the replay is not done" if diff.unfinished else ""
-    )
+    words = f"{len(diff.studies)} compared, {len(diff.changed)} changed, {len(diff.not_comparable)} not comparable"
+    if diff.failed:
+        words += f", {len(diff.failed)} of them because a model or a step gave up"
+    if not diff.held_together:
+        words += "; of no study is there an answer on both sides, so this shows nothing"
+    return words + ("; the replay is not known to be done" if diff.unfinished else "")
 
 
 def _lines(several: tuple[StudyDiff, ...]) -> Iterator[str]:
@@ -95,6 +100,7 @@ def _study(one: StudyDiff) -> dict[str, Any]:
         "service": one.service,
         "accession_number": number(one) or None,
         "not_comparable": one.not_comparable or None,
+        "failed": one.failed,
         "score_then": one.score_then,
         "score_now": one.score_now,
         "changes": [{"kind": change.kind, "words": change.words} for change in one.changes],

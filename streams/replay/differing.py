@@ -8,19 +8,23 @@ from dataclasses import dataclass
 
 from schemas.identifiers import AccessionNumber
 from streams.replay.changes import KINDS, Change, Kind, Tolerance, other_pixels, states_differ
+from streams.replay.letters import Letter
 from streams.replay.said import Key, Side, State
 from streams.shadows.agreement import histogram
 
 
 @dataclass(frozen=True, slots=True)
 class StudyDiff:
-    """Of one study and service. `not_comparable`: why nothing can be said of it; then there are no changes."""
+    """Of one study and service. `not_comparable`: why nothing can be said of it; then there are no changes. `failed`: and no image
+    is to blame, but a model or a step gave up. `compared`: both sides have an answer, and they were held against each other."""
 
     study_instance_uid: str
     service: str
     accession_number: AccessionNumber | None = None
     changes: tuple[Change, ...] = ()
     not_comparable: str = ""
+    failed: bool = False
+    compared: bool = False
     score_then: float | None = None
     score_now: float | None = None
 
@@ -32,7 +36,8 @@ class StudyDiff:
 @dataclass(frozen=True, slots=True)
 class Diff:
     """`then` and `now`: what is compared, in words. `scores_then`, `scores_now`: as `agreement.histogram`, of those that both
-    analysed. `notes`: what is to be known of the whole; `unfinished`: the replay is not done, so nothing follows from no change."""
+    analysed. `notes`: what is to be known of the whole; `unfinished`: the replay is not done, so nothing follows from no change.
+    `failures`: dead letters of the replay that are of no study, and which the other side does not have."""
 
     now: str
     then: str
@@ -43,6 +48,7 @@ class Diff:
     scores_now: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
     unfinished: bool = False
+    failures: tuple[str, ...] = ()
 
     @property
     def changed(self) -> tuple[StudyDiff, ...]:
@@ -53,20 +59,38 @@ class Diff:
         return tuple(one for one in self.studies if one.not_comparable)
 
     @property
+    def failed(self) -> tuple[StudyDiff, ...]:
+        """Of those that are not comparable: a model or a step gave up."""
+        return tuple(one for one in self.not_comparable if one.failed)
+
+    @property
+    def held_together(self) -> int:
+        """How many studies and services have an answer on both sides that could be compared."""
+        return sum(one.compared for one in self.studies)
+
+    @property
     def counts(self) -> dict[Kind, int]:
         """Of each kind how many studies and services have it."""
         found = Counter(kind for one in self.studies for kind in {change.kind for change in one.changes})
         return {kind: found[kind] for kind in KINDS if found[kind]}
 
     def is_clean(self, *, allow_not_comparable: bool) -> bool:
-        """Whether a release may go on."""
-        return not self.changed and not self.unfinished and (allow_not_comparable or not self.not_comparable)
+        """Whether a release may go on. Only images that are gone or others are ever excused; where nothing was compared nothing was
+        shown."""
+        if self.changed or self.unfinished or self.failures or self.failed:
+            return False
+        return self.held_together > 0 and (allow_not_comparable or not self.not_comparable)
 
 
 def differences(then: Side, now: Side, tolerance: Tolerance) -> tuple[StudyDiff, ...]:
     """By study and service; of each the last state that counts."""
-    keys = {*then.latest, *now.latest}
+    keys = {*then.latest, *now.latest, *then.letters, *now.letters}
     return tuple(_study(key, then, now, tolerance) for key in sorted(keys))
+
+
+def failures(then: Side, now: Side) -> tuple[str, ...]:
+    """Dead letters of no study, that the other side does not have."""
+    return tuple(str(letter) for twin, letter in now.other_letters.items() if twin not in then.twins)
 
 
 def scores(several: Sequence[StudyDiff]) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -79,32 +103,45 @@ def scores(several: Sequence[StudyDiff]) -> tuple[tuple[int, ...], tuple[int, ..
 def _study(key: Key, then: Side, now: Side, tolerance: Tolerance) -> StudyDiff:
     old, new = then.state(key), now.state(key)
     said = old or new
-    assert said is not None
     changes: tuple[Change, ...] = ()
-    why = _not_comparable(key[0], old, new, then, now)
+    why, failed = _not_comparable(key, old, new, then, now)
     if old is not None and new is not None and not why:
         changes = (*states_differ(old, new, tolerance), *_decided(key, then, now))
-    elif not why:
+    elif said is not None and not why:
         changes = (Change("only-then", "no answer now"),) if new is None else (Change("only-now", "no answer then"),)
     return StudyDiff(
         study_instance_uid=key[0],
         service=key[1],
-        accession_number=said.findings.subject.accession_number,
+        accession_number=None if said is None else said.findings.subject.accession_number,
         changes=changes,
         not_comparable=why,
+        failed=failed,
+        compared=old is not None and new is not None and not why,
         score_then=None if old is None else old.findings.probability,
         score_now=None if new is None else new.findings.probability,
     )
 
 
-def _not_comparable(study: str, old: State | None, new: State | None, then: Side, now: Side) -> str:
-    for side, state, when in ((now, new, "now"), (then, old, "then")):
-        letter = side.letters.get(study)
-        if letter is not None and (state is None or state.sequence < letter.sequence):
-            return f"{when} a dead letter of {letter.step}: {letter.reason}"
+def _not_comparable(key: Key, old: State | None, new: State | None, then: Side, now: Side) -> tuple[str, bool]:
+    """Why, and whether a model or a step is to blame. What was given up on both sides for one reason is no difference."""
+    mine, its = list(now.given_up(key)), [letter for letter in then.given_up(key) if _answers(letter)]
+    known = {letter.twin for letter in mine}, {letter.twin for letter in its}
+    told = [
+        ("now", letter) for letter in mine if letter.twin not in known[1] and (_answers(letter) or letter.twin not in then.twins)
+    ]
+    told += [("then", letter) for letter in its if letter.twin not in known[0]]
+    if told:
+        told.sort(key=lambda one: one[1].image_is_gone)  # the fault first
+        when, letter = told[0]
+        return f"{when} {letter}", not letter.image_is_gone
     if old is not None and new is not None and (number := other_pixels(old.findings, new.findings)):
-        return f"{number} image(s) have other pixels than then"
-    return ""
+        return f"{number} image(s) have other pixels than then", False
+    return "", False
+
+
+def _answers(letter: Letter) -> bool:
+    """Of a step whose answer the other side may have got all the same, when it was tried again."""
+    return letter.of_analysis or letter.step == "report"
 
 
 def _decided(key: Key, then: Side, now: Side) -> Iterator[Change]:

@@ -13,7 +13,7 @@ from schemas.ports import Record
 from streams import topics
 from streams.promotion.progress import progress
 from streams.replay.changes import Tolerance
-from streams.replay.differing import Diff, differences, scores
+from streams.replay.differing import Diff, differences, failures, scores
 from streams.replay.manifest import Manifest, ReplayFolder
 from streams.replay.said import LANES, Side, of_requests, until
 from streams.settings import Settings
@@ -84,18 +84,20 @@ async def compared(
         scores_now=bars[1],
         notes=tuple(_notes(name, now, then, manifest, other)),
         unfinished=any(one is not None and one.state != "done" for one in (manifest, other)),
+        failures=failures(then, now),
     )
     return Compared(diff, then, now)
 
 
 def _live_side(manifest: Manifest | None, now: Side) -> Side:
     """What was said live of what the replay read, and not of what came later."""
+    twins = frozenset(now.twins)
     if manifest is None:
-        return Side(now.studies, until(None, now))
+        return Side(now.studies, until(None, now), twins)
     studies = now.studies | frozenset(map(str, manifest.plan.studies))
     if manifest.plan.selection.start == "analyse":
-        return Side(studies, of_requests(manifest.plan.spans))
-    return Side(studies, until(manifest.plan.latest, now))
+        return Side(studies, of_requests(manifest.plan.spans), twins)
+    return Side(studies, until(manifest.plan.latest, now), twins)
 
 
 class _Reading:
@@ -141,8 +143,6 @@ def _notes(name: str, now: Side, then: Side, manifest: Manifest | None, other: M
     for side, words in ((now, "now"), (then, "then")):
         if side.unreadable:
             notes.append(f"{side.unreadable} records could not be read ({words}).")
-    if now.other_letters:
-        notes.append(
-            f"{now.other_letters} dead letters of the replay are of no request: see sandbox.{name}.radstream.dead-letters."
-        )
+    if number := len(failures(then, now)):
+        notes.append(f"{number} dead letters of the replay are of no study and new: see sandbox.{name}.radstream.dead-letters.")
     return notes

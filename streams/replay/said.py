@@ -17,6 +17,7 @@ from schemas.identifiers import identity
 from schemas.ports import Place, Record
 from schemas.renderings.fhir.envelope import open_bundle
 from schemas.study_events import AnalysisRequested
+from streams.replay.letters import Letter, Twin, letter_of
 from streams.topics import REQUESTS, REQUESTS_BULK, REQUESTS_STAT, plain_name
 
 #: Study Instance UID and service
@@ -49,29 +50,23 @@ class Asked:
     priority: Priority
 
 
-@dataclass(frozen=True, slots=True)
-class Letter:
-    """A dead letter about a study: which state it was to be, which step gave up, and why."""
-
-    sequence: int
-    step: str
-    reason: str
-
-
 @dataclass(slots=True)
 class Side:
     """`wanted`: of which studies (None: all). `counts`: of which states; the highest number wins, whatever the order in which they
     come. `standing`: the last of all states, counted or not; what a person published of a replay is no word of the steps: it
-    stands, but never counts."""
+    stands, but never counts. `awaited`: which dead letters the other side has (None: all are kept)."""
 
     wanted: frozenset[str] | None = None
     counts: Counts = lambda subject, record: True
+    awaited: frozenset[Twin] | None = None
     latest: dict[Key, State] = field(default_factory=dict)
     standing: dict[Key, State] = field(default_factory=dict)
     asked: dict[str, Asked] = field(default_factory=dict)
-    letters: dict[str, Letter] = field(default_factory=dict)
-    #: dead letters of something else than a request, and records that cannot be read
-    other_letters: int = 0
+    #: of a study and service, those that count
+    letters: dict[Key, dict[Twin, Letter]] = field(default_factory=dict)
+    #: of what is about no study
+    other_letters: dict[Twin, Letter] = field(default_factory=dict)
+    twins: set[Twin] = field(default_factory=set)
     unreadable: int = 0
     ids: set[UUID] = field(default_factory=set)
     _states: dict[Key, set[tuple[int, str]]] = field(default_factory=dict)
@@ -125,18 +120,28 @@ class Side:
 
     def letter(self, record: Record) -> None:
         """A record of `radstream.dead-letters`."""
-        try:
-            subject = AnalysisRequested.model_validate_json(record.value).subject
-        except ValidationError:
-            self.other_letters += 1
+        letter = letter_of(record)
+        if self.awaited is None or letter.twin in self.awaited:
+            self.twins.add(letter.twin)
+        if letter.subject is None:
+            if self.awaited is None:
+                self.other_letters.setdefault(letter.twin, letter)
             return
-        study, sequence = str(subject.study_instance_uid), subject.sequence
-        if (self.wanted is not None and study not in self.wanted) or not self.counts(subject, record):
-            return
-        error, reason = record.header("error") or "", record.header("reason") or ""
-        new = Letter(sequence, record.header("step") or "", ": ".join(filter(None, (error, reason))))
-        if study not in self.letters or self.letters[study].sequence <= sequence:
-            self.letters[study] = new
+        study = str(letter.subject.study_instance_uid)
+        # an answer's own cause is the request; a request's is told by where it stood itself
+        cause = record if letter.of_analysis else letter.original
+        if (self.wanted is None or study in self.wanted) and self.counts(letter.subject, cause):
+            self.letters.setdefault((study, letter.service), {}).setdefault(letter.twin, letter)
+
+    def given_up(self, key: Key) -> Iterator[Letter]:
+        """Dead letters that nothing made good later: no state of that number or a later one, no report of it."""
+        state = self.state(key)
+        for letter in self.letters.get(key, {}).values():
+            if state is not None and letter.of_analysis and state.sequence >= letter.sequence:
+                continue
+            if state is not None and letter.step == "report" and (state.sequence > letter.sequence or state.text is not None):
+                continue
+            yield letter
 
     def states(self, key: Key) -> int:
         """How many of them counted."""
@@ -152,7 +157,7 @@ class Side:
     @property
     def studies(self) -> frozenset[str]:
         """Of which there is anything."""
-        return frozenset([study for study, _ in self.latest]) | frozenset(self.letters)
+        return frozenset(study for study, _ in (*self.latest, *self.letters))
 
     def models(self) -> Iterator[tuple[str, int]]:
         """NAME/VERSION, and of how many of the states that are compared."""

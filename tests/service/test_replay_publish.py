@@ -35,8 +35,10 @@ from streams.replay.selection import Selection
 from streams.sequences import AFTER_VERIFICATION, PUBLISHED, RECALLED, next_after
 from streams.services import LocalServices, ServicePorts, running_services
 from streams.settings import Settings
+from streams.steps.report import report as report_step
 from streams.wiring.clients import case_store_for, ensure_all_topics
 from streams.wiring.shadows import ensure_sandbox
+from tests.contract.example_findings import SITE
 from tests.service.test_recall import Engine
 from tests.unit.analyses import using
 from tests.unit.cases import report
@@ -91,7 +93,10 @@ async def replayed(engine: Engine, studies: list[StudyInstanceUID]) -> None:
         )
     )
     async for record in engine.log.read(topics.RESULTS.name):
-        await engine.log.append([replace(_otherwise(record), topic=sandbox_of(NAME).results.name)])
+        out = _otherwise(record)
+        reports = await report_step(Record(record.place, out.key, out.value, out.headers, record.timestamp), site=SITE)
+        own = [replace(one, topic=sandbox_of(NAME).own(topics.FINDINGS).name) for one in reports]
+        await engine.log.append([replace(out, topic=sandbox_of(NAME).results.name), *own])
 
 
 def _otherwise(record: Record) -> Outgoing:
@@ -114,7 +119,9 @@ async def test_what_a_replay_said_is_told_once_marked_and_withdrawn_by_a_recall(
     await engine.log.append([emit(topics.REPORTS, signed, signature, None)])
 
     diff = (await read_diff(engine.settings, NAME, None, Tolerance())).diff
-    assert {one.study_instance_uid: diff.counts for one in diff.changed} == {uid: {"vanished": 2} for uid in (ordinary, verified)}
+    assert {one.study_instance_uid: diff.counts for one in diff.changed} == {
+        uid: {"vanished": 2, "text": 2} for uid in (ordinary, verified)
+    }
 
     said = await published(engine)
     assert said[-2:] == [

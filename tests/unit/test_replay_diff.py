@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from schemas.errors import InvalidResource
+from schemas.errors import InvalidResource, ModelFailed, RadstreamError, Rejected
 from schemas.events import Priority
-from schemas.findings import DEMONSTRATION, FindingKind, Findings, Measurement, NotAnalysedReason
+from schemas.findings import CHEST_RADIOGRAPH_FINDINGS, DEMONSTRATION, FindingKind, Findings, Measurement, NotAnalysedReason
 from schemas.history import Span
 from schemas.identifiers import AccessionNumber, PatientIdentifier, identity
 from schemas.ports import Place, Record
@@ -17,12 +17,14 @@ from schemas.renderings.fhir.bundle import bundle_of
 from schemas.study_events import AnalysisRequested
 from streams.dead_letter import dead_letter
 from streams.replay.changes import Tolerance
-from streams.replay.differing import Diff, differences
+from streams.replay.differing import Diff, differences, failures
 from streams.replay.said import Side, of_requests, until
 from tests.contract import example_findings as example
 from tests.unit.cases import NOON, image, minutes
 from tests.unit.replays import HERE, NAME, OTHER_MODEL, Place4, kinds, one_diff, record, said, side, uid
 
+#: as a replay names the step
+OWN_ANALYSE = f"analyse.{CHEST_RADIOGRAPH_FINDINGS}"
 THERE: Place4 = (1000.0, 800.0, 50.0, 50.0)
 
 
@@ -136,14 +138,24 @@ def test_an_image_that_is_gone_cannot_be_compared_and_why() -> None:
     now.letter(letter(1))
     gone, same = differences(then, now, Tolerance())
     assert (gone.changes, same.changes, same.not_comparable) == ((), (), "")
-    assert gone.not_comparable == "now a dead letter of analyse: InvalidResource: study 1.2.1: the archive does not hold it"
+    said_why = "study 1.2.1: StudyIncomplete: the archive does not hold it; a replay does not come back to it"
+    assert (gone.not_comparable, gone.failed) == (f"now a dead letter of analyse: StudyIncomplete: {said_why}", False)
     now.result(record(said(1, sequence=32), "sandbox.x.ai.results"))
     assert kinds(differences(then, now, Tolerance())[0]) == [], "a later state was answered"
 
 
-def letter(number: int, sequence: int = 16) -> Record:
-    error = InvalidResource("analyse", f"study {uid(number)}", "the archive does not hold it")
-    out = dead_letter(request(number, sequence), "analyse", error, 1)
+def gone(number: int) -> RadstreamError:
+    """As the guard of a replay sees it."""
+    said_why = "StudyIncomplete: the archive does not hold it; a replay does not come back to it"
+    return Rejected("analyse", f"study {uid(number)}", said_why)
+
+
+def letter(number: int, sequence: int = 16, error: Exception | None = None, step: str = OWN_ANALYSE) -> Record:
+    return put_aside(request(number, sequence), error or gone(number), step)
+
+
+def put_aside(record: Record, error: Exception, step: str) -> Record:
+    out = dead_letter(record, step, error, 1)
     return Record(Place(f"sandbox.{NAME}.{out.topic}", 0, 0), out.key, out.value, out.headers, NOON)
 
 
@@ -201,7 +213,8 @@ def test_of_requests_and_dead_letters_the_last_that_counts() -> None:
     for sequence in (32, 16):
         found.request(request(1, sequence))
         found.letter(letter(1, sequence))
-    assert (found.asked[uid(1)].sequence, found.letters[uid(1)].sequence) == (32, 32)
+    (told,) = found.letters.values()
+    assert (found.asked[uid(1)].sequence, {one.sequence for one in told.values()}) == (32, {16, 32})
     none = Side(counts=lambda subject, record: False)
     none.request(request(1))
     none.letter(letter(1))
@@ -251,7 +264,7 @@ def test_records_that_cannot_be_read_are_counted() -> None:
         take(replace(broken, key=b"1.2.2"))
     assert found.unreadable == 3
     found.letter(broken)
-    assert found.other_letters == 1
+    assert len(found.other_letters) == 1
 
 
 def test_a_release_goes_on_only_when_nothing_stands_against_it() -> None:
@@ -267,6 +280,73 @@ def test_a_release_goes_on_only_when_nothing_stands_against_it() -> None:
     ):
         diff = Diff("a", "b", studies, unfinished=unfinished)
         assert diff.is_clean(allow_not_comparable=allowed) is expected
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ModelFailed("analyse", "study 1", "no usable answer"),
+        InvalidResource("analyse", "study 1", "cannot be decoded"),
+        Rejected("analyse", "study 1", "ItemNotServed: HTTP status 500; a replay does not come back to it"),
+        RuntimeError("boom"),
+    ],
+)
+def test_a_model_or_a_step_that_gives_up_is_never_excused(error: Exception) -> None:
+    then, now = side(said(1), said(2)), side(said(2), topic=f"sandbox.{NAME}.ai.results")
+    now.letter(letter(1, error=error))
+    found = Diff("a", "b", differences(then, now, Tolerance()))
+    assert [one.failed for one in found.studies] == [True, False]
+    assert type(error).__name__ in found.studies[0].not_comparable or "ItemNotServed" in found.studies[0].not_comparable
+    assert not found.is_clean(allow_not_comparable=True)
+
+
+def test_what_gave_up_then_for_the_same_reason_is_no_difference() -> None:
+    failed = ModelFailed("analyse", "study 1", "no usable answer")
+    then, now = side(said(2)), side(said(2), topic=f"sandbox.{NAME}.ai.results")
+    now.letter(letter(1, error=failed))
+    then.letter(letter(1, error=failed, step="analyse"))
+    assert Diff("a", "b", differences(then, now, Tolerance())).is_clean(allow_not_comparable=False)
+    then.result(record(said(1)))
+    assert not Diff("a", "b", differences(then, now, Tolerance())).is_clean(allow_not_comparable=True), "it was sent again then"
+
+
+def test_one_service_that_gives_up_is_no_word_of_another() -> None:
+    devices = example.devices_alone(said(1).subject)
+    then, now = side(said(1), devices), side(said(1), topic=f"sandbox.{NAME}.ai.results")
+    now.letter(letter(1, error=RuntimeError(), step=f"analyse.{devices.service}"))
+    assert [one.failed for one in differences(then, now, Tolerance())] == [True, False]
+
+
+def test_a_report_that_can_no_longer_be_made_is_told() -> None:
+    findings = said(1, [HERE])
+    then, now = side(findings), side(findings, topic=f"sandbox.{NAME}.ai.results")
+    then.text(bundle(findings, "One nodule."))
+    assert kinds(differences(then, now, Tolerance())[0]) == ["text"], "a report then, none now"
+    now.letter(put_aside(record(findings, f"sandbox.{NAME}.ai.results"), RuntimeError("boom"), "report"))
+    found = Diff("a", "b", differences(then, now, Tolerance()))
+    assert found.studies[0].not_comparable == "now a dead letter of report: RuntimeError: unexpected"
+    assert not found.is_clean(allow_not_comparable=True)
+
+
+def test_a_dead_letter_of_no_study_counts_unless_it_was_one_then() -> None:
+    message = Record(Place("hl7.v2.raw", 0, 3), b"RIS|H", b"MSH|broken", (("ce_id", b"m-1"),), NOON)
+    then, now = side(said(1)), side(said(1), topic=f"sandbox.{NAME}.ai.results")
+    now.letter(put_aside(message, InvalidResource("normalise", "hl7.v2.raw/0/3", "broken"), "normalise"))
+    studies = differences(then, now, Tolerance())
+    assert failures(then, now) == ("a dead letter of normalise: InvalidResource: hl7.v2.raw/0/3: broken",)
+    assert not Diff("a", "b", studies, failures=failures(then, now)).is_clean(allow_not_comparable=True)
+    then.awaited = frozenset(now.twins)
+    then.letter(put_aside(message, InvalidResource("normalise", "hl7.v2.raw/0/3", "broken"), "normalise"))
+    assert failures(then, now) == ()
+    then.letter(put_aside(message, InvalidResource("deliver", "x", "broken"), "deliver"))
+    assert (len(then.twins), then.other_letters) == (1, {}), "live, only what the replay has too is kept"
+
+
+def test_where_nothing_was_compared_nothing_was_shown() -> None:
+    assert not Diff("a", "b").is_clean(allow_not_comparable=True)
+    then, now = side(said(1)), side(topic=f"sandbox.{NAME}.ai.results")
+    now.letter(letter(1))
+    assert not Diff("a", "b", differences(then, now, Tolerance())).is_clean(allow_not_comparable=True)
 
 
 def test_among_many_exactly_those_that_were_changed_are_named() -> None:
