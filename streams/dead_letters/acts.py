@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import getpass
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Literal
 
 from schemas.acts import DeadLetterDiscarded, DeadLetterResent, Looked
 from schemas.errors import SettingsInvalid
 from schemas.identifiers import identity
-from schemas.ports import Clock, Outgoing
+from schemas.ports import Clock, EventLog, Outgoing
 from streams import topics
+from streams.audit.acts import login_name
 from streams.dead_letters.letters import Letter
 from streams.emission import emit
 
 Outcome = Literal["begun", "done", "failed"]
+
+#: acts in one append: it has five seconds, however many they are
+BATCH = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +32,7 @@ class Decision:
 
 def decision(by: str | None, reason: str | None) -> Decision:
     """`by`: None is who is logged in. Raises SettingsInvalid, before anything is read or done."""
-    try:
-        who = (by if by is not None else getpass.getuser()).strip()
-    except (KeyError, OSError, ImportError):  # a container without users
-        who = ""
+    who = (login_name() if by is None else by).strip()
     if not 1 <= len(who) <= 200:
         raise SettingsInvalid("dead-letters", "--by", "says who does it, in 1 to 200 characters")
     why = (reason or "").strip()
@@ -80,3 +82,10 @@ def looked(letter: Letter, of: Decision, clock: Clock) -> Outgoing:
         places=(str(letter.place),),
     )
     return emit(topics.AUDIT, f"dead-letter.{letter.id}", event, None)
+
+
+async def told(log: EventLog, acts: Iterable[Outgoing]) -> None:
+    """To the audit. Raises BrokerUnavailable: some of them may be told."""
+    those = iter(acts)
+    while lot := list(islice(those, BATCH)):
+        await log.append(lot)

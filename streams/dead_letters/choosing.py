@@ -62,8 +62,11 @@ def moment(option: str, text: str | None, now: datetime) -> datetime | None:
     if text is None:
         return None
     if ago := _AGO.fullmatch(text.strip()):
-        return now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+        try:
+            return now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+        except OverflowError:
+            raise SettingsInvalid("dead-letters", option, "is before the year 1: leave it out, or say less") from None
     try:
         return datetime.fromisoformat(text.strip()).astimezone()
-    except ValueError:
+    except (ValueError, OverflowError):  # the year 1 in another zone
         raise SettingsInvalid("dead-letters", option, "is a time as 2026-11-30T08:00, or so long ago: 90m, 24h, 7d") from None

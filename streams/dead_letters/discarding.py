@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from schemas.errors import SettingsInvalid
 from schemas.ports import Clock, EventLog
 from streams.clock import SystemClock
-from streams.dead_letters.acts import Decision, discarded
+from streams.dead_letters.acts import BATCH, Decision, discarded
 from streams.dead_letters.choosing import Filter
 from streams.dead_letters.letters import Letter
 from streams.dead_letters.listing import chosen
@@ -18,8 +18,6 @@ from streams.promotion.progress import progress
 from streams.settings import Settings
 from streams.wiring.clients import ensure_all_topics, log_for
 
-#: acts in one append
-_BATCH = 200
 Say = Callable[[str], None]
 
 
@@ -62,6 +60,6 @@ async def run_discard(
 
 async def discard(log: EventLog, found: Sequence[Letter], of: Decision, clock: Clock, tell: Callable[[int], None]) -> None:
     """Raises BrokerUnavailable: what was told is discarded, and the same again discards the rest."""
-    for at in range(0, len(found), _BATCH):
-        await log.append([discarded(one, of, clock) for one in found[at : at + _BATCH]])
-        tell(min(at + _BATCH, len(found)))
+    for at in range(0, len(found), BATCH):
+        await log.append([discarded(one, of, clock) for one in found[at : at + BATCH]])
+        tell(min(at + BATCH, len(found)))

@@ -10,7 +10,7 @@ from schemas.errors import SettingsInvalid
 from schemas.ports import EventLog, Place, Record
 from streams import topics
 from streams.clock import SystemClock
-from streams.dead_letters.acts import Decision, discarded
+from streams.dead_letters.acts import Decision, discarded, told
 from streams.dead_letters.choosing import Filter
 from streams.dead_letters.correcting import corrected
 from streams.dead_letters.discarding import must_choose, on_stderr, those
@@ -49,11 +49,11 @@ async def carry_out(log: EventLog, plan: Plan, of: Decision, pace: Pace, say: Sa
     """Whether nothing was refused, and nothing failed. Raises BrokerUnavailable."""
     clock = SystemClock()
     if plan.superseded:
-        marks = [
+        marks = (
             discarded(letter, Decision(of.by, f"superseded: state {taken} was delivered"), clock)
             for letter, taken in plan.superseded
-        ]
-        await log.append(marks)
+        )
+        await told(log, marks)
     return await _send(log, sendings(log, plan), plan.letters, of, pace, say) and not plan.refused
 
 

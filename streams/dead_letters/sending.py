@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 from schemas.errors import Rejected
 from schemas.ports import Clock, EventLog
-from streams.dead_letters.acts import Decision, Outcome, resent
+from streams.dead_letters.acts import Decision, Outcome, resent, told
 from streams.dead_letters.letters import Letter
 from streams.dead_letters.planning import Sending
 
@@ -79,5 +79,5 @@ class Resender:
         self.sent += sum(len(one.letters) for one in sendings)
 
     async def _tell(self, sendings: Sequence[Sending], outcome: Outcome) -> None:
-        acts = [resent(letter, self._of, outcome, self._clock, one.corrected_sha256) for one in sendings for letter in one.letters]
-        await self._log.append(acts)
+        acts = (resent(letter, self._of, outcome, self._clock, one.corrected_sha256) for one in sendings for letter in one.letters)
+        await told(self._log, acts)

@@ -27,15 +27,17 @@ _SHORTEST = 6
 
 @dataclass(slots=True)
 class Letters:
-    """By id, in the order of the topic's partitions; `copies`: how often each stands there."""
+    """By id, in the order of the topic's partitions; `copies`: how often each stands there; `places`: whose each place is."""
 
     by_id: dict[UUID, Letter] = field(default_factory=dict)
     copies: defaultdict[UUID, int] = field(default_factory=lambda: defaultdict(int))
+    places: dict[str, UUID] = field(default_factory=dict)
     acts: defaultdict[UUID, list[LetterAct]] = field(default_factory=lambda: defaultdict(list))
 
     def add(self, letter: Letter) -> None:
         self.by_id.setdefault(letter.id, letter)
         self.copies[letter.id] += 1
+        self.places[str(letter.place)] = letter.id
 
     def state(self, letter: Letter) -> State:
         """The last word holds."""
@@ -54,14 +56,16 @@ class Letters:
 
     def came_back(self, letter: Letter) -> Sequence[Letter]:
         """Those that were made of what was sent again from it."""
-        return [one for one in self.by_id.values() if one.came_from == str(letter.place)]
+        return [one for one in self.by_id.values() if self.places.get(one.came_from or "") == letter.id]
 
     def named(self, ids: Iterable[str]) -> list[Letter]:
         """Each by its id, the first characters of it, or its place. Raises SettingsInvalid."""
         return list(dict.fromkeys(self._named(id.strip().lower()) for id in ids))
 
     def _named(self, wanted: str) -> Letter:
-        found = [one for one in self.by_id.values() if str(one.place) == wanted or str(one.id).startswith(wanted)]
+        if wanted in self.places:
+            return self.by_id[self.places[wanted]]
+        found = [one for id, one in self.by_id.items() if str(id).startswith(wanted)]
         if len(found) > 1 and len(wanted) >= _SHORTEST:
             raise SettingsInvalid("dead-letters", wanted, f"{len(found)} letters begin with it: give more of it")
         if len(wanted) < _SHORTEST or not found:

@@ -17,6 +17,7 @@ WHY = ("--reason", "because")
     ("arguments", "said"),
     [
         (("list", "--since", "yesterday"), "--since"),
+        (("list", "--since", "999999d"), "--since"),
         (("show", "5f2c1a", "--reveal"), "--reason"),
         (("resend", "--all-open"), "--reason"),
         (("resend", *WHY), "--all-open"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from uuid import UUID
 
@@ -111,6 +112,26 @@ async def test_what_was_delivered_since_is_superseded(sequence: int, taken: int 
         (act,) = (DeadLetterDiscarded.model_validate_json(record.value) for record in log.records(topics.AUDIT.name))
         assert act.reason == f"superseded: state {taken} was delivered"
         assert len(log.records(topics.FINDINGS.name)) == 3
+
+
+async def test_many_that_are_superseded_are_told_in_lots(monkeypatch: pytest.MonkeyPatch) -> None:
+    log = new_log()
+    of = [findings(subject(number)) for number in range(1, 452)]
+    for state in await standing(log, *map(bundle, of)):
+        await fails(log, state)
+    await took(log, of[-1])
+    made = await plan(log)
+    lots: list[int] = []
+    append = log.append
+
+    async def counted(records: Sequence[Outgoing]) -> Sequence[Place]:
+        lots.append(len(records))
+        return await append(records)
+
+    monkeypatch.setattr(log, "append", counted)
+    assert await carry_out(log, made, OF, Pace(1000.0), lambda _: None)
+    assert lots == [200, 200, 51]
+    assert chosen(await read_letters(log), Filter()) == []
 
 
 async def test_what_is_for_ourselves_only_supersedes_nothing() -> None:

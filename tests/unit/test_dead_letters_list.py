@@ -101,8 +101,9 @@ def test_times_as_people_type_them() -> None:
     local = moment("--since", "2026-11-30", NOW)
     assert local is not None
     assert local.tzinfo is not None
-    with pytest.raises(SettingsInvalid, match="--since"):
-        moment("--since", "yesterday", NOW)
+    for never in ("yesterday", "999999d", "0001-01-01T00:00+14:00", "9999-12-31T23:59-12:00"):
+        with pytest.raises(SettingsInvalid, match="--since"):
+            moment("--since", never, NOW)
 
 
 async def test_the_sender_of_what_came_through_no_listener_is_read_only_when_asked_for() -> None:
@@ -157,6 +158,17 @@ async def test_letters_are_named_by_id_by_its_beginning_and_by_place() -> None:
     for name in (str(letter.id)[:5], "ffffffff", "radstream.dead-letters/0/99"):
         with pytest.raises(SettingsInvalid, match="there is none"):
             letters.named([name])
+
+
+async def test_a_letter_that_was_written_twice_is_named_by_either_place() -> None:
+    log = new_log()
+    places = await log.append([failed(original()), failed(original())])
+    letters = await read_letters(log)
+    (letter,) = letters.by_id.values()
+    for place in places:
+        assert letters.named([str(place)]) == [letter]
+    back = await letter_in(log, failed(original(9, headers=(("resent-from", str(places[1]).encode()),))))
+    assert (await read_letters(log)).came_back(letter) == [back]
 
 
 async def test_everything_must_be_said_in_as_many_words() -> None:
