@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from schemas.case_store import TimelineEntry
 from schemas.discrepancies import DISCREPANCY_EVENTS
-from schemas.errors import InvalidResource, RecordsRemoved
+from schemas.errors import InvalidResource, RecordsRemoved, TopicMissing
 from schemas.events import ORDER_EVENTS, REPORT_EVENTS, DeliveryAcknowledged
 from schemas.findings import Findings
 from schemas.history import History, Span
@@ -60,6 +60,8 @@ class Reading:
                     self.records[record.place] = record
             except RecordsRemoved:
                 self.gone[place] = "removed (retention)"
+            except TopicMissing:  # that of a sandbox was deleted since
+                self.gone[place] = "removed (its topic is not there)"
             except InvalidResource:
                 self.gone[place] = "its archived segment is not what it was: radstream audit verify"
             else:

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from connectors.case_store import SqlCaseStore
 from schemas.discrepancies import DiscrepancyAcknowledged, DiscrepancyOpened
-from schemas.errors import MalformedMessage, SettingsInvalid
+from schemas.errors import BrokerUnavailable, MalformedMessage, SettingsInvalid
 from schemas.events import ReportAmended, ReportDrafted, ReportEvent, ReportSigned
 from schemas.hl7v2.site import Site
 from schemas.identifiers import StudyInstanceUID
@@ -258,6 +258,22 @@ async def test_what_retention_removed_is_named_and_the_rest_is_shown(engine: Eng
     known = await engine.then(5)
     assert words(known, "messages") == [f"led to {ordered} [removed (retention)]"]
     assert words(known, "orders")[0].startswith("placed")
+
+
+async def test_a_topic_that_was_deleted_since_is_named_line_by_line_and_the_rest_is_shown(engine: Engine) -> None:
+    await analysed(engine)
+    del engine.log.topics[topics.DELIVERIES.name]
+    known = await engine.then(5)
+    (line,) = words(known, "deliveries")
+    assert line.endswith("[removed (its topic is not there)]")
+    assert len(known.sections["findings"]) == 1
+
+
+async def test_a_broker_that_is_away_is_no_record_that_is_gone(engine: Engine) -> None:
+    await analysed(engine)
+    engine.log.away = True
+    with pytest.raises(BrokerUnavailable):
+        await engine.then(5)
 
 
 async def test_a_record_of_another_version_is_named(engine: Engine) -> None:
