@@ -8,16 +8,17 @@ from typing import Any, Literal
 
 #: (first, last) of each run of offsets
 Runs = tuple[tuple[int, int], ...]
-Kind = Literal["changed", "removed", "vanished", "shortened", "unreadable", "checkpoint"]
+Kind = Literal["changed", "removed", "gone", "vanished", "shortened", "unreadable", "checkpoint"]
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
     """`changed`: records from `first` up to `end`, and not with it, are not those that were chained; `removed`: the log ends before
-    they do, and what is left of them cannot be verified; `vanished`: they were gone before they were chained; `shortened`: the log
-    was shorter than what had been signed; `unreadable`: an archive says so; `checkpoint`: it is about a checkpoint. `place`:
-    TOPIC/PARTITION, or that of the checkpoint. `between`: numbers of the two checkpoints that it lies between (0: the beginning).
-    `missing`: offsets that are not there, the first and the last of each run."""
+    they do, and what is left of them cannot be verified; `gone`: neither log nor archive has them; `vanished`: they were gone
+    before they were chained; `shortened`: the log was shorter than what had been signed; `unreadable`: an archive says so;
+    `checkpoint`: it is about a checkpoint. `place`: TOPIC/PARTITION, or that of the checkpoint. `between`: numbers of the two
+    checkpoints that it lies between (0: the beginning). `missing`: offsets that are not there, the first and the last of each run.
+    `copy`: which one it is about, where broker and archive both have one and do not have the same fault."""
 
     kind: Kind
     place: str
@@ -26,9 +27,10 @@ class Fault:
     end: int | None = None
     between: tuple[int, int] | None = None
     missing: Runs = ()
+    copy: str = ""
 
     def line(self) -> str:
-        where = self.place
+        where = f"{self.place} {self.copy}".rstrip()
         if self.first is not None and self.end is not None:
             where += f" offsets {told(((self.first, self.end - 1),))}"
         if self.between is not None:
@@ -46,6 +48,7 @@ class Fault:
             "end": self.end,
             "between": None if self.between is None else list(self.between),
             "missing": [list(run) for run in self.missing],
+            "copy": self.copy,
         }
 
 
@@ -72,14 +75,20 @@ def merged(faults: Iterable[Fault]) -> list[Fault]:
         before = found[-1] if found else None
         if (
             before is not None
-            and (before.kind, before.place, before.what) == (fault.kind, fault.place, fault.what)
+            and (before.kind, before.place, before.what, before.copy) == (fault.kind, fault.place, fault.what, fault.copy)
             and before.end is not None
             and before.end == fault.first
             and before.between is not None
             and fault.between is not None
         ):
             between = before.between[0], fault.between[1]
-            found[-1] = replace(before, end=fault.end, between=between, missing=before.missing + fault.missing)
+            found[-1] = replace(before, end=fault.end, between=between, missing=_joined(before.missing, fault.missing))
         else:
             found.append(fault)
     return found
+
+
+def _joined(before: Runs, behind: Runs) -> Runs:
+    if before and behind and before[-1][1] + 1 == behind[0][0]:
+        return (*before[:-1], (before[-1][0], behind[0][1]), *behind[1:])
+    return before + behind

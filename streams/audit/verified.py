@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from schemas.errors import TopicMissing
 from schemas.history import History, Span
+from schemas.ports import Record
 from streams import topics
 from streams.audit.checkpoint_file import read_lines
-from streams.audit.faults import Fault
+from streams.audit.faults import Fault, merged
 from streams.audit.notary import NOTARISED
 from streams.audit.series import Entry, Series, Source, joined, read_source
 from streams.audit.signing import Keys
 from streams.audit.standing import entries_of, unfinished
-from streams.audit.verifying import Proven, Tell, length, verify_records
+from streams.audit.verifying import Copy, Proven, Tell, Verified, length, verify_records
 
 #: given the number of offsets to come, what is told of them
 Progress = Callable[[int], AbstractContextManager[Tell]]
@@ -59,30 +60,52 @@ class Told:
         }
 
 
-async def verify(history: History, sources: Sources, keys: Keys, progress: Progress = lambda _: nullcontext(_nobody)) -> Told:
-    """Raises BrokerUnavailable, ObjectStoreUnavailable, StoreUnavailable (a file)."""
+async def verify(
+    live: History, sources: Sources, keys: Keys, progress: Progress = lambda _: nullcontext(_nobody), *, archive: Copy | None = None
+) -> Told:
+    """`live`: the broker's; `archive`: likewise, with what is archived in its place, for then both are verified. Raises
+    BrokerUnavailable, ObjectStoreUnavailable, StoreUnavailable (a file)."""
     told = Told()
-    all_series = await _checkpoints(history, sources, keys, told)
-    with progress(sum(map(length, all_series))) as tell:
+    copies = [Copy(live)] if archive is None else [archive, Copy(live)]
+    all_series = await _checkpoints(copies[0].history, live, sources, keys, told)
+    with progress(sum(map(length, all_series)) * len(copies)) as tell:
         done = 0
         for series in all_series:
-            of_key = await verify_records(history, series, lambda more, so_far=done: tell(so_far + more))  # type: ignore[misc]
-            told.proven += of_key.proven
-            told.faults += of_key.faults
+            found = []
+            for copy in copies:
+                found.append(await verify_records(copy, series, lambda more, so_far=done: tell(so_far + more)))  # type: ignore[misc]
+                done += length(series)
+            told.proven += found[0].proven
+            told.faults += merged(found[0].faults if len(found) == 1 else _of_both(*found))
             told.checkpoints += len(series)
-            done += length(series)
-    await _unsigned(history, told)
+    await _unsigned(copies[0].history, told)
     return told
+
+
+def _of_both(archive: Verified, live: Verified) -> Iterator[Fault]:
+    """What is wrong with both is told once."""
+    for fault in archive.faults:
+        differs = fault.kind in ("changed", "unreadable") and fault not in live.faults
+        yield replace(fault, copy="in the archive") if differs and _reaches(live, fault) else fault
+    for fault in live.faults:
+        if fault not in archive.faults:
+            yield replace(fault, copy="on the broker")
+
+
+def _reaches(live: Verified, fault: Fault) -> bool:
+    """Whether the broker has that block too."""
+    first, end = fault.first or 0, fault.end or 0
+    return any(f"{one.topic}/{one.partition}" == fault.place and one.first <= first and end <= one.end for one in live.proven)
 
 
 def _nobody(_: int) -> None:
     pass
 
 
-async def _checkpoints(history: History, sources: Sources, keys: Keys, told: Told) -> list[Series]:
+async def _checkpoints(history: History, live: History, sources: Sources, keys: Keys, told: Told) -> list[Series]:
     """The files are read before the topic and again behind it: the notary may be at work."""
     before = [await asyncio.to_thread(read_lines, file) for file in sources.files]
-    records = [record for span in await _spans(history, topics.CHECKPOINTS.name) async for record in history.records(span)]
+    records = [record async for record in _checkpoint_records(history, live)]
     after = [await asyncio.to_thread(read_lines, file) for file in sources.files]
     name = ", ".join(map(str, sources.files))
     topic = read_source(topics.CHECKPOINTS.name, (Entry(str(one.place), one.value, one.key) for one in records), keys)
@@ -107,6 +130,17 @@ async def _checkpoints(history: History, sources: Sources, keys: Keys, told: Tol
             Fault("checkpoint", topics.CHECKPOINTS.name, "there is no checkpoint under this key: has the notary run?")
         )
     return found
+
+
+async def _checkpoint_records(history: History, live: History) -> AsyncIterator[Record]:
+    """Of the broker, and what only the archive has."""
+    on_broker = {span.partition: span for span in await _spans(live, topics.CHECKPOINTS.name)}
+    for span in await _spans(history, topics.CHECKPOINTS.name):
+        last = on_broker.get(span.partition, Span(span.topic, span.partition, span.end, span.end))
+        async for record in history.records(replace(span, end=max(span.first, last.first))):
+            yield record
+        async for record in live.records(last):
+            yield record
 
 
 async def _spans(history: History, topic: str) -> Sequence[Span]:

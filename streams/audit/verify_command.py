@@ -13,9 +13,11 @@ from rich.table import Table
 
 from streams.audit.signing import public_file, public_keys
 from streams.audit.verified import Sources, Told, verify
+from streams.audit.verifying import Copy
 from streams.promotion.progress import progress
+from streams.segments.history import ArchivedHistory
 from streams.settings import Settings
-from streams.wiring.clients import history_for
+from streams.wiring.clients import history_for, live_history_for
 
 
 async def run_verify(
@@ -27,7 +29,12 @@ async def run_verify(
     sources = Sources(copies or [settings.audit.checkpoint_file], copies=bool(copies))
     say = Console(stderr=True)
     shown = partial(progress, "verified", say=lambda line: say.print(line, highlight=False))
-    told = await verify(history_for(settings), sources, keys, shown)
+    history = history_for(settings)
+    if isinstance(history, ArchivedHistory):
+        archive = Copy(history, history.holes, settings.segments.topics)
+        told = await verify(live_history_for(settings), sources, keys, shown, archive=archive)
+    else:
+        told = await verify(history, sources, keys, shown)
     if as_json:
         sys.stdout.write(json.dumps(told.plain(), indent=2) + "\n")
     else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import groupby, pairwise
@@ -14,10 +14,25 @@ from schemas.errors import InvalidResource, RecordsRemoved, TopicMissing
 from schemas.history import History, Span
 from schemas.ports import Record
 from streams.audit.chain import Chain, linked
-from streams.audit.faults import Fault, Kind, Runs, merged, runs, told
+from streams.audit.faults import Fault, Kind, Runs, runs, told
 from streams.audit.series import Series
 
 Tell = Callable[[int], None]
+
+
+async def no_holes(_: Span) -> Sequence[Span]:
+    """Of a log: between its beginning and its end it has everything."""
+    return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """What is verified. `holes`: parts of a span that it lacks, by offset; `whole`: topics that must be there from the first record
+    that was signed, because no retention takes anything from it."""
+
+    history: History
+    holes: Callable[[Span], Awaitable[Sequence[Span]]] = no_holes
+    whole: Collection[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,17 +74,17 @@ def chains(series: Series) -> dict[tuple[str, int], list[list[CheckpointSigned]]
     return found
 
 
-async def verify_records(history: History, series: Series, tell: Tell = lambda _: None) -> Verified:
+async def verify_records(copy: Copy, series: Series, tell: Tell = lambda _: None) -> Verified:
     """All partitions of the series of one key. `tell`: how many offsets are done. Raises BrokerUnavailable,
     ObjectStoreUnavailable."""
     verified, done = Verified(), 0
     for topic, of_topic in groupby(sorted(chains(series).items()), key=lambda one: one[0][0]):
-        spans = await _spans(history, topic)
+        spans = await _spans(copy.history, topic)
         for (_, partition), of_partition in of_topic:
             verified.faults += _breaks(of_partition)
             span = spans.get(partition, Span(topic, partition, 0, 0))
             for chain in of_partition:
-                proven, faults = await _Partition(history, chain, partial(_further, tell, done)).verified(span)
+                proven, faults = await _Partition(copy, chain, partial(_further, tell, done)).verified(span)
                 verified.proven.append(proven)
                 verified.faults += faults
                 done += chain[-1].end - chain[0].first
@@ -104,6 +119,9 @@ def _breaks(of_partition: Sequence[Sequence[CheckpointSigned]]) -> Iterator[Faul
             yield Fault("shortened", place, said, new.first, old.end, between)
 
 
+_GONE = "were signed, and neither the log nor its archive has them"
+
+
 @dataclass(frozen=True, slots=True)
 class _Block:
     """The records between two checkpoints: from what is believed (`begin`, of checkpoint `after`) to what was signed."""
@@ -136,8 +154,8 @@ class _Found:
 class _Partition:
     """One chain over its partition. A fault in one block hides none behind it: each begins with what is signed."""
 
-    def __init__(self, history: History, chain: Sequence[CheckpointSigned], tell: Tell) -> None:
-        self._history, self._chain, self._tell = history, chain, tell
+    def __init__(self, copy: Copy, chain: Sequence[CheckpointSigned], tell: Tell) -> None:
+        self._copy, self._history, self._chain, self._tell = copy, copy.history, chain, tell
         self._topic, self._partition = chain[0].topic, chain[0].partition
         self._place = f"{self._topic}/{self._partition}"
         self._faults: list[Fault] = []
@@ -146,8 +164,9 @@ class _Partition:
         """`span`: what there is now."""
         start, after, blocks = self._blocks(span)
         whole = [block for block in blocks if block.end <= span.end]
-        waiting = deque(whole)
-        while waiting:
+        parts = await self._parts(whole)
+        while parts:
+            waiting = parts.popleft()
             try:
                 await self._read(waiting)
             except (InvalidResource, RecordsRemoved) as error:
@@ -156,13 +175,37 @@ class _Partition:
                     self._faults.clear()
                     return await self.verified(now)
                 block = waiting.popleft()
-                self._faults.append(self._fault("unreadable", error.reason, block))
+                if waiting:  # what cannot be read may lie behind the block
+                    parts.extendleft((waiting, deque((block,))))
+                else:
+                    self._faults.append(self._fault("unreadable", error.reason, block))
         if len(whole) < len(blocks):
             self._faults.append(self._removed(span, blocks[len(whole) :]))
         end, upto = (whole[-1].end, whole[-1].signed.number) if whole else (start, after)
         begun = self._chain[0].first
         removed, unproven = max(0, min(span.first, end) - begun), max(0, min(start, span.end) - max(span.first, begun))
-        return Proven(self._topic, self._partition, start, end, after, upto, removed, unproven), merged(self._faults)
+        if removed and self._topic in self._copy.whole:
+            lost = (begun, begun + removed - 1)
+            self._faults.append(Fault("gone", self._place, _GONE, begun, begun + removed, (0, after), (lost,)))
+        proven = Proven(self._topic, self._partition, start, end, after, upto, removed, unproven)
+        return proven, sorted(self._faults, key=lambda fault: fault.first or 0)
+
+    async def _parts(self, blocks: Sequence[_Block]) -> deque[deque[_Block]]:
+        """What can be read at a time: nothing across a hole. Only the blocks in which one lies suffer by it."""
+        if not blocks:
+            return deque()
+        span = Span(self._topic, self._partition, blocks[0].begin.end, blocks[-1].end)
+        parts, holes = [deque[_Block]()], deque(await self._copy.holes(span))
+        for block in blocks:
+            while holes and holes[0].end <= block.begin.end:
+                holes.popleft()
+            lost = [(max(one.first, block.begin.end), min(one.end, block.end) - 1) for one in holes if one.first < block.end]
+            if lost:
+                self._faults.append(self._fault("gone", _GONE, block, tuple(lost)))
+                parts.append(deque())
+            else:
+                parts[-1].append(block)
+        return deque(filter(None, parts))
 
     def _blocks(self, span: Span) -> tuple[int, int, list[_Block]]:
         """From the beginning, or from the first checkpoint behind which nothing is gone: its offset, number, and what follows."""

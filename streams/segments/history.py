@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from schemas.errors import RecordsRemoved, TopicMissing
@@ -71,6 +72,21 @@ class ArchivedHistory:
                     raise
                 async for record in self.records(Span(span.topic, span.partition, at, piece.end)):
                     yield record
+
+    async def holes(self, span: Span) -> Sequence[Span]:
+        """What of it nobody has. Raises as `spans`."""
+        if not len(span):
+            return []
+        kept, live = await self._both(span.topic)
+        lacking = []
+        for name, piece in self._divided(span, kept):
+            if name is not None:
+                continue
+            held = live.get(span.partition)
+            first, end = (held.first, held.end) if held is not None and len(held) else (piece.end, piece.end)
+            before, behind = (piece.first, min(piece.end, first)), (max(piece.first, end), piece.end)
+            lacking += [replace(piece, first=one, end=other) for one, other in (before, behind) if one < other]
+        return lacking
 
     async def _pieces(self, span: Span) -> list[_Piece]:
         """Where each part is read. Raises RecordsRemoved when nobody has one of them."""

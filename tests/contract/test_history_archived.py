@@ -272,3 +272,22 @@ async def test_what_is_no_segment_is_passed_over(log: FakeEventLog, objects: Obj
     await objects.put(f"{FOLDER}/{TOPIC}/0/README", b"")
     await objects.put(f"{FOLDER}/{TOPIC}-other/0/{0:020d}-{5:020d}-20260101T000000000Z.zst", b"")
     assert await everything(history, TOPIC) == log.records(TOPIC)
+
+
+async def test_what_nobody_has_is_named(log: FakeEventLog, objects: Objects, plain: FakeHistory) -> None:
+    records = await ten(log)
+    partition = records[0].place.partition
+    await archive(objects, records[:2])
+    await archive(objects, records[4:5])
+    history = ArchivedHistory(objects, plain)
+
+    async def holes(first: int, end: int) -> list[tuple[int, int]]:
+        return [(one.first, one.end) for one in await history.holes(Span(TOPIC, partition, first, end))]
+
+    assert await holes(0, 10) == []
+    plain.remove_before(TOPIC, partition, 7)
+    assert await holes(0, 10) == [(2, 4), (5, 7)]
+    assert await holes(3, 6) == [(3, 4), (5, 6)]
+    assert await holes(6, 12) == [(6, 7), (10, 12)]
+    plain.remove_before(TOPIC, partition, 10)
+    assert await holes(0, 10) == [(2, 4), (5, 10)] and await holes(4, 4) == []

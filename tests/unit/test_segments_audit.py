@@ -10,14 +10,16 @@ from datetime import timedelta
 import pytest
 
 from connectors.objects import Objects, in_memory
+from schemas.history import Span
 from streams import topics
 from streams.audit.signing import Signer
 from streams.audit.verified import Sources, Told, verify
+from streams.audit.verifying import Copy
 from streams.segments.archiving import Archiver
 from streams.segments.history import ArchivedHistory
 from streams.segments.names import SegmentName, archived
 from streams.segments.segment import OpenSegment, Segment
-from tests.unit.notarised import Notarised
+from tests.unit.notarised import Notarised, Tampered
 
 ARCHIVED = (topics.HL7_RAW.name, topics.RESULTS.name, topics.DELIVERIES.name)
 
@@ -41,12 +43,24 @@ class Kept:
                     assert file is not None
                     self.files[name] = file
 
-    async def verify(self, files: dict[SegmentName, bytes]) -> Told:
+    async def verify(self, files: dict[SegmentName, bytes], live: Tampered | None = None) -> Told:
+        """`live`: the broker's log, when it still has something, or all."""
         objects: Objects = in_memory()
         for name, file in files.items():
             await objects.put(str(name), file)
         signer: Signer = self.log.signer
-        return await verify(ArchivedHistory(objects, self.log.history), Sources([self.log.file]), signer.keys)
+        on_broker = live or self.log.history
+        history = ArchivedHistory(objects, on_broker)
+        return await verify(on_broker, Sources([self.log.file]), signer.keys, archive=Copy(history, history.holes, ARCHIVED))
+
+    def whole(self) -> Tampered:
+        """The broker's log before retention."""
+        records = {
+            (topic, number): list(partition)
+            for topic, partitions in self.log.log.topics.items()
+            for number, partition in enumerate(partitions)
+        }
+        return Tampered(records, {of: Span(*of, 0, len(partition)) for of, partition in records.items()})
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +87,12 @@ def again(name: SegmentName, file: bytes, chance: random.Random) -> tuple[Segmen
     return growing.closed()
 
 
+def last_of(kept: Kept) -> tuple[str, int]:
+    """A partition that has several segments."""
+    name = max(kept.files, key=lambda one: one.first)
+    return name.topic, name.partition
+
+
 async def test_all_of_it_is_proven_from_the_archive(kept: Kept) -> None:
     told = await kept.verify(kept.files)
     assert told.well, told.faults
@@ -83,8 +103,7 @@ async def test_all_of_it_is_proven_from_the_archive(kept: Kept) -> None:
 @pytest.mark.parametrize("seed", range(20))
 async def test_every_edit_of_the_archive_is_found(kept: Kept, seed: int) -> None:
     chance, files = random.Random(seed), dict(kept.files)
-    # who takes the first file of a partition does what retention does
-    name = chance.choice([one for one in files if one.first > 0])
+    name = chance.choice(list(files))
     file, kind = files.pop(name), ("a byte", "cut", "taken", "digests", "swapped")[seed % 5]
     if kind == "a byte":
         at = chance.randrange(len(file))
@@ -100,3 +119,60 @@ async def test_every_edit_of_the_archive_is_found(kept: Kept, seed: int) -> None
     told = await kept.verify(files)
     assert not told.well, kind
     assert any(name.topic in str(fault.plain()) for fault in told.faults), told.faults
+
+
+async def test_both_copies_are_verified_and_the_fault_says_which(kept: Kept) -> None:
+    assert (await kept.verify(kept.files, kept.whole())).well
+    (topic, partition), live = last_of(kept), kept.whole()
+    records = live.records_of[topic, partition]
+    records[2] = replace(records[2], value=b"made up")
+    (fault,) = (await kept.verify(kept.files, live)).faults
+    assert (fault.kind, fault.first, fault.copy) == ("changed", 0, "on the broker")
+    assert fault.line().startswith(f"{topic}/{partition} on the broker offsets 0-")
+
+    files = dict(kept.files)
+    name = min(one for one in files if (one.topic, one.partition) == (topic, partition))
+    other, written = again(name, files.pop(name), random.Random(1))
+    (fault,) = (await kept.verify(files | {other: written}, kept.whole())).faults
+    assert fault.copy == "in the archive"
+
+
+async def test_a_log_that_was_shortened_is_found_where_the_archive_has_it_all(kept: Kept) -> None:
+    of, live = last_of(kept), kept.whole()
+    end = max(one.end for one in kept.files if (one.topic, one.partition) == of) - 2
+    live.spans_of[of] = Span(*of, 0, end)
+    of_archive, of_broker = (await kept.verify(kept.files, live)).faults
+    assert of_archive.missing[0][0] == end + 2, "what is behind its last segment"
+    assert (of_broker.kind, of_broker.copy, of_broker.missing[0][0]) == ("removed", "on the broker", end)
+
+
+async def test_a_gap_blames_nobody_beside_it_and_hides_nothing_behind_it(kept: Kept) -> None:
+    of = last_of(kept)
+    names = sorted(one for one in kept.files if (one.topic, one.partition) == of)
+    files, taken, last = dict(kept.files), names[len(names) // 2], names[-1]
+    del files[taken]
+    name, written = again(last, files.pop(last), random.Random(2))
+    told = await kept.verify(files | {name: written})
+    gone, changed = told.faults
+    assert gone.kind == "gone" and gone.missing == ((taken.first, taken.end - 1),)
+    assert gone.first is not None and gone.end is not None
+    assert taken.first - kept.log.block < gone.first <= taken.first and taken.end <= gone.end < taken.end + kept.log.block
+    assert changed.kind == "changed" and changed.end is not None and changed.end > last.first
+
+
+async def test_a_broken_segment_blames_only_the_blocks_that_it_is_part_of(kept: Kept) -> None:
+    for name in sorted(kept.files)[::7]:
+        told = await kept.verify(kept.files | {name: b"broken"})
+        (fault,) = told.faults
+        assert fault.kind == "unreadable" and fault.first is not None and fault.end is not None
+        assert name.first - kept.log.block < fault.first <= name.first and name.end <= fault.end < name.end + kept.log.block
+
+
+async def test_an_archive_that_lost_its_oldest_segments_or_all_of_them(kept: Kept) -> None:
+    of = last_of(kept)
+    names = sorted(one for one in kept.files if (one.topic, one.partition) == of)
+    (fault,) = (await kept.verify({name: file for name, file in kept.files.items() if name != names[0]})).faults
+    assert (fault.kind, fault.missing) == ("gone", ((0, names[0].end - 1),))
+    told = await kept.verify({})
+    assert {fault.place for fault in told.faults} == {f"{one.topic}/{one.partition}" for one in kept.files}
+    assert {fault.kind for fault in told.faults} == {"gone"}
