@@ -82,12 +82,22 @@ def _subject(old: Findings, new: Findings) -> Iterator[Change]:
         "the accession number": one.accession_number != other.accession_number,
         "the patient": one.patient != other.patient,
         "the orders": one.orders != other.orders,
+        "which images were looked at": _both_analysed(old, new) and _seen(old) != _seen(new),
         "what was ordered": one.examination != other.examination,
         "whether receivers are told": one.outward != other.outward,
         "whether a radiologist had verified before": (old.verified_at is None) != (new.verified_at is None),
     }
     if different := [words for words, differs in told.items() if differs]:
         yield Change("decided", f"other than then: {', '.join(different)}")
+
+
+def _both_analysed(one: Findings, other: Findings) -> bool:
+    """Else that is what differs, and has a kind of its own."""
+    return one.not_analysed is None and other.not_analysed is None
+
+
+def _seen(said: Findings) -> frozenset[str]:
+    return frozenset(image.sop_instance_uid for image in said.images)
 
 
 def _content(old: State, new: State, tolerance: Tolerance) -> Iterator[Change]:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from pydantic import ValidationError
 
 from connectors.kafka_admin import topic_sizes
-from schemas.errors import SettingsInvalid
-from schemas.history import History
+from schemas.acts import ReplayBegun
+from schemas.errors import SettingsInvalid, TopicMissing
+from schemas.history import History, Span
 from schemas.ports import Record
 from streams import topics
 from streams.promotion.progress import progress
 from streams.replay.changes import Tolerance
 from streams.replay.differing import Diff, differences, failures, scores
 from streams.replay.manifest import Manifest, ReplayFolder
+from streams.replay.plan import Plan
 from streams.replay.said import LANES, Side, of_requests, until
 from streams.settings import Settings
 from streams.shadows.sandbox import Sandbox
@@ -23,6 +28,10 @@ from streams.wiring.clients import history_for
 #: of both sides, in this order: a text belongs to a state, a state to a request
 _READ = (topics.RESULTS.name, topics.FINDINGS.name, *LANES, topics.DEAD_LETTERS.name)
 _LIVE = "live"
+_UNKNOWN = "unknown"
+#: by which the clocks of those that write to the log may differ
+_CLOCKS = timedelta(days=1)
+_EPOCH = datetime(1970, 1, 2, tzinfo=UTC)
 Tell = Callable[[int], None]
 
 
@@ -48,8 +57,32 @@ async def read_diff(settings: Settings, name: str, against: str | None, toleranc
             raise SettingsInvalid("replay diff", of, "there is no such replay, or none that came to results: radstream replay list")
     there = {of: [topic for topic in several if topic in sizes] for of, several in wanted.items()}
     history = history_for(settings)
-    with progress("reading", sum(sizes[topic].records for several in there.values() for topic in several)) as tell:
-        return await compared(history, manifest, other, name, against, there, tolerance, tell)
+    spans = await to_be_read(history, there, manifest)
+    with progress("reading", sum(len(span) for several in spans.values() for span in several)) as tell:
+        return await compared(history, manifest, other, name, against, spans, tolerance, tell)
+
+
+async def to_be_read(history: History, there: dict[str, list[str]], manifest: Manifest | None) -> dict[str, list[Span]]:
+    """Of the topics of each side. Of the live ones only what can be about the replay, where its plan says since when that is.
+    Raises BrokerUnavailable."""
+    since = None if manifest is None else _since(manifest.plan, manifest.planned_at)
+    found: dict[str, list[Span]] = {}
+    for of, several in there.items():
+        found[of] = []
+        for topic in several:
+            found[of] += await (history.spans(topic) if of != _LIVE or since is None else history.since(topic, since))
+    return found
+
+
+def _since(plan: Plan, planned_at: datetime) -> datetime | None:
+    """Before it nothing was said live of what the plan reads: an answer comes after its request, and a case comes whole. None: of a
+    stretch of messages nobody knows, for a study that is told again may have been answered long before; nor where a clock was
+    ahead."""
+    if plan.earliest is None or plan.latest is None or plan.gone or plan.latest > planned_at:
+        return None
+    if plan.selection.start != "analyse" and plan.selection.kind != "cases":
+        return None
+    return max(plan.earliest, _EPOCH) - _CLOCKS
 
 
 async def compared(
@@ -58,22 +91,23 @@ async def compared(
     other: Manifest | None,
     name: str,
     against: str | None,
-    there: dict[str, list[str]],
+    spans: Mapping[str, Sequence[Span]],
     tolerance: Tolerance,
     tell: Tell = lambda _: None,
 ) -> Compared:
-    """`there`: the topics of each side that exist. Raises BrokerUnavailable, RecordsRemoved."""
+    """`spans`: what is read of each side. Raises BrokerUnavailable, RecordsRemoved."""
     reading = _Reading(history, tell)
     now = Side()
-    await reading.all(there[name], now)
+    await reading.all(spans[name], now)
     if against is None:
         then = _live_side(manifest, now)
-        await reading.all(there[_LIVE], then)
+        await reading.all(spans[_LIVE], then)
     else:
         then = Side()
-        await reading.all(there[against], then)
+        await reading.all(spans[against], then)
     studies = differences(then, now, tolerance)
     bars = scores(studies)
+    states = [await _state(history, of, one) for of, one in ((name, manifest), (against, other)) if of is not None]
     diff = Diff(
         now=f"replay {name}",
         then="what was said live" if against is None else f"replay {against}",
@@ -82,8 +116,8 @@ async def compared(
         models_now=tuple(now.models()),
         scores_then=bars[0],
         scores_now=bars[1],
-        notes=tuple(_notes(name, now, then, manifest, other)),
-        unfinished=any(one is not None and one.state != "done" for one in (manifest, other)),
+        notes=tuple(_notes(name, now, then, manifest, other, states)),
+        unfinished=any(state != "done" for state in states),
         failures=failures(then, now),
     )
     return Compared(diff, then, now)
@@ -106,19 +140,39 @@ class _Reading:
         self._tell = tell
         self._seen = 0
 
-    async def all(self, names: Sequence[str], side: Side) -> None:
+    async def all(self, spans: Sequence[Span], side: Side) -> None:
         takers: dict[str, Callable[[Record], None]] = {
             topics.RESULTS.name: side.result,
             topics.FINDINGS.name: side.text,
             topics.DEAD_LETTERS.name: side.letter,
         }
-        for name in names:
-            take = takers.get(topics.plain_name(name), side.request)
-            for span in await self._history.spans(name):
-                async for record in self._history.records(span):
-                    take(record)
-                    self._seen += 1
-                    self._tell(self._seen)
+        for span in spans:
+            take = takers.get(topics.plain_name(span.topic), side.request)
+            async for record in self._history.records(span):
+                take(record)
+                self._seen += 1
+                self._tell(self._seen)
+
+
+async def _state(history: History, name: str, manifest: Manifest | None) -> str:
+    """Of a replay that was run on another machine "done" as the audit knows it, else "unknown"."""
+    if manifest is not None:
+        return manifest.state
+    try:
+        spans = await history.spans(topics.AUDIT.name)
+    except TopicMissing:
+        return _UNKNOWN
+    for span in spans:
+        async for record in history.records(span):
+            if record.key != f"replay.{name}".encode() or record.header("ce_type") != ReplayBegun.TYPE:
+                continue
+            try:
+                act = ReplayBegun.model_validate_json(record.value)
+            except ValidationError:
+                continue
+            if act.outcome == "done":
+                return "done"
+    return _UNKNOWN
 
 
 def _manifest(settings: Settings, name: str) -> Manifest | None:
@@ -131,13 +185,15 @@ def _manifest(settings: Settings, name: str) -> Manifest | None:
     return manifest
 
 
-def _notes(name: str, now: Side, then: Side, manifest: Manifest | None, other: Manifest | None) -> list[str]:
+def _notes(name: str, now: Side, then: Side, manifest: Manifest | None, other: Manifest | None, states: Sequence[str]) -> list[str]:
     notes = []
     for one in (manifest, other):
         if one is not None and one.state != "done":
             notes.append(f"The replay {one.name} is {one.state}, not done: {one.records} of {one.plan.records} records.")
     if manifest is None:
         notes.append("The folder of the replay is not on this machine: compared are the studies of which it said anything.")
+    if _UNKNOWN in states:
+        notes.append("Whether it is done nobody knows here: neither its folder nor radstream.audit says so.")
     if manifest is not None and other is not None and manifest.plan.sha256 != other.plan.sha256:
         notes.append("The two replays did not read the same records.")
     for side, words in ((now, "now"), (then, "then")):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -57,9 +58,11 @@ def diff(
     tolerance = Tolerance(score=score_tolerance, pixels=place_tolerance)
     found = asyncio.run(read_diff(read_settings(), name, against, tolerance)).diff
     if html is not None:
+        if html.is_symlink() or (html.exists() and not html.is_file()):
+            raise typer.BadParameter(f"{html} is no ordinary file: it would not be readable by you alone")
         text, with_plots = page(found)
         try:
-            html.write_text(text, encoding="utf-8")
+            write_alone(html, text)
         except OSError as error:
             raise typer.BadParameter(f"{html} cannot be written ({type(error).__name__})") from None
         if not with_plots:
@@ -102,6 +105,21 @@ def publish(
     approval = Approval(approved_by, reason)
     if not asyncio.run(run_publish(read_settings(), name, chosen, approval, tolerance, say=say, as_json=as_json)):
         raise typer.Exit(1)
+
+
+def write_alone(file: Path, text: str) -> None:
+    """Patient data, readable by its owner alone; whole or not at all, whatever stood there. Raises OSError."""
+    unfinished = file.with_name(f".{file.name}.{os.getpid()}.unfinished")
+    opened = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    try:
+        with os.fdopen(opened, "w", encoding="utf-8") as written:
+            written.write(text)
+            written.flush()
+            os.fsync(written.fileno())
+        unfinished.replace(file)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
 
 
 def _say(line: str) -> None:

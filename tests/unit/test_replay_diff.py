@@ -65,6 +65,13 @@ def test_each_kind_by_its_name(then: Findings, now: Findings, expected: list[str
     assert bool(kinds(one_diff(now, then))) is bool(expected), "what differs differs both ways"
 
 
+def test_that_other_images_were_looked_at_is_told_though_the_same_was_found() -> None:
+    (seen,) = said(1).images
+    two = said(1, images=(seen, seen.model_copy(update={"sop_instance_uid": f"{example.IMAGE}.9"})))
+    for found in (one_diff(two, said(1)), one_diff(said(1), two)):
+        assert [change.words for change in found.changes] == ["other than then: which images were looked at"]
+
+
 def test_no_words_hold_a_number_of_a_patient_or_an_order() -> None:
     other = {"patient": PatientIdentifier(value="SECRET", assigner="H"), "accession_number": None, "orders": ()}
     assert "SECRET" not in str(one_diff(said(1), said(1, **other)).changes)

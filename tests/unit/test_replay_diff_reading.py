@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +11,26 @@ import typer
 from typer.testing import CliRunner
 
 from connectors.kafka_admin import TopicSize
+from schemas.acts import ReplayBegun
 from schemas.errors import SettingsInvalid
 from schemas.findings import Findings
 from schemas.history import Span
+from schemas.identifiers import identity
+from streams import topics
+from streams.emission import emit
 from streams.replay import diffing
 from streams.replay.changes import Tolerance
+from streams.replay.differing import Diff
 from streams.replay.diffing import compared
 from streams.replay.manifest import Manifest, ReplayFolder
 from streams.replay.plan import Part, Plan
 from streams.replay.publish import run_publish
 from streams.replay.publishing import Approval
-from streams.replay.result_commands import register
+from streams.replay.result_commands import register, write_alone
+from streams.replay.said import Side
 from streams.replay.selection import Selection
 from streams.settings import Settings
-from tests.contract.fake_event_log import FakeEventLog
+from tests.contract.fake_event_log import START, FakeEventLog
 from tests.contract.fake_history import FakeHistory
 from tests.unit.cases import minutes
 from tests.unit.replays import HERE, NAME, kinds, outgoing, said, uid
@@ -33,9 +39,9 @@ SANDBOX = f"sandbox.{NAME}.ai.results"
 OTHER = "sandbox.again.ai.results"
 
 
-def manifest(*studies: int, span: Span, latest: float = 10, **changed: Any) -> Manifest:
+def manifest(*studies: int, span: Span, latest: float = 10, earliest: datetime = START, **changed: Any) -> Manifest:
     place = "hl7.v2.raw/0/0-9" if span.topic == "hl7.v2.raw" else str(span)
-    part = Part(topic=span.topic, spans=(span,), records=len(span), bytes=1, earliest=minutes(0), latest=minutes(latest))
+    part = Part(topic=span.topic, spans=(span,), records=len(span), bytes=1, earliest=earliest, latest=minutes(latest))
     plan = Plan(selection=Selection(places=(place,)), parts=(part,), studies=tuple(map(uid, studies)))
     told = {
         "name": NAME,
@@ -54,7 +60,7 @@ MESSAGES = Span("hl7.v2.raw", 0, 0, 9)
 
 @pytest.fixture
 async def log() -> FakeEventLog:
-    return FakeEventLog("ai.results", SANDBOX, OTHER)
+    return FakeEventLog("ai.results", SANDBOX, OTHER, "radstream.audit")
 
 
 async def read(
@@ -62,7 +68,9 @@ async def read(
 ) -> diffing.Compared:
     there = {NAME: [SANDBOX], "live": ["ai.results"], "again": [OTHER]}
     seen: list[int] = []
-    found = await compared(FakeHistory(log), of, other, NAME, against, there, Tolerance(), seen.append)
+    history = FakeHistory(log)
+    spans = await diffing.to_be_read(history, there, of)
+    found = await compared(history, of, other, NAME, against, spans, Tolerance(), seen.append)
     assert seen == list(range(1, len(seen) + 1))
     return found
 
@@ -113,6 +121,67 @@ async def test_without_its_folder_what_it_spoke_of_is_compared(log: FakeEventLog
     found = await read(log, None)
     assert [one.study_instance_uid for one in found.diff.studies] == [uid(1)]
     assert "not on this machine" in found.diff.notes[0]
+
+
+async def test_without_its_folder_the_audit_says_whether_it_is_done(log: FakeEventLog) -> None:
+    await append(log, "ai.results", said(1))
+    await append(log, SANDBOX, said(1))
+    for replay, outcome, clean in ((NAME, "begun", False), (NAME, "failed", False), ("again", "done", False), (NAME, "done", True)):
+        await log.append([emit(topics.AUDIT, f"replay.{replay}", begun(replay, outcome), None)])
+        found = (await read(log, None)).diff
+        assert found.is_clean(allow_not_comparable=False) is clean
+        assert any("nobody knows" in note for note in found.notes) is not clean
+    del log.topics["radstream.audit"]
+    assert (await read(log, None)).diff.unfinished
+
+
+def begun(replay: str, outcome: Any) -> ReplayBegun:
+    id = identity("test", replay, outcome)
+    return ReplayBegun(id=id, time=minutes(0), by="W", reason="why", outcome=outcome, replay=replay, selection="{}", records=1)
+
+
+async def test_of_requests_and_cases_nothing_is_read_from_before_them(log: FakeEventLog) -> None:
+    """Of messages all of it: a study that is told again may have been answered long before."""
+    await append(log, "ai.results", *(said(1, sequence=16 * n) for n in range(1, 5)))
+    await append(log, SANDBOX, said(1))
+    late = START + timedelta(days=1, seconds=2)
+    for span, selection, expected in (
+        (REQUESTS, Selection(places=(REQUESTS,)), 2),
+        (MESSAGES, Selection(accession_numbers=("A1",)), 2),
+        (MESSAGES, Selection(places=(MESSAGES,)), 4),
+    ):
+        of = manifest(1, span=span, earliest=late)
+        of = of.model_copy(update={"plan": of.plan.model_copy(update={"selection": selection})})
+        spans = await diffing.to_be_read(FakeHistory(log), {"live": ["ai.results"]}, of)
+        assert sum(map(len, spans["live"])) == expected
+    ahead = manifest(1, span=REQUESTS, earliest=late, planned_at=late)
+    spans = await diffing.to_be_read(FakeHistory(log), {"live": ["ai.results"]}, ahead)
+    assert sum(map(len, spans["live"])) == 4, "a clock was ahead"
+
+
+@pytest.mark.parametrize("before", [None, "old"])
+def test_the_page_is_readable_by_its_owner_alone(tmp_path: Path, before: str | None) -> None:
+    page = tmp_path / "diff.html"
+    if before is not None:
+        page.write_text(before)
+        page.chmod(0o644)
+    write_alone(page, "new")
+    assert (page.read_text(), page.stat().st_mode & 0o777, list(tmp_path.iterdir())) == ("new", 0o600, [page])
+
+
+def test_a_page_does_not_follow_a_link(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    async def found(*_: object) -> diffing.Compared:
+        return diffing.Compared(Diff("a", "b"), Side(), Side())
+
+    monkeypatch.setattr(diffing, "read_diff", found)
+    elsewhere, link = tmp_path / "elsewhere", tmp_path / "diff.html"
+    elsewhere.write_text("mine")
+    link.symlink_to(elsewhere)
+    app = typer.Typer()
+    register(app)
+    result = CliRunner().invoke(app, ["diff", NAME, "--html", str(link)], env={"COLUMNS": "200"})
+    assert (result.exit_code, elsewhere.read_text()) == (2, "mine")
+    assert CliRunner().invoke(app, ["diff", NAME]).exit_code == 1, "nothing was compared"
 
 
 async def test_a_replay_that_analysed_nothing_is_not_compared(tmp_path: Path) -> None:
