@@ -67,7 +67,6 @@ class Running:
         self._done = state.done
         self._positions = dict(state.positions)
         self._since_kept, self._kept_at, self._cost_s = 0, self._monotonic(), 0.0
-        self._looked_at = self._monotonic()
         self._free_at = self._monotonic()
 
     @property
@@ -78,17 +77,19 @@ class Running:
     async def run(self, inputs: AsyncIterator[Record]) -> bool:
         """False: somebody asked for a pause, and what is done is kept. Raises as `Cascade.take` and `Snapshots.keep`; then the last
         snapshot counts."""
+        looking = asyncio.create_task(self._look())
         try:
             return await self._to_the_end(inputs)
         except StopAsked:
             return False
         finally:
+            looking.cancel()
             if isinstance(inputs, AsyncGenerator):
                 await inputs.aclose()
 
     async def _to_the_end(self, inputs: AsyncIterator[Record]) -> bool:
         async for record in inputs:
-            if self._to_be_stopped():
+            if self._stop.is_set():
                 await self._keep()
                 return False
             await self._cascade.take(record)
@@ -97,20 +98,18 @@ class Running:
             self._tell(self._done)
             await self._at_times()
         while await self._cascade.go_on():
-            if self._to_be_stopped():
+            if self._stop.is_set():
                 await self._keep()
                 return False
             await self._at_times()
         await self._keep()
         return True
 
-    def _to_be_stopped(self) -> bool:
-        now = self._monotonic()
-        if now - self._looked_at >= _LOOK_S:
-            self._looked_at = now
-            if self._pause_is_asked():
-                self._stop.set()
-        return self._stop.is_set()
+    async def _look(self) -> None:
+        """Beside it, so that a pause is heard also while a dependency is waited for."""
+        while not self._pause_is_asked():
+            await asyncio.sleep(_LOOK_S)
+        self._stop.set()
 
     async def _at_times(self) -> None:
         """A snapshot when one is due, and rest where there is a rate; live work that waits for this thread is let through."""
@@ -145,7 +144,7 @@ class Running:
         self._since_kept, self._cost_s = 0, self._kept_at - began
 
 
-def waiting(stop: asyncio.Event, pause_s: float = _PAUSE_S, pause_is_asked: Callable[[], bool] = lambda: False) -> Wait:
+def waiting(stop: asyncio.Event, pause_s: float = _PAUSE_S) -> Wait:
     """For an Outbox, or inputs, whose broker is away."""
 
     async def wait(error: BrokerUnavailable) -> None:
@@ -155,7 +154,7 @@ def waiting(stop: asyncio.Event, pause_s: float = _PAUSE_S, pause_is_asked: Call
         _log.warning("paused", error=str(error))
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), pause_s)
-        if stop.is_set() or pause_is_asked():
+        if stop.is_set():
             raise StopAsked
 
     return wait

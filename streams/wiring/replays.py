@@ -155,7 +155,7 @@ async def opened(
     cases, state = await snapshots.begin()
     stack.push_async_callback(cases.close)
     sandbox = sandbox_of(manifest.name)
-    wait = waiting(stop, pause_is_asked=pause_is_asked)
+    wait = waiting(stop)
     outbox = Outbox(SandboxLog(log, sandbox), history, sandbox, wait, state.put)
     await outbox.begin()
     clock = EventClock() if state.now is None else EventClock(state.now)

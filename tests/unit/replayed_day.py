@@ -152,6 +152,7 @@ class Replay:
     analyse: Part = field(default_factory=lambda: Part("analyse", answer, REQUESTS, answers=True))
     policy: Policy = field(default_factory=lambda: Policy(deadline=timedelta(minutes=10)))
     stop: asyncio.Event = field(default_factory=asyncio.Event)
+    pause_is_asked: bool = False
 
     async def run(self, *, at_once: int = 4, every_inputs: int = 3) -> bool:
         """Until it is done (True), paused, or killed. A snapshot each `every_inputs`, records written `at_once`."""
@@ -188,7 +189,7 @@ class Replay:
                 state,
                 pace=Pace(None, monotonic=lambda: 0.0),
                 stop=self.stop,
-                pause_is_asked=lambda: False,
+                pause_is_asked=lambda: self.pause_is_asked,
                 tell=lambda done: None,
                 every_inputs=every_inputs,
             )

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from functools import partial
+from pathlib import Path
 
 import pytest
 
-from schemas.errors import BrokerUnavailable, TopicMissing
+from schemas.errors import ArchiveUnavailable, BrokerUnavailable, TopicMissing
 from schemas.history import Span
 from schemas.ports import Outgoing, Record
 from streams import topics
+from streams.replay.cascade import Part as Step
 from streams.replay.cascade import StopAsked
 from streams.replay.plan import Part, Plan
 from streams.replay.running import patient, waiting
 from streams.replay.selection import Selection
 from tests.contract.fake_event_log import FakeEventLog
 from tests.contract.fake_history import FakeHistory
+from tests.unit.replayed_day import REQUESTS, Broker, Replay, completed
 
 TOPIC = topics.HL7_RAW.name
 
@@ -39,7 +42,9 @@ async def planned() -> tuple[FakeEventLog, Plan]:
     log = FakeEventLog(TOPIC)
     await log.append([Outgoing(TOPIC, str(number % 7).encode(), str(number).encode()) for number in range(20)])
     spans = tuple(span for span in await FakeHistory(log).spans(TOPIC) if len(span))
-    return log, Plan(selection=Selection(patients=("4711^HOSPITAL",)), parts=(Part(topic=TOPIC, spans=spans, records=20, bytes=20),))
+    return log, Plan(
+        selection=Selection(patients=("4711^HOSPITAL",)), parts=(Part(topic=TOPIC, spans=spans, records=20, bytes=20),)
+    )
 
 
 async def test_inputs_come_once_and_in_order_however_often_the_broker_is_away() -> None:
@@ -51,14 +56,25 @@ async def test_inputs_come_once_and_in_order_however_often_the_broker_is_away() 
     assert done == {(TOPIC, whole[0].place.partition): 1}, "whose it is"
 
 
-async def test_a_stop_and_a_pause_are_heard_while_it_waits() -> None:
+async def test_a_stop_is_heard_while_it_waits() -> None:
     log, plan = await planned()
     log.away = True
     stop = asyncio.Event()
-    for wait in (waiting(stop, 60.0), waiting(asyncio.Event(), 0.001, lambda: True)):
-        stop.set()
-        with pytest.raises(StopAsked):
-            await anext(patient(partial(plan.inputs, FakeHistory(log)), {}, wait))
+    stop.set()
+    with pytest.raises(StopAsked):
+        await anext(patient(partial(plan.inputs, FakeHistory(log)), {}, waiting(stop, 60.0)))
+
+
+async def test_a_pause_is_heard_while_the_archive_is_away(tmp_path: Path) -> None:
+    async def away(record: Record) -> Sequence[Outgoing]:
+        replay.pause_is_asked = True
+        raise ArchiveUnavailable("archive", "study 1", "away")
+
+    replay = Replay(
+        Broker(), tmp_path / "one", [completed(1, None, 0), completed(2, None, 9)], analyse=Step("analyse", away, REQUESTS)
+    )
+    async with asyncio.timeout(30):
+        assert not await replay.run()
 
 
 async def test_a_topic_that_is_gone_is_not_waited_for() -> None:
