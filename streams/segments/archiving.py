@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -15,13 +15,17 @@ from schemas.errors import AccessRefused, InvalidResource, ObjectStoreUnavailabl
 from schemas.history import History, Span
 from schemas.ports import Clock, ObjectStore, Record
 from streams.health import Part
-from streams.segments.names import SegmentName, archived
+from streams.segments.names import SegmentName, archived, gaps
 from streams.segments.segment import OpenSegment, Segment
 
 _log = structlog.get_logger(__name__)
 
 #: between two looks at the log
 _LOOK_S = 10.0
+#: of each partition, at the start: more than are written in the minute that a machine without power may forget
+_CHECKED = 64
+#: alarms in the health
+_TOLD = 8
 
 
 @dataclass(slots=True)
@@ -43,14 +47,15 @@ class Archiver:
         self._objects, self._live, self._clock = objects, live, clock
         self._topics, self._size, self._age = tuple(topics), size, age
         self._partitions: dict[tuple[str, int], _Partition] = {}
-        self.alarms: dict[tuple[str, int], str] = {}
+        self.alarms: dict[tuple[str, int], list[str]] = {}
 
     async def run(self, stop: asyncio.Event, health: Part, *, look_s: float = _LOOK_S) -> None:
         """Until `stop`. A broker or object store that is away, or refuses, is waited for: nothing is lost while the log has it."""
+        health.set("ready", "begins: what is archived is checked")  # the rest of the engine need not wait for a long first turn
         while not stop.is_set():
             try:
                 await self.turn(stop)
-                health.set("ready", "; ".join(self.alarms.values()))
+                health.set("ready", self._said())
             except (Unavailable, AccessRefused) as error:
                 _log.warning("the archive of the log waits", error=str(error))
                 health.set("paused", str(error))
@@ -68,7 +73,10 @@ class Archiver:
     async def _follow(self, live: Span, stop: asyncio.Event) -> None:
         key = live.topic, live.partition
         if key not in self._partitions:
-            self._partitions[key] = await self._begun(live)
+            begun = await self._begun(live, stop)
+            if stop.is_set():
+                return
+            self._partitions[key] = begun
         partition = self._partitions[key]
         if partition.trouble:
             return
@@ -79,7 +87,7 @@ class Archiver:
             return
         if live.first > growing.end:
             lost = Span(*key, growing.end, live.first)
-            self._alarm(key, f"retention removed {lost} before it was archived")
+            self._alarm(key, _removed(lost))
             if growing.begun:
                 await self._close(partition)
             partition.growing = OpenSegment(*key, live.first)
@@ -116,39 +124,63 @@ class Archiver:
             raise ObjectStoreUnavailable("segments", str(name), "the object store gave back other bytes than it was given")
         _log.info("segment-closed", segment=str(name), bytes=len(file))
 
-    async def _begun(self, live: Span) -> _Partition:
+    async def _begun(self, live: Span, stop: asyncio.Event) -> _Partition:
         """Behind what is archived, once its last segments are seen to be whole and of this log; at the log's first record where
         nothing is."""
+        key = live.topic, live.partition
         names = (await archived(self._objects, live.topic)).get(live.partition, [])
         if not names:
-            return _Partition(OpenSegment(live.topic, live.partition, live.first))
-        end = max(one.end for one in names)
-        partition = _Partition(OpenSegment(live.topic, live.partition, end))
-        for name in reversed(names):
-            try:
-                last = await self._last_record(name)
-            except InvalidResource as error:  # a machine that lost its power may have written half a file
-                if not await self._mended(name, live):
-                    self._alarm((live.topic, live.partition), f"{error}; the log does not have these records any more")
-                continue
-            if await self._on_the_log(last, live) in (last, None):
-                return partition
-            partition.trouble = f"{last.place} is another record in the archive than on the log: it is another log"
-            self._alarm((live.topic, live.partition), partition.trouble)
+            return _Partition(OpenSegment(*key, live.first))
+        for lost in gaps(names):
+            self._alarm(key, _removed(lost))
+        partition = _Partition(OpenSegment(*key, max(one.end for one in names)))
+        if live.end < partition.growing.end:
+            return partition  # another log, as `_follow` says: nothing is written again from it
+        broken = {name: error async for name, error in self._broken(names[-_CHECKED:], stop)}
+        if stop.is_set():
             return partition
+        record = await self._last_whole(names, broken)
+        if record is not None and await self._on_the_log(record, live) not in (record, None):
+            partition.trouble = f"{record.place} is another record in the archive than on the log: it is another log"
+            self._alarm(key, partition.trouble)
+            return partition
+        for name, error in broken.items():  # not before it is known to be this log
+            if not await self._mended(name, live):
+                self._alarm(key, f"{error}; the log does not have these records any more")
         return partition
 
-    async def _last_record(self, name: SegmentName) -> Record:
-        """Raises InvalidResource when any byte of the segment is not as it was written."""
-        return list(Segment(name, await self._objects.get(str(name)) or b"").records())[-1]
+    async def _broken(
+        self, names: Sequence[SegmentName], stop: asyncio.Event
+    ) -> AsyncIterator[tuple[SegmentName, InvalidResource]]:
+        """A machine that lost its power may have written half of each file of its last minute, or nothing but their names."""
+        for name in names:
+            if stop.is_set():
+                return
+            try:
+                Segment(name, await self._objects.get(str(name)) or b"").check()
+            except InvalidResource as error:
+                yield name, error
+
+    async def _last_whole(self, names: Sequence[SegmentName], broken: dict[SegmentName, InvalidResource]) -> Record | None:
+        """The last record of the last segment that can be read; those behind it are broken too."""
+        for name in reversed(names):
+            if name not in broken:
+                try:
+                    return list(Segment(name, await self._objects.get(str(name)) or b"").records())[-1]
+                except InvalidResource as error:
+                    broken[name] = error
+        return None
 
     async def _mended(self, name: SegmentName, live: Span) -> bool:
         """Whether it could be written again from the log."""
         if live.first > name.first or live.end < name.end:
             return False
         again = OpenSegment(name.topic, name.partition, name.first)
-        async for record in self._live.records(name.span):
-            again.add(record)
+        try:
+            async for record in self._live.records(name.span):
+                again.add(record)
+        except RecordsRemoved:  # meanwhile
+            return False
         again.cover(name.end)
         if again.begun is None or again.closed()[0] != name:
             return False
@@ -165,6 +197,17 @@ class Archiver:
         return found[0] if found else None
 
     def _alarm(self, key: tuple[str, int], said: str) -> None:
-        if self.alarms.get(key) != said:
+        told = self.alarms.setdefault(key, [])
+        if said not in told:
             _log.error("the archive of the log has a gap, or cannot go on", place="/".join(map(str, key)), reason=said)
-        self.alarms[key] = said
+            told.append(said)
+
+    def _said(self) -> str:
+        """For its health: the last ones first, and not more than a person reads."""
+        alarms = [said for told in self.alarms.values() for said in reversed(told)]
+        more = f"{len(alarms) - _TOLD} more: see radstream topics archived"
+        return "; ".join([*alarms[:_TOLD], *([more] if len(alarms) > _TOLD else [])])
+
+
+def _removed(lost: Span) -> str:
+    return f"retention removed {lost} before it was archived"

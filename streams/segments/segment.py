@@ -212,11 +212,19 @@ class Segment:
             self._last = frame, self._checked(frame)
         return self._last[1]
 
-    def _checked(self, frame: Frame) -> list[Record]:
-        where = f"the frame at byte {frame.at}"
+    def check(self) -> None:
+        """Every byte, and nothing is unpacked. Raises InvalidResource."""
+        for frame in self.frames:
+            self._packed(frame)
+
+    def _packed(self, frame: Frame) -> bytes:
         packed = self._file[frame.at : frame.at + frame.length]
         if sha256(packed).hexdigest() != frame.sha256:
-            raise self._invalid(where, "is not what its digest says")
+            raise self._invalid(f"the frame at byte {frame.at}", "is not what its digest says")
+        return packed
+
+    def _checked(self, frame: Frame) -> list[Record]:
+        where, packed = f"the frame at byte {frame.at}", self._packed(frame)
         try:
             if zstandard.frame_content_size(packed) != frame.size:
                 raise self._invalid(where, "has another size than the index says")

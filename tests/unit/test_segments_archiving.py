@@ -199,7 +199,7 @@ async def test_retention_that_was_faster_is_an_alarm_and_a_gap(room: Room) -> No
     await room.append(20)
     room.live.remove_before(TOPIC, 0, 30)
     await archiver.turn(room.stop)
-    assert archiver.alarms == {(TOPIC, 0): "retention removed topic/0/20-30 before it was archived"}
+    assert archiver.alarms == {(TOPIC, 0): ["retention removed topic/0/20-30 before it was archived"]}
     names = await room.names()
     assert gaps(names) == [Span(TOPIC, 0, 20, 30)]
     history = ArchivedHistory(room.objects, room.live)
@@ -223,7 +223,7 @@ async def test_retention_while_it_reads(room: Room) -> None:
     await archiver.turn(room.stop)
     assert await room.names() == []
     await archiver.turn(room.stop)
-    assert archiver.alarms == {(TOPIC, 0): "retention removed topic/0/0-25 before it was archived"}
+    assert archiver.alarms == {(TOPIC, 0): ["retention removed topic/0/0-25 before it was archived"]}
     assert (await room.names())[0].first == 25
 
 
@@ -269,7 +269,7 @@ async def test_another_log_under_the_same_name_is_an_alarm(room: Room) -> None:
         archiver = room.archiver()
         await archiver.turn(room.stop)
         await archiver.turn(room.stop)
-        assert said in archiver.alarms[TOPIC, 0]
+        assert said in "".join(archiver.alarms[TOPIC, 0])
         assert await room.names() == before
 
 
@@ -288,7 +288,92 @@ async def test_a_segment_that_was_written_by_half_is_written_again(room: Room) -
     await room.objects.put(str(names[-1]), b"")
     archiver = room.archiver()
     await archiver.turn(room.stop)
-    assert "the log does not have these records any more" in archiver.alarms[TOPIC, 0]
+    assert "the log does not have these records any more" in "".join(archiver.alarms[TOPIC, 0])
+
+
+async def test_segments_before_a_whole_one_may_be_broken_too(room: Room) -> None:
+    """After a power cut, whichever the disk had written."""
+    await room.append(80)
+    await room.archiver().turn(room.stop)
+    names = await room.names()
+    files = [await room.objects.get(str(name)) for name in names]
+    await room.objects.put(str(names[0]), b"")
+    whole = files[2] or b""
+    await room.objects.put(str(names[2]), whole[:90] + bytes(len(whole[90:95])) + whole[95:])
+    archiver = room.archiver()
+    await archiver.turn(room.stop)
+    assert [await room.objects.get(str(name)) for name in names] == files
+    assert archiver.alarms == {}
+    for name in names[1:3]:
+        await room.objects.put(str(name), b"")
+    room.live.remove_before(TOPIC, 0, names[1].end)
+    archiver = room.archiver()
+    await archiver.turn(room.stop)
+    (said,) = archiver.alarms[TOPIC, 0]
+    assert str(names[1]) in said, "the log still had the other"
+    assert await room.objects.get(str(names[2])) == files[2]
+
+
+async def test_what_is_broken_is_not_written_from_another_log(room: Room) -> None:
+    await room.append(60)
+    await room.archiver().turn(room.stop)
+    names = await room.names()
+    await room.objects.put(str(names[0]), b"")
+    room.log.create(TOPIC, 1)
+    await room.log.append([Outgoing(TOPIC, KEY, b"other %d" % number) for number in range(60)])
+    archiver = room.archiver()
+    await archiver.turn(room.stop)
+    assert "it is another log" in "".join(archiver.alarms[TOPIC, 0])
+    assert await room.objects.get(str(names[0])) == b""
+
+
+async def test_every_gap_is_told_again_after_a_restart(room: Room, tmp_path: Path) -> None:
+    for end in (30, 70):
+        archiver = room.archiver()
+        await room.append(20)
+        await archiver.turn(room.stop)
+        await room.append(20)
+        room.live.remove_before(TOPIC, 0, end)
+        await archiver.turn(room.stop)
+    lost = ["retention removed topic/0/20-30 before it was archived", "retention removed topic/0/60-70 before it was archived"]
+    assert archiver.alarms == {(TOPIC, 0): lost}
+    again = room.archiver()
+    await again.turn(room.stop)
+    assert again.alarms == {(TOPIC, 0): lost}
+    health = Shared(Health(tmp_path, "work-keep")).part("archive")
+
+    class Ending(Part):
+        def set(self, state: str, reason: str = "") -> None:
+            super().set(state, reason)
+            if "retention" in reason:
+                room.stop.set()
+
+    await room.archiver().run(room.stop, Ending(health.shared, health.name), look_s=0.001)
+    told = read_health(tmp_path)["work-keep"]
+    assert (told.state, told.reason) == ("ready", f"archive: {lost[1]}; {lost[0]}")
+
+
+async def test_a_health_names_a_few_alarms_and_counts_the_others(room: Room) -> None:
+    archiver = room.archiver()
+    for number in range(10):
+        archiver._alarm((TOPIC, 0), f"alarm {number}")
+    assert archiver._said().startswith("alarm 9; ")
+    assert archiver._said().endswith("alarm 2; 2 more: see radstream topics archived")
+
+
+async def test_a_long_first_turn_keeps_nobody_waiting(room: Room, tmp_path: Path) -> None:
+    part = Shared(Health(tmp_path, "work-keep")).part("archive")
+    seen: list[str] = []
+
+    class Looked(FakeHistory):
+        async def spans(self, topic: str) -> Sequence[Span]:
+            seen.append(read_health(tmp_path)["work-keep"].state)
+            room.stop.set()
+            return await super().spans(topic)
+
+    room.live = Looked(room.log)
+    await room.archiver().run(room.stop, part, look_s=0.001)
+    assert seen[0] == "ready"
 
 
 async def test_its_health_tells_what_a_person_must_know(room: Room, tmp_path: Path) -> None:
@@ -306,7 +391,7 @@ async def test_its_health_tells_what_a_person_must_know(room: Room, tmp_path: Pa
     class Ending(Part):
         def set(self, state: str, reason: str = "") -> None:
             super().set(state, reason)
-            if reason:
+            if "retention" in reason:
                 room.stop.set()
 
     room.live = Shrinking(room.log)
