@@ -69,6 +69,16 @@ class CheckpointFile:
         self._length, self._torn = end - len(torn), bool(torn)
         return lines[1:] if begin else lines, torn, begin == 0
 
+    def looks(self) -> object:
+        """Other than before when somebody wrote to it. Raises StoreUnavailable."""
+        try:
+            now = self.path.stat()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StoreUnavailable("audit", str(self.path), error.strerror or "cannot be read") from None
+        return now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns
+
     def append(self, values: Sequence[bytes]) -> None:
         """On the disk when it returns. Raises StoreUnavailable, and then may be called again; CheckpointFileChanged."""
         assert self._length is not None

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
 import structlog
 
 from schemas.checkpoints import CheckpointSigned
-from schemas.errors import RecordsRemoved, Refused, Unavailable
+from schemas.errors import RecordsRemoved, Refused, TopicMissing, Unavailable
 from schemas.history import History, Span
 from schemas.ports import Clock, EventLog
 from streams import topics
 from streams.audit.chain import Chain, linked
 from streams.audit.checkpoint_file import CheckpointFile
 from streams.audit.signing import UNSIGNED_ID, Signer, value_of
-from streams.audit.standing import Standing, begin
+from streams.audit.standing import CheckpointsDisagree, Standing, begin
 from streams.emission import emit
 
 #: what may never change
@@ -48,35 +49,43 @@ class Notary:
         self._unpublished: list[CheckpointSigned] = []
         self._unfiled: list[CheckpointSigned] = []
         self._next_offset = 0
+        #: how file and topic looked when they disagreed, and in what
+        self._disagreed: tuple[object, CheckpointsDisagree] | None = None
         #: what a person must look at, by its place
         self.alarms: dict[str, str] = {}
 
     async def run(self, stop: asyncio.Event, health: Told, *, interval_s: float, retry_s: float = 1.0) -> None:
-        """Until `stop`. A broker that is away, or a disk that is full, is waited for. Raises StoreUnavailable when the file cannot
-        be locked."""
-        with self._file.held() as ours:
-            if not ours:
-                health.set("ready", f"another notary holds {self._file.path}: this one does nothing")
+        """Until `stop`. A broker that is away, or a disk that is full, is waited for; so is another notary, to take over from it.
+        Raises StoreUnavailable when the file cannot be locked."""
+        told = False
+        while not stop.is_set():
+            with self._file.held() as ours:
+                if ours:
+                    await self._run(stop, health, interval_s, retry_s)
+                    return
+            if not told:
+                health.set("ready", f"another notary holds {self._file.path}: this one takes over when that ends")
                 _log.error("another notary runs", file=str(self._file.path))
-                await stop.wait()
-                return
-            said = ""
-            while not stop.is_set():
-                pause, reason, state = interval_s, "", "ready"
-                try:
-                    pause = 0.0 if await self.look() else interval_s
-                    reason = "; ".join(self.alarms.values())
-                except Unavailable as error:
-                    pause, reason, state = min(retry_s, interval_s), str(error), "paused"
-                except Refused as error:
-                    self._standing = None  # all is looked at again
-                    reason = str(error)
-                if reason and reason != said:
-                    _log.error("the notary needs a person" if state == "ready" else "the notary waits", reason=reason)
-                said = reason
-                health.set(state, reason)
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(stop.wait(), pause)
+                told = True
+            await _paused(stop, interval_s)
+
+    async def _run(self, stop: asyncio.Event, health: Told, interval_s: float, retry_s: float) -> None:
+        said = ""
+        while not stop.is_set():
+            pause, reason, state = interval_s, "", "ready"
+            try:
+                pause = 0.0 if await self.look() else interval_s
+                reason = "; ".join(self.alarms.values())
+            except Unavailable as error:
+                pause, reason, state = min(retry_s, interval_s), str(error), "paused"
+            except Refused as error:
+                self._standing = None  # all is looked at again
+                reason = str(error)
+            if reason and reason != said:
+                _log.error("the notary needs a person" if state == "ready" else "the notary waits", reason=reason)
+            said = reason
+            health.set(state, reason)
+            await _paused(stop, pause)
 
     async def look(self) -> bool:
         """Sign what is new; whether there is more, for one checkpoint holds only so much. Raises BrokerUnavailable and
@@ -94,13 +103,25 @@ class Notary:
 
     async def _begun(self) -> Standing:
         self._unpublished, self._unfiled = [], []
-        begun = await begin(self._history, self._file, self._signer)
+        looks = await self._looks()
+        if self._disagreed is not None and self._disagreed[0] == looks:  # all of both was read and verified, and says so
+            raise self._disagreed[1].with_traceback(None)
+        try:
+            begun = await begin(self._history, self._file, self._signer)
+        except CheckpointsDisagree as error:
+            self._disagreed = looks, error
+            raise
+        self._disagreed = None
         self._next_offset = begun.next_offset
         self.alarms.pop(topics.CHECKPOINTS.name, None)
         if begun.mixed:
             said = f"{topics.CHECKPOINTS.name} holds what this notary did not sign (radstream audit verify)"
             self.alarms[topics.CHECKPOINTS.name] = said
         return begun.standing
+
+    async def _looks(self) -> object:
+        """Other than before when somebody wrote to the file or to the topic."""
+        return await asyncio.to_thread(self._file.looks), await self._history.spans(topics.CHECKPOINTS.name)
 
     async def _publish(self) -> None:
         if not self._unpublished:
@@ -117,7 +138,7 @@ class Notary:
         broker is away for the next partition: the standing has moved on with it."""
         at, more = self._clock.now(), False
         for topic in NOTARISED:
-            for span in await self._history.spans(topic.name):
+            for span in await self._spans(topic.name):
                 partition = topic.name, span.partition
                 chain, begun_anew = self._going_on(standing.chains.get(partition), span)
                 end = min(span.end, chain.end + self._block)
@@ -125,12 +146,22 @@ class Notary:
                     continue
                 try:
                     grown = await self._grown(chain, Span(topic.name, span.partition, chain.end, end))
-                except RecordsRemoved:
-                    continue  # retention, while it was read: the next look sees what is left
+                except (RecordsRemoved, TopicMissing):
+                    continue  # while it was read: the next look sees what is left
                 self._unpublished.append(self._checkpoint(standing, topic.name, span.partition, grown, at))
                 standing.add(self._unpublished[-1])
                 more |= end < span.end
         return more
+
+    async def _spans(self, topic: str) -> Sequence[Span]:
+        """One that is missing must not keep the others from being signed."""
+        try:
+            spans = await self._history.spans(topic)
+        except TopicMissing:
+            self.alarms[topic] = f"{topic} is missing on the broker: nothing of it is signed"
+            return ()
+        self.alarms.pop(topic, None)
+        return spans
 
     def _going_on(self, chain: Chain | None, span: Span) -> tuple[Chain, bool]:
         """Where its chain ends, or where a new one begins because that is not there any more: a person must know, and verify will
@@ -174,3 +205,8 @@ class Notary:
                 signature="0" * 128,
             )
         )
+
+
+async def _paused(stop: asyncio.Event, seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(stop.wait(), seconds)

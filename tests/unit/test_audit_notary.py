@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from schemas.errors import BrokerUnavailable, StoreUnavailable
 from schemas.ports import Outgoing, Place
 from streams import topics
+from streams.audit import notary, standing
 from streams.audit.checkpoint_file import CheckpointFile, CheckpointFileChanged
 from streams.audit.notary import Notary
 from streams.audit.signing import Signer
@@ -349,6 +350,42 @@ async def test_what_others_write_to_the_topic_is_told_and_stops_nothing(notarise
     assert "is no checkpoint" in fault.line()
 
 
+async def test_a_topic_that_is_missing_keeps_none_of_the_others_from_being_signed(notarised: Notarised) -> None:
+    raw, partitions = topics.HL7_RAW.name, notarised.log.topics.pop(topics.HL7_RAW.name)
+    await result(notarised)
+    await notarised.sign()
+    assert [json.loads(line)["topic"] for line in notarised.lines()] == [RESULTS]
+    assert notarised.notary.alarms == {raw: f"{raw} is missing on the broker: nothing of it is signed"}
+    notarised.log.topics[raw] = partitions
+    await notarised.sign()
+    assert not notarised.notary.alarms
+
+
+async def test_what_disagrees_is_read_again_only_when_it_changed(notarised: Notarised, monkeypatch: pytest.MonkeyPatch) -> None:
+    await notarised.filled(random.Random(15), looks=2)
+    whole = notarised.file.read_bytes()
+    notarised.file.write_bytes(whole.split(b"\n", 1)[1])
+    begun: list[str] = []
+
+    async def counted(*arguments: Any) -> Any:
+        begun.append("read")
+        return await standing.begin(*arguments)
+
+    monkeypatch.setattr(notary, "begin", counted)
+    notarised.restart()
+    for _ in range(3):
+        with pytest.raises(CheckpointsDisagree, match="lacks checkpoints 1"):
+            await notarised.notary.look()
+    assert len(begun) == 1
+    await notarised.log.append([Outgoing(CHECKPOINTS, b"x", b"made up")])
+    with pytest.raises(CheckpointsDisagree):
+        await notarised.notary.look()
+    assert len(begun) == 2
+    notarised.file.write_bytes(whole)
+    await notarised.sign()
+    assert len(begun) == 3
+
+
 class Health:
     """Remembers every state; `reached` is set when one with that reason comes."""
 
@@ -412,16 +449,21 @@ async def _no_reason(health: Health) -> None:
         await health.until("ready")
 
 
-async def test_a_second_one_on_this_machine_does_nothing(notarised: Notarised) -> None:
+async def test_a_second_one_on_this_machine_waits_and_takes_over(notarised: Notarised) -> None:
     first, second = Health(), Health()
+    stop = asyncio.Event()
     async with running(notarised, first):
         await first.until("ready")
         other = Notary(notarised.log, notarised.history, notarised.signer, CheckpointFile(notarised.file), notarised.clock)
-        stop = asyncio.Event()
         task = asyncio.create_task(other.run(stop, second, interval_s=0.01))
         await second.until("ready", "another notary")
         await result(notarised)
         await anext(notarised.log.read(CHECKPOINTS, follow=True))
-        stop.set()
-        await task
+    assert (await notarised.verify()).well
+    await asyncio.wait_for(_no_reason(second), 30)
+    await result(notarised)
+    written = notarised.log.read(CHECKPOINTS, follow=True)
+    assert [json.loads((await anext(written)).value)["end"] for _ in range(2)] == [1, 2]
+    stop.set()
+    await task
     assert (await notarised.verify()).well
