@@ -14,6 +14,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from streams.clock import SystemClock
 from streams.replay.estimating import seconds_of, seconds_per_analysis
 from streams.replay.following import Seen
 from streams.replay.plan import Plan
@@ -33,7 +34,9 @@ async def plan_of(settings: Settings, selection: Selection, seen: Seen = lambda 
     history = history_for(settings)
     kept = case_store_for(settings) if database_is_there(settings) else None
     try:
-        plan = await planned(selection, history, kept, seen=seen, default_charset=settings.site.default_charset)
+        plan = await planned(
+            selection, history, kept, seen=seen, default_charset=settings.site.default_charset, now=SystemClock().now()
+        )
     finally:
         if kept is not None:
             await kept.close()
@@ -80,6 +83,8 @@ def show(plan: Plan, command: Sequence[str], console: Console, *, rate: float | 
         say("nothing on the log is of what is selected")
     for span in plan.gone:
         say(f"gone: {span}, the log does not hold it any more")
+    if ahead := sum(len(part.ahead) for part in plan.parts):
+        say(f"{_many(ahead, 'record')} with a time of a clock that was ahead: taken with the next one behind it in the partition")
     if plan.records:
         say(_how_long(plan, rate, seconds, analyses=analyses))
         say("Nothing was done. To run it:")

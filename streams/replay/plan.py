@@ -6,6 +6,7 @@ import hashlib
 import heapq
 from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
+from dataclasses import replace
 from datetime import datetime
 from itertools import groupby, pairwise
 from typing import Annotated, Self
@@ -23,7 +24,7 @@ _GAP = 2_000
 
 class Part(BaseModel):
     """Of one topic. `spans` in order, disjoint and not empty; `bytes`: values, keys and headers; the times of the first and the
-    last record by time."""
+    last record by time; `ahead`: by place, when a record is taken whose own time is of a clock that was ahead."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -33,6 +34,7 @@ class Part(BaseModel):
     bytes: Annotated[int, Field(ge=0)]
     earliest: AwareDatetime | None = None
     latest: AwareDatetime | None = None
+    ahead: Mapping[str, AwareDatetime] = {}
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
@@ -86,14 +88,15 @@ class Plan(BaseModel):
 
     async def inputs(self, history: History, done: Mapping[tuple[str, int], int] | None = None) -> AsyncGenerator[Record]:
         """All of it in the order of time, each partition in its own order even where its times go backwards: of the first records
-        that each has left, the one with the least (timestamp, topic, partition). The order depends on the log alone; with `done`,
-        (topic, partition) -> next offset, it goes on where it stood. One record of each partition is held. Raises as
-        `History.records`."""
+        that each has left, the one with the least (timestamp, topic, partition), where the timestamp is that of `Part.ahead`, of
+        those that are. The order depends on plan and log alone; with `done`, (topic, partition) -> next offset, it goes on where it
+        stood. One record of each partition is held. Raises as `History.records`."""
+        ahead = {place: at for part in self.parts for place, at in part.ahead.items()}
         async with AsyncExitStack() as stack:
             heads: list[tuple[datetime, str, int, Record, AsyncGenerator[Record]]] = []
             for (topic, partition), spans in _by_partition(self.spans):
                 left = _left(spans, (done or {}).get((topic, partition), 0))
-                records = await stack.enter_async_context(aclosing(_records(history, left)))
+                records = await stack.enter_async_context(aclosing(_timed(_records(history, left), ahead)))
                 async for record in records:
                     heads.append((record.timestamp, topic, partition, record, records))
                     break
@@ -136,6 +139,13 @@ def _by_partition(spans: Iterable[Span]) -> Iterator[tuple[tuple[str, int], Sequ
 def _left(spans: Sequence[Span], offset: int) -> Sequence[Span]:
     cut = (Span(one.topic, one.partition, min(max(one.first, offset), one.end), one.end) for one in spans)
     return tuple(span for span in cut if len(span))
+
+
+async def _timed(records: AsyncGenerator[Record], ahead: Mapping[str, datetime]) -> AsyncGenerator[Record]:
+    async with aclosing(records):
+        async for record in records:
+            at = ahead.get(str(record.place)) if ahead else None
+            yield record if at is None else replace(record, timestamp=at)
 
 
 async def records_of(history: History, spans: Iterable[Span]) -> AsyncGenerator[Record]:

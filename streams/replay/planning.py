@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -17,6 +17,7 @@ from schemas.identifiers import StudyInstanceUID
 from schemas.model_events import ModelRecalled
 from schemas.ports import Place, Record
 from streams import topics
+from streams.replay.ahead import Ahead
 from streams.replay.following import Following, Seen, cases_of
 from streams.replay.plan import Part, Plan, compressed, records_of
 from streams.replay.selection import ACTS, Selection
@@ -39,10 +40,11 @@ async def planned(
     *,
     seen: Seen = lambda _: None,
     default_charset: str = "ASCII",
+    now: datetime | None = None,
 ) -> Plan:
     """`kept`: the projection, if there is one. `seen`: told of records as they are read. `default_charset` (table 0211): of
-    messages without MSH-18. Raises RecordsRemoved when places were selected that are gone (of what is selected otherwise,
-    `Plan.gone` tells it), StoreUnavailable, and as `History.records`."""
+    messages without MSH-18. `now`: what is later is of a clock that was ahead. Raises RecordsRemoved when places were selected that
+    are gone (of what is selected otherwise, `Plan.gone` tells it), StoreUnavailable, and as `History.records`."""
     match selection.kind:
         case "places":
             spans, gone = await _there(selection, history), list[Span]()
@@ -51,7 +53,7 @@ async def planned(
         case "messages" | "time":
             spans, gone = await _of_range(selection, history)
     wanted = _wanted(selection, default_charset)
-    parts, studies = [], set[StudyInstanceUID]()
+    parts, studies, ahead = [], set[StudyInstanceUID](), Ahead(now)
     for topic in selection.inputs:
         counted = _Counted(topic.name)
         own = [span for span in spans if span.topic == topic.name]
@@ -60,12 +62,19 @@ async def planned(
                 seen(1)
                 if wanted(record):
                     counted.add(record)
+                    ahead.add(record.place, record.timestamp)
         if counted.records:
             parts.append(counted.part())
             studies |= counted.studies
+    times = ahead.times()
+    parts = [_with(part, times) for part in parts]
     asked = sum(part.records for part in parts if part.topic in {topic.name for topic in _REQUESTS})
     analyses = asked if selection.start == "analyse" else len(studies)
     return Plan(selection=selection, parts=tuple(parts), studies=tuple(sorted(studies)), gone=tuple(gone), analyses=analyses)
+
+
+def _with(part: Part, ahead: Mapping[str, datetime]) -> Part:
+    return part.model_copy(update={"ahead": {place: at for place, at in ahead.items() if place.startswith(f"{part.topic}/")}})
 
 
 async def _there(selection: Selection, history: History) -> list[Span]:

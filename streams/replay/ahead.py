@@ -1,0 +1,68 @@
+"""Records whose time was still to come when they were written: some clock was ahead. In the order of time such a one would hold
+back all that stands behind it in its partition, for years if it must."""
+
+from __future__ import annotations
+
+from collections import deque
+from datetime import datetime, timedelta
+
+from schemas.ports import Place
+
+#: less than this is between any two clocks
+_TOLERANCE = timedelta(minutes=1)
+#: records behind one that are its witnesses, and how many it takes at least
+_WITNESSES = 32
+_LEAST = 2
+
+
+class Ahead:
+    """Told of the records partition by partition, each in its order. `now`: when this is done, None: nobody knows. Ahead is what is
+    later than this, or than most of those that stand behind it. Of what is merely too early nothing is held back."""
+
+    def __init__(self, now: datetime | None) -> None:
+        self._latest = None if now is None else now + _TOLERANCE
+        self._waiting: deque[tuple[Place, datetime]] = deque()
+        self._before: datetime | None = None
+        self._found: dict[str, datetime | None] = {}
+        self._earliest: datetime | None = None
+
+    def add(self, place: Place, at: datetime) -> None:
+        if self._waiting and (self._waiting[0][0].topic, self._waiting[0][0].partition) != (place.topic, place.partition):
+            self._end_partition()
+        self._waiting.append((place, at))
+        if len(self._waiting) > _WITNESSES:
+            self._judge()
+
+    def times(self) -> dict[str, datetime]:
+        """By place, when each that is ahead is taken: with the next behind it, else with the one before, else first of all."""
+        self._end_partition()
+        found = {place: at or self._earliest for place, at in self._found.items()}
+        return {place: at for place, at in found.items() if at is not None}
+
+    def _end_partition(self) -> None:
+        while self._waiting:
+            self._judge()
+        self._before = None
+
+    def _judge(self) -> None:
+        """Of the oldest that waits."""
+        place, at = self._waiting.popleft()
+        if self._is_ahead(at):
+            behind = [one for _, one in self._waiting if one < at and not self._is_to_come(one)]
+            at_last = min((one for one in behind if self._before is None or one >= self._before), default=self._before)
+            self._found[str(place)] = at_last
+            self._before = at_last
+        else:
+            self._earliest = at if self._earliest is None else min(self._earliest, at)
+            self._before = at if self._before is None else max(self._before, at)
+
+    def _is_ahead(self, at: datetime) -> bool:
+        if self._is_to_come(at):
+            return True
+        if len(self._waiting) < _LEAST or at - _TOLERANCE <= min(one for _, one in self._waiting):
+            return False
+        behind = sorted(one for _, one in self._waiting)
+        return at - _TOLERANCE > behind[len(behind) // 2]
+
+    def _is_to_come(self, at: datetime) -> bool:
+        return self._latest is not None and at > self._latest

@@ -1,0 +1,74 @@
+"""A record whose clock was ahead holds nothing back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.history import Span
+from streams.replay.planning import planned
+from streams.replay.selection import Selection
+from tests.unit.test_replay_plan import START, history_of, read
+
+NOW = START + timedelta(days=1)
+YEARS = 300_000_000
+TOPIC = "ai.requests"
+
+
+def selected(*partitions: Sequence[int]) -> Selection:
+    return Selection(places=tuple(Span(TOPIC, n, 0, len(times)) for n, times in enumerate(partitions) if times))
+
+
+async def taken(*partitions: Sequence[int], known: bool = True) -> list[tuple[int, int, int]]:
+    """Partition, offset and second of each, in the order in which they are taken."""
+    history = history_of(*partitions, topic=TOPIC)
+    plan = await planned(selected(*partitions), history, now=NOW if known else None)
+    records = await read(plan, history)
+    return [(one.place.partition, one.place.offset, int((one.timestamp - START).total_seconds())) for one in records]
+
+
+times = st.lists(st.integers(0, 80_000), min_size=1, max_size=60).map(sorted)
+#: of which places a record of another clock stands before
+places = st.lists(st.booleans(), min_size=60, max_size=60)
+
+
+@given(times, times, places, places)
+async def test_what_is_of_the_future_holds_nothing_back(
+    one: list[int], two: list[int], first: list[bool], second: list[bool]
+) -> None:
+    """However many there are. All others are taken as without them, and time does not pass by any."""
+    partitions = [
+        [at for time, wrong in zip(some, marks, strict=False) for at in ([YEARS + time, time] if wrong else [time])]
+        for some, marks in ((one, first), (two, second))
+    ]
+    order = await taken(*partitions)
+    right = [(at, partition) for partition, offset, at in order if partitions[partition][offset] < YEARS]
+    assert right == sorted((at, n) for n, some in enumerate((one, two)) for at in some)
+    for partition in (0, 1):
+        assert [offset for of, offset, _ in order if of == partition] == list(range(len(partitions[partition])))
+    assert [at for _, _, at in order] == sorted(at for _, _, at in order)
+
+
+@given(times, st.integers(0, 59), st.integers(120, 10_000))
+async def test_a_clock_that_was_ahead_is_known_by_those_behind(some: list[int], where: int, much: int) -> None:
+    """Also when its time is long over. Two witnesses are needed."""
+    spread = [at + 600 * number for number, at in enumerate(some)]
+    where %= len(spread)
+    ahead = [*spread[:where], spread[-1] + much, *spread[where:]]
+    order = await taken(ahead, known=False)
+    assert [offset for _, offset, _ in order] == list(range(len(ahead)))
+    at = order[where][2]
+    assert at == (spread[where] if len(spread) - where >= 2 else ahead[where])
+
+
+async def test_one_that_stands_alone_is_taken_first_and_a_last_one_with_the_one_before() -> None:
+    assert await taken([YEARS], [10, 20, YEARS]) == [(0, 0, 10), (1, 0, 10), (1, 1, 20), (1, 2, 20)]
+    assert await taken([YEARS]) == [(0, 0, YEARS)]
+
+
+async def test_what_came_too_early_and_small_differences_change_nothing() -> None:
+    assert await taken([5000, 0, 5001, 5002], known=False) == [(0, 0, 5000), (0, 1, 0), (0, 2, 5001), (0, 3, 5002)]
+    assert await taken([50, 0, 1, 2], known=False) == [(0, 0, 50), (0, 1, 0), (0, 2, 1), (0, 3, 2)]
