@@ -94,7 +94,8 @@ class Guard:
         self._refusal = refusal
         self._first_pause_s = first_pause_s
         self._longest_pause_s = longest_pause_s
-        self._unexpected = 0
+        #: unexpected exceptions in a row so far; whoever begins anew where another guard stood may say how many it had
+        self.unexpected = 0
         self._paused = 0
 
     async def __call__(self, record: Record) -> Outcome:
@@ -120,14 +121,14 @@ class Guard:
         except _StopAsked:
             raise
         except NotYet as error:
-            self._unexpected = 0
+            self.unexpected = 0
             return await self._park(record, error)
         except (Rejected, Refused, ModelFailed) as error:
-            self._unexpected = 0
+            self.unexpected = 0
             return await self._dead_letter(record, error, reason=f"{error.reference}: {error.reason}")
         except Exception as error:  # noqa: BLE001 - rule 6: whatever else it is, it must not block the line
             return await self._unexpected_error(record, error)
-        self._unexpected = 0
+        self.unexpected = 0
         return Outcome.DONE
 
     async def _park(self, record: Record, error: NotYet) -> Outcome:
@@ -147,12 +148,12 @@ class Guard:
         return Outcome.DEAD_LETTER
 
     async def _unexpected_error(self, record: Record, error: Exception) -> Outcome:
-        self._unexpected += 1
+        self.unexpected += 1
         where = _where(error)  # its text may quote a message: it is not logged
-        if self._unexpected >= UNEXPECTED_IN_A_ROW:
+        if self.unexpected >= UNEXPECTED_IN_A_ROW:
             logger.critical("step stopped", step=self.name, place=str(record.place), error=type(error).__name__, at=where)
             raise StepStopped(
-                self.name, str(record.place), f"{self._unexpected} unexpected exceptions in a row, now {type(error).__name__}"
+                self.name, str(record.place), f"{self.unexpected} unexpected exceptions in a row, now {type(error).__name__}"
             ) from None
         return await self._dead_letter(record, error, reason=where)
 

@@ -10,20 +10,24 @@ import asyncio
 import heapq
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Protocol
 from uuid import UUID
 
+import structlog
+
 from schemas.case_store import Due
-from schemas.errors import NotYet, Rejected
+from schemas.errors import NotYet, Rejected, Unavailable
 from schemas.ports import Outgoing, Place, Record, Step
-from streams.due import Timer
+from streams.due import MAX_ATTEMPTS, Timer, park_delay
 from streams.guard import Guard, Outcome
 from streams.replay.clock import EventClock
 from streams.replay.outbox import Outbox
 from streams.shadows.shadow import NothingDue
 from streams.topics import Topic, plain_name
+
+_log = structlog.get_logger(__name__)
 
 #: when there is nothing due
 _NEVER = datetime(9999, 1, 1, tzinfo=UTC)
@@ -34,9 +38,11 @@ class StopAsked(Exception):
 
 
 class DueWork(Protocol):
-    """The two things that a cascade needs of a CaseStore: its timers."""
+    """The three things that a cascade needs of a CaseStore: its timers."""
 
     async def due_before(self, moment: datetime, limit: int = 100, /) -> Sequence[Due]: ...
+
+    async def put_due(self, due: Due, /) -> None: ...
 
     async def remove_due(self, due_id: UUID, /) -> None: ...
 
@@ -64,7 +70,7 @@ class Coming:
 
 class Cascade:
     """`parts`: the steps, in the order in which those of one topic are run. `answered`: when the answer of this id came then.
-    `coming`, `number`: of a run that goes on."""
+    `coming`, `number`, `unexpected` (exceptions in a row, by the name of a part): of a run that goes on."""
 
     def __init__(
         self,
@@ -78,6 +84,7 @@ class Cascade:
         answered: Mapping[str, datetime],
         coming: Iterable[Coming] = (),
         number: int = 0,
+        unexpected: Mapping[str, int] | None = None,
     ) -> None:
         self._outbox = outbox
         self._clock = clock
@@ -88,12 +95,19 @@ class Cascade:
         heapq.heapify(self.coming)
         self.number = number
         self._readers: dict[str, list[_Guarded]] = {}
+        self._guarded: list[_Guarded] = []
         for part in parts:
-            guarded = _Guarded(part, clock, stop)
+            guarded = _Guarded(part, clock, stop, (unexpected or {}).get(part.name, 0))
+            self._guarded.append(guarded)
             for topic in part.reads:
                 self._readers.setdefault(topic.name, []).append(guarded)
         #: when the next timer is due, None: nobody knows (a step may have set or removed one)
         self._next: datetime | None = None
+
+    @property
+    def unexpected(self) -> Mapping[str, int]:
+        """Exceptions in a row, of each part that had one."""
+        return {guarded.part.name: guarded.unexpected for guarded in self._guarded if guarded.unexpected}
 
     async def take(self, record: Record) -> None:
         """The next of the inputs, after all that was due before it. Raises StopAsked; StepStopped, StoreUnavailable; and as
@@ -129,10 +143,22 @@ class Cascade:
         return self._next
 
     async def _fire(self) -> None:
+        """An error puts it off, as it does live, and ends nothing; but time goes on here until nothing is due, so not for ever."""
         (due,) = await self._due.due_before(_NEVER, 1)
         now = self._clock.advance(due.not_before)
-        outputs = await self._timers[due.reason](due, now)
-        await self._cascade(outputs)
+        self._next = None
+        try:
+            outputs = await self._timers[due.reason](due, now)
+        except Unavailable:
+            raise
+        except Exception as error:  # noqa: BLE001 - one bad timer never blocks the line (rule 6)
+            attempts = due.attempts + 1
+            _log.error("due-failed", due=str(due.id), reason=due.reason, error=type(error).__name__, attempts=attempts)
+            if attempts < MAX_ATTEMPTS:
+                await self._due.put_due(replace(due, attempts=attempts, not_before=now + park_delay(attempts)))
+                return
+        else:
+            await self._cascade(outputs)
         await self._due.remove_due(due.id)
         self._next = None
 
@@ -176,10 +202,15 @@ def id_of(out: Outgoing) -> str:
 class _Guarded:
     """A step behind the guard that the engine has before it: what is never acceptable is a dead letter, a broken step stops."""
 
-    def __init__(self, part: Part, clock: EventClock, stop: asyncio.Event) -> None:
+    def __init__(self, part: Part, clock: EventClock, stop: asyncio.Event, unexpected: int = 0) -> None:
         self.part = part
         self._written: list[Outgoing] = []
         self._guard = Guard(part.name, _giving_up(part.step), self, NothingDue(), clock, stop)
+        self._guard.unexpected = unexpected
+
+    @property
+    def unexpected(self) -> int:
+        return self._guard.unexpected
 
     async def __call__(self, record: Record) -> Sequence[Outgoing]:
         """What it writes, or its dead letter. Raises StepStopped, StopAsked."""

@@ -138,6 +138,7 @@ class Running:
             put=self._outbox.put_so_far,
             coming=tuple(Waiting.of(coming) for coming in self._cascade.coming),
             number=self._cascade.number,
+            unexpected=self._cascade.unexpected,
         )
         await self._snapshots.keep(state)
         self._kept_at = self._monotonic()

@@ -47,7 +47,8 @@ class Waiting(BaseModel):
 
 
 class State(BaseModel):
-    """`done`: inputs; `positions`: TOPIC/PARTITION -> the offset behind the last of them; `put`: see Outbox."""
+    """`done`: inputs; `positions`: TOPIC/PARTITION -> the offset behind the last of them; `put`: see Outbox; `unexpected`: see
+    Cascade."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -57,6 +58,7 @@ class State(BaseModel):
     put: Mapping[str, int] = Field(default_factory=dict)
     coming: tuple[Waiting, ...] = ()
     number: int = 0
+    unexpected: Mapping[str, int] = Field(default_factory=dict)
 
     @property
     def offsets(self) -> dict[tuple[str, int], int]:

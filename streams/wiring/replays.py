@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass
 from datetime import datetime
@@ -74,12 +74,14 @@ async def answers_now(history: History, earliest: datetime | None) -> Sequence[S
     return () if earliest is None else [span for span in await history.since(topics.RESULTS.name, earliest) if len(span)]
 
 
-async def answered_at(history: History, spans: Sequence[Span]) -> Mapping[str, datetime]:
-    """When each came first. Raises as `History.records`."""
+async def answered_at(history: History, spans: Sequence[Span], studies: Collection[str]) -> Mapping[str, datetime]:
+    """When each of these studies came first. Raises as `History.records`."""
     found: dict[str, datetime] = {}
+    keys = {study.encode("ascii") for study in studies}
     for span in spans:
         async for record in history.records(span):
-            found.setdefault(record.header("ce_id") or "", record.timestamp)
+            if record.key in keys:
+                found.setdefault(record.header("ce_id") or "", record.timestamp)
     return found
 
 
@@ -172,9 +174,10 @@ async def opened(
         stop,
         timers=timers_for(cases, policy) if joined else {},
         due=cases,
-        answered=await answered_at(history, manifest.answers),
+        answered=await answered_at(history, manifest.answers, manifest.plan.studies),
         coming=[one.coming() for one in state.coming],
         number=state.number,
+        unexpected=state.unexpected,
     )
     running = Running(cascade, outbox, clock, snapshots, state, pace=pace, stop=stop, pause_is_asked=pause_is_asked, tell=tell)
     return Opened(running, outbox, patient(partial(manifest.plan.inputs, history), state.offsets, wait))

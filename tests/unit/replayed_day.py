@@ -20,6 +20,7 @@ from schemas.study_events import AnalysisRequested
 from streams import topics
 from streams.case_state import Policy
 from streams.demo.orders import order_for
+from streams.due import Timer
 from streams.emission import emit_findings, emit_value
 from streams.replay.cascade import Cascade, Part
 from streams.replay.clock import EventClock
@@ -153,6 +154,8 @@ class Replay:
     policy: Policy = field(default_factory=lambda: Policy(deadline=timedelta(minutes=10)))
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     pause_is_asked: bool = False
+    #: in the place of the engine's own
+    timers: Mapping[str, Timer] = field(default_factory=dict)
 
     async def run(self, *, at_once: int = 4, every_inputs: int = 3) -> bool:
         """Until it is done (True), paused, or killed. A snapshot each `every_inputs`, records written `at_once`."""
@@ -175,11 +178,12 @@ class Replay:
                 outbox,
                 clock,
                 self.stop,
-                timers=timers_for(cases, self.policy),
+                timers={**timers_for(cases, self.policy), **self.timers},
                 due=cases,
                 answered=self.answered,
                 coming=[one.coming() for one in state.coming],
                 number=state.number,
+                unexpected=state.unexpected,
             )
             running = Running(
                 cascade,

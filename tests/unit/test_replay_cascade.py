@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 
 import pytest
 
+from schemas.case_store import Due
 from schemas.errors import ItemNotServed, StudyIncomplete
 from schemas.findings import Findings, NotAnalysedReason
 from schemas.ports import Outgoing, Record
 from streams import topics
+from streams.due import FIRST_DELAY, MAX_ATTEMPTS
 from streams.guard import StepStopped
 from streams.replay.cascade import Part
 from streams.replay.reading import ReadOnlyArchive
 from streams.steps.analyse import analyse
+from streams.telling import ORDER_AWAITED
 from streams.turns import Turns
 from tests.contract.fake_study_archive import FakeStudyArchive
 from tests.contract.test_image_decoders import InProcessDecoder
@@ -130,6 +133,41 @@ async def test_a_step_that_is_broken_stops_the_replay(tmp_path: Path) -> None:
     inputs = [completed(number, f"A{number}", number) for number in range(1, 9)]
     with pytest.raises(StepStopped):
         await Replay(Broker(), tmp_path / "one", inputs, analyse=Part("analyse", broken, REQUESTS)).run()
+
+
+async def test_exceptions_in_a_row_are_counted_also_over_an_interruption(tmp_path: Path) -> None:
+    """The fifth stops a run that nobody interrupted; so it does one that was paused after the third."""
+    seen: list[Record] = []
+
+    async def broken(record: Record) -> list[Outgoing]:
+        seen.append(record)
+        raise KeyError
+
+    inputs, broker = [completed(number, None, number) for number in range(1, 9)], Broker()
+    part = Part("analyse", broken, REQUESTS)
+    assert await Replay(broker, tmp_path / "one", inputs[:3], analyse=part).run()
+    assert len(seen) == 3
+    with pytest.raises(StepStopped):
+        await Replay(broker, tmp_path / "one", inputs, analyse=part).run()
+    assert len(seen) == 5
+
+
+@pytest.mark.parametrize(("failing", "fired"), [(1, 2), (99, MAX_ATTEMPTS)])
+async def test_a_timer_that_fails_is_put_off_and_ends_nothing(tmp_path: Path, failing: int, fired: int) -> None:
+    moments: list[datetime] = []
+
+    async def awaited(due: Due, now: datetime) -> list[Outgoing]:
+        moments.append(now)
+        if len(moments) <= failing:
+            raise KeyError
+        return []
+
+    inputs = [completed(1, "A1", 0), ordered(2, "A2", minutes(0.2)), completed(2, "A2", 0.5)]
+    broker = Broker()
+    assert await Replay(broker, tmp_path / "one", inputs, timers={ORDER_AWAITED: awaited}).run()
+    assert len(moments) == fired
+    assert moments[:2] == [minutes(1), minutes(1) + FIRST_DELAY]
+    assert [one.subject.study_instance_uid for one in results(broker)] == ["1.2.3.2"], "the other one is answered"
 
 
 async def test_an_admitted_message_is_all_that_is_read(tmp_path: Path) -> None:
