@@ -16,7 +16,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validato
 from schemas.history import History, Span
 from schemas.identifiers import StudyInstanceUID
 from schemas.ports import Place, Record
-from streams.replay.selection import Selection, SpanText
+from streams.replay.selection import ACTS, Selection, SpanText
 
 #: records between two spans that are read and passed over, rather than to begin anew behind them
 _GAP = 2_000
@@ -71,6 +71,12 @@ class Plan(BaseModel):
     @property
     def earliest(self) -> datetime | None:
         return min((part.earliest for part in self.parts if part.earliest is not None), default=None)
+
+    @property
+    def begins(self) -> datetime | None:
+        """Of the inputs that can be answered: a recall of long ago, which comes along with each case, is none."""
+        acts = {topic.name for topic in ACTS}
+        return min((part.earliest for part in self.parts if part.earliest is not None and part.topic not in acts), default=None)
 
     @property
     def latest(self) -> datetime | None:

@@ -94,7 +94,7 @@ async def run(
                 manifest = manifest.model_copy(
                     update={
                         "models": {service: pin_of(speaking.current, gate) for service, speaking in models.items()},
-                        "answers": tuple(await answers_now(history, manifest.plan.earliest)),
+                        "answers": tuple(await answers_now(history, manifest.plan.begins)),
                         "begun_at": clock.now(),
                     }
                 )

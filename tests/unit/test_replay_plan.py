@@ -16,6 +16,7 @@ from schemas.history import Span
 from schemas.ports import Place, Record
 from streams.replay.plan import Part, Plan, compressed, expanded
 from streams.replay.selection import Selection
+from streams.wiring.replays import answered_at
 from tests.contract.fake_event_log import FakeEventLog
 from tests.contract.fake_history import FakeHistory
 
@@ -108,3 +109,24 @@ def test_parts_are_in_order() -> None:
     for spans in ([Span("a", 0, 5, 6), Span("a", 0, 0, 1)], [Span("a", 0, 0, 5), Span("a", 0, 4, 6)], [Span("b", 0, 0, 1)]):
         with pytest.raises(ValidationError):
             Part(topic="a", spans=tuple(spans), records=1, bytes=1)
+
+
+def test_answers_are_looked_for_since_its_studies_and_not_since_a_recall_of_long_ago() -> None:
+    recalls = Part(topic="radstream.models", spans=(Span("radstream.models", 0, 0, 1),), records=1, bytes=1, earliest=START)
+    study = Part(
+        topic="imaging.studies", spans=(Span("imaging.studies", 0, 0, 1),), records=1, bytes=1, earliest=START + timedelta(days=99)
+    )
+    plan = Plan(selection=Selection(accession_numbers=("A1",)), parts=(study, recalls))
+    assert (plan.earliest, plan.begins) == (START, study.earliest)
+    assert Plan(selection=plan.selection, parts=(recalls,)).begins is None
+
+
+async def test_answers_to_other_studies_are_not_kept() -> None:
+    log = FakeEventLog()
+    log.create("ai.results", 1)
+    log.topics["ai.results"][0] = [
+        Record(Place("ai.results", 0, offset), key, b"", (("ce_id", b"%d" % offset),), START + timedelta(seconds=offset))
+        for offset, key in enumerate((b"1.2.3", b"1.2.4", None, b"1.2.4"))
+    ]
+    found = await answered_at(FakeHistory(log), [Span("ai.results", 0, 0, 4)], ["1.2.4"])
+    assert found == {str(second): START + timedelta(seconds=second) for second in (1, 3)}
