@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import random
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from rich.console import Console
 
 from connectors.objects import Objects, in_memory
 from schemas.history import Span
 from streams import topics
+from streams.audit import verify_command
 from streams.audit.signing import Signer
 from streams.audit.verified import Sources, Told, verify
 from streams.audit.verifying import Copy
+from streams.audit_settings import AuditSettings
 from streams.segments.archiving import Archiver
 from streams.segments.history import ArchivedHistory
 from streams.segments.names import SegmentName, archived
 from streams.segments.segment import OpenSegment, Segment
+from streams.settings import Settings
 from tests.unit.notarised import Notarised, Tampered
 
 ARCHIVED = (topics.HL7_RAW.name, topics.RESULTS.name, topics.DELIVERIES.name)
@@ -176,3 +183,39 @@ async def test_an_archive_that_lost_its_oldest_segments_or_all_of_them(kept: Kep
     told = await kept.verify({})
     assert {fault.place for fault in told.faults} == {f"{one.topic}/{one.partition}" for one in kept.files}
     assert {fault.kind for fault in told.faults} == {"gone"}
+
+
+async def test_checkpoints_that_only_the_archive_has(tmp_path: Path) -> None:
+    """And those of the broker are read there, whatever the archive says."""
+    log = Notarised(tmp_path)
+    await log.filled(random.Random(9))
+    objects, whole, name = in_memory(), await log.tampered(), topics.CHECKPOINTS.name
+    archiver = Archiver(objects, log.history, log.clock, [name], size=400, age=timedelta(days=1))
+    await archiver.turn(asyncio.Event())
+    whole.spans_of[name, 0] = Span(name, 0, 5, whole.spans_of[name, 0].end)
+    history = ArchivedHistory(objects, whole)
+
+    async def told() -> Told:
+        archive = Copy(history, history.holes)
+        return await verify(whole, Sources([log.file]), log.signer.keys, archive=archive)
+
+    assert (await told()).well
+    records = whole.records_of[name, 0]
+    records[7] = replace(records[7], value=b"made up")
+    assert [fault.line() for fault in (await told()).faults] == [f"{name}/0/7: is no checkpoint", f"{name}: lacks checkpoints 8"]
+
+
+async def test_the_command_verifies_both(kept: Kept, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    of, live = last_of(kept), kept.whole()
+    live.records_of[of][0] = replace(live.records_of[of][0], key=b"made up")
+    objects = in_memory()
+    for name, file in kept.files.items():
+        await objects.put(str(name), file)
+    (key,) = kept.log.signer.keys.values()
+    (tmp_path / "notary.pub").write_bytes(key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    monkeypatch.setattr(verify_command, "history_for", lambda _: ArchivedHistory(objects, live))
+    monkeypatch.setattr(verify_command, "live_history_for", lambda _: live)
+    audit = AuditSettings(key_file=tmp_path / "notary.key", checkpoint_file=kept.log.file)
+    console = Console(file=io.StringIO(), width=200)
+    assert not await verify_command.run_verify(Settings(audit=audit), [], [], console, as_json=False)
+    assert f"{of[0]}/{of[1]} on the broker offsets 0-6" in console.file.getvalue()  # type: ignore[attr-defined]
