@@ -160,7 +160,7 @@ def _replay(
     elif run:
         _say_beside("nothing on the log is of what is selected: there is nothing to replay")
     else:
-        options = ["--saved", saved] if saved is not None and asked == queries.Query() else query.options()
+        options = [*(["--saved", saved] if saved is not None else []), *asked.options()]
         command = ["radstream", "replay", *options, *wanted.options()]
         show(plan, command, console, rate=rate, analyses=wanted.through == "report", as_json=as_json)
     return bool(plan.records)
@@ -169,7 +169,9 @@ def _replay(
 def _run(settings: Settings, name: str, plan: Plan, wanted: _Wanted, rate: float | None) -> None:
     from streams.audit.acts import login_name
     from streams.replay.replaying import Who, create
+    from streams.wiring.clients import ensure_all_topics
 
+    ensure_all_topics(settings)
     who = Who(wanted.by or login_name(), wanted.reason)
     folder = create(settings, name, plan, who, models=wanted.models, through=cast("Through", wanted.through))
     run_commands.run_here(settings, folder, rate=rate or 0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import shlex
 import sys
@@ -16,12 +15,13 @@ from rich.table import Table
 
 from streams.clock import SystemClock
 from streams.replay.estimating import seconds_of, seconds_per_analysis
+from streams.replay.existing import Existing
 from streams.replay.following import Seen
 from streams.replay.plan import Plan
 from streams.replay.planning import planned
 from streams.replay.selection import Selection
 from streams.settings import Settings
-from streams.wiring.clients import case_store_for, database_is_there, ensure_all_topics, history_for
+from streams.wiring.clients import case_store_for, database_is_there, history_for
 
 #: records between two lines where there is no terminal
 _LINE_EVERY = 100_000
@@ -29,9 +29,8 @@ _SHOWN_EVERY = 500
 
 
 async def plan_of(settings: Settings, selection: Selection, seen: Seen = lambda _: None) -> Plan:
-    """Raises as `planned`."""
-    await asyncio.to_thread(ensure_all_topics, settings)
-    history = history_for(settings)
+    """Makes no topic: one that is missing holds nothing. Raises as `planned`."""
+    history = Existing(history_for(settings))
     kept = case_store_for(settings) if database_is_there(settings) else None
     try:
         plan = await planned(

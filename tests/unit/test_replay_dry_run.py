@@ -13,12 +13,20 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
+from schemas.errors import RecordsRemoved
 from schemas.history import Span
 from schemas.identifiers import StudyInstanceUID
 from streams.cli import app
 from streams.replay.dry_run import show
+from streams.replay.estimating import seconds_per_analysis
+from streams.replay.existing import Existing
+from streams.replay.following import Seen
 from streams.replay.plan import Part, Plan
+from streams.replay.planning import planned
 from streams.replay.selection import Selection
+from streams.settings import Settings
+from tests.contract.fake_event_log import FakeEventLog
+from tests.contract.fake_history import FakeHistory
 
 AT = datetime(2026, 11, 24, 12, 30, tzinfo=UTC)
 COMMAND = ["radstream", "replay", "--sender", "RIS|H", "--reason", "WHY", "--run"]
@@ -114,3 +122,34 @@ def test_without_anything_it_says_what_could_be_asked() -> None:
     ended = CliRunner().invoke(app, ["replay"])
     assert ended.exit_code == 0
     assert "--accession" in ended.stdout
+
+
+def test_a_saved_query_is_told_by_its_name_and_what_is_given_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def plan_of(settings: Settings, selection: Selection, seen: Seen) -> Plan:
+        return PLAN.model_copy(update={"selection": selection})
+
+    monkeypatch.setattr("streams.replay.dry_run.plan_of", plan_of)
+    monkeypatch.chdir(tmp_path)
+    first = CliRunner().invoke(app, ["replay", "--patient", "4711^HOSPITAL", "--save", "mine", "--json"])
+    assert first.exit_code == 0, first.output
+    told = CliRunner().invoke(app, ["replay", "--saved", "mine", "--since", "7d", "--json"])
+    command = ["radstream", "replay", "--saved", "mine", "--since", "7d", "--reason", "WHY", "--run"]
+    assert json.loads(told.stdout)["command"] == command
+    assert "4711" not in told.stdout
+
+
+async def test_topics_that_nobody_made_hold_nothing_and_are_not_made() -> None:
+    log = FakeEventLog()
+    history = Existing(FakeHistory(log))
+    for selection in (
+        Selection(since=AT),
+        Selection(accession_numbers=("A1",)),
+        Selection(senders=("RIS|H",)),
+        Selection(since=AT, start_at="normalise"),
+    ):
+        plan = await planned(selection, history)
+        assert (plan.records, plan.gone) == (0, ())
+    with pytest.raises(RecordsRemoved):
+        await planned(Selection(places=(Span("hl7.v2.raw", 0, 0, 1),)), history)
+    assert await seconds_per_analysis(history) is None
+    assert not log.topics
