@@ -9,6 +9,7 @@ from typing import Any
 
 from streams.cases.items import Gone, Item
 from streams.cases.known import Known
+from streams.printable import printable
 
 _BASIS = "By then is by the time at which a record was written to the log (when we knew), not by the times it speaks of."
 
@@ -29,7 +30,7 @@ def lines(accession_number: str, moment: datetime, known: Known) -> Iterator[str
             continue
         yield ""
         yield name if items else f"{name}: none"
-        yield from (f"  {told(item.at)}  {item.place!s:26}  {item.words(told)}" for item in items)
+        yield from (printable(f"  {told(item.at)}  {item.place!s:26}  {item.words(told)}") for item in items)
     if known.next_at is not None:
         yield ""
         yield f"came later: {known.later} record" + ("" if known.later == 1 else "s") + f", the first at {told(known.next_at)}"

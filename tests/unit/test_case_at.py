@@ -299,6 +299,13 @@ async def test_the_page_says_by_which_times_and_in_the_zone_of_the_site(engine: 
     assert before[-1].startswith("came later: 5 records")
 
 
+async def test_no_message_speaks_to_the_terminal(engine: Engine) -> None:
+    await engine.message(0, order(0).replace(b"MSG1", "MSG\x1b[2J\x9b\u202e".encode()))
+    shown = list(lines("A1", minutes(1), await engine.then(1)))
+    assert any("MSG\ufffd[2J\ufffd\ufffd" in line for line in shown)
+    assert all(line.isprintable() for line in shown)
+
+
 async def test_nothing_of_the_patient_is_shown(engine: Engine) -> None:
     await analysed(engine)
     await engine.write(5, emit(topics.REPORTS, "A1^RIS", report(ReportSigned, accession="A1"), None))
