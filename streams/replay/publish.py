@@ -16,7 +16,7 @@ from streams.promotion.promoting import read_acts
 from streams.replay.changes import Tolerance
 from streams.replay.diffing import read_diff
 from streams.replay.manifest import ReplayFolder
-from streams.replay.publishing import Approval, Publication, publications, publish
+from streams.replay.publishing import Approval, Publication, audited_acts, claimed, publications, publish
 from streams.settings import Settings
 from streams.wiring.clients import ensure_all_topics, log_for
 
@@ -40,10 +40,11 @@ async def run_publish(
     if manifest.state != "done":
         raise SettingsInvalid("replay publish", name, f"is {manifest.state}, not done: radstream replay resume {name}")
     await asyncio.to_thread(ensure_all_topics, settings)
-    compared = await read_diff(settings, name, None, tolerance)
     async with log_for(settings) as log:
-        several = publications(name, compared, studies, await _recalled(log), tolerance)
-        await publish(log, name, several, approval, SystemClock())
+        claims = claimed(await audited_acts(log))  # before the states are read: who claims one after this is heard by `publish`
+        compared = await read_diff(settings, name, None, tolerance)
+        several = publications(name, compared, studies, await _recalled(log), tolerance, claims)
+        several = await publish(log, name, several, approval, SystemClock())
     tell(several, say, as_json=as_json)
     return not any(one.refused for one in several)
 

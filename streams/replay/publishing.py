@@ -5,9 +5,10 @@ next. From there on it is an answer as any other: heard, marked, recalled, deliv
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 from uuid import UUID
 
 from pydantic import ValidationError
@@ -15,7 +16,7 @@ from pydantic import ValidationError
 from schemas.acts import ReplayPublished
 from schemas.errors import SettingsInvalid
 from schemas.findings import Findings, NotAnalysedReason
-from schemas.identifiers import StudyInstanceUID, identity
+from schemas.identifiers import identity
 from schemas.model_events import ModelRecalled
 from schemas.ports import Clock, EventLog
 from streams import topics
@@ -58,6 +59,12 @@ class Publication:
     nothing: str = ""
 
 
+#: study, service and number of a state -> the analysis that was the first to be approved for it, as the audit tells
+Claims = Mapping[tuple[str, str, int], UUID]
+
+_AT_ONCE = "another replay was published in this place at the same moment: give the command again, and this one stands above it"
+
+
 def published_id(replay: str, said: Findings) -> UUID:
     """Of the analysis that receivers are told of: of the same replay it is published once."""
     return identity("published", replay, str(said.analysis_id))
@@ -69,9 +76,10 @@ def publications(
     studies: frozenset[str] | None,
     recalled: Mapping[str, ModelRecalled],
     tolerance: Tolerance,
+    claims: Claims = MappingProxyType({}),
 ) -> list[Publication]:
-    """`studies`: these, with all their services; None: all that differ. `recalled`: by NAME/VERSION. Raises SettingsInvalid for a
-    study of which the replay said nothing."""
+    """`studies`: these, with all their services; None: all that differ. `recalled`: by NAME/VERSION. `claims`: numbers that others
+    have, also those who were cut off. Raises SettingsInvalid for a study of which the replay said nothing."""
     if studies is None:
         keys = [one.key for one in compared.diff.changed]
     else:
@@ -79,7 +87,7 @@ def publications(
         if missing := sorted(studies - {study for study, _ in keys}):
             raise SettingsInvalid("replay publish", missing[0], "the replay said nothing of this study")
     not_comparable = {one.key: one.not_comparable for one in compared.diff.not_comparable}
-    return [_publication(replay, key, compared, not_comparable.get(key, ""), recalled, tolerance) for key in keys]
+    return [_publication(replay, key, compared, not_comparable.get(key, ""), recalled, tolerance, claims) for key in keys]
 
 
 def _publication(
@@ -89,6 +97,7 @@ def _publication(
     not_comparable: str,
     recalled: Mapping[str, ModelRecalled],
     tolerance: Tolerance,
+    claims: Claims,
 ) -> Publication:
     said, standing = compared.now.latest.get(key), compared.then.standing.get(key)
     if not_comparable:
@@ -97,13 +106,16 @@ def _publication(
         return Publication(key, refused="the replay has no answer")
     if standing is None:
         return Publication(key, refused="receivers were never told anything of it: there is nothing that this could replace")
-    if published_id(replay, said.findings) in compared.then.ids:
+    own = published_id(replay, said.findings)
+    if own in compared.then.ids:
         return Publication(key, nothing="was published before")
     if why := _refusal(said.findings, standing.findings, recalled):
         return Publication(key, refused=why)
     if not _says_otherwise(said, standing, tolerance):
         return Publication(key, nothing="the same stands already")
     sequence = published_after(_number_of_the_answer(standing.findings))
+    while sequence is not None and claims.get((*key, sequence), own) != own:
+        sequence = published_after(sequence)
     if sequence is None:
         said_why = "no number is left for another state (four replays, or numbered by an old version): have the study analysed anew"
         return Publication(key, refused=said_why)
@@ -178,30 +190,49 @@ def as_told(one: Publication, act: ReplayPublished) -> Findings:
 
 async def publish(
     log: EventLog, replay: str, several: Sequence[Publication], approval: Approval, clock: Clock
-) -> Sequence[StudyInstanceUID]:
-    """Those that can be; each act is on the audit before its state is told. Raises SettingsInvalid, BrokerUnavailable."""
-    told = [one for one in several if one.said is not None]
+) -> list[Publication]:
+    """What became of each: those that can be are told, each after its act is on the audit. There acts stand in one order: of two
+    that are approved for one number at the same moment the first has it, and the other is refused; of the same replay both tell
+    the same bytes. Raises SettingsInvalid, BrokerUnavailable."""
+    now = clock.now()
+    told = {one.key: act_of(replay, one, approval, now) for one in several if one.said is not None}
     if not told:
-        return []
-    audited, now = await _acts(log, replay), clock.now()
-    acts = [(one, act_of(replay, one, approval, now)) for one in told]
-    acts = [(one, audited.get(act.id, act)) for one, act in acts]  # one that was cut off is finished, and not begun again
-    if new := [act for _, act in acts if act.id not in audited]:
+        return list(several)
+    before = {act.id for act in await audited_acts(log)}
+    if new := [act for act in told.values() if act.id not in before]:  # one that was cut off is finished, and not begun again
         await log.append([emit(topics.AUDIT, f"replay.{replay}", act, None) for act in new])
-    await log.append([emit_findings(as_told(one, act), one.said.record) for one, act in acts if one.said is not None])
-    return [act.study_instance_uid for _, act in acts]
+    acts = await audited_acts(log)
+    first, having = {act.id: act for act in reversed(acts)}, claimed(acts)
+    became, states = [], []
+    for one in several:
+        act = told.get(one.key)
+        if act is None or one.said is None:
+            became.append(one)
+        elif having[(*one.key, one.sequence)] != act.analysis_id:
+            became.append(Publication(one.key, refused=_AT_ONCE))
+        else:
+            became.append(one)
+            states.append(emit_findings(as_told(one, first[act.id]), one.said.record))
+    await log.append(states)
+    return became
 
 
-async def _acts(log: EventLog, replay: str) -> dict[UUID, ReplayPublished]:
-    """What was published of this replay before, as the audit knows it."""
-    found: dict[UUID, ReplayPublished] = {}
+def claimed(acts: Iterable[ReplayPublished]) -> Claims:
+    """`acts`: in the order of the audit."""
+    found: dict[tuple[str, str, int], UUID] = {}
+    for act in acts:
+        found.setdefault((str(act.study_instance_uid), act.service, act.sequence), act.analysis_id)
+    return found
+
+
+async def audited_acts(log: EventLog) -> list[ReplayPublished]:
+    """All that was ever published of replays, in the order of the audit. Raises BrokerUnavailable."""
+    found: list[ReplayPublished] = []
     async for record in log.read(topics.AUDIT.name):
         if record.header("ce_type") != ReplayPublished.TYPE:
             continue
         try:
-            act = ReplayPublished.model_validate_json(record.value)
+            found.append(ReplayPublished.model_validate_json(record.value))
         except ValidationError:
             continue
-        if act.replay == replay:
-            found.setdefault(act.id, act)
     return found

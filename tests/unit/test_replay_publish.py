@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -13,7 +14,7 @@ from schemas.errors import SettingsInvalid
 from schemas.events import ReportSigned
 from schemas.findings import Findings, NotAnalysedReason
 from schemas.identifiers import AccessionNumber, PatientIdentifier
-from schemas.ports import Record
+from schemas.ports import Outgoing, Place, Record
 from schemas.renderings.dicom.document import document_of
 from schemas.renderings.dicom.instance import series
 from schemas.renderings.hl7oru import oru_messages
@@ -21,7 +22,7 @@ from schemas.renderings.hl7oruterms import OruTerms
 from streams.replay.changes import Tolerance
 from streams.replay.differing import Diff, differences
 from streams.replay.diffing import Compared
-from streams.replay.publishing import Approval, Publication, publications, publish, published_id
+from streams.replay.publishing import Approval, Publication, audited_acts, claimed, publications, publish, published_id
 from streams.replay.said import Side
 from streams.sequences import AFTER_VERIFICATION, RECALLED
 from tests.contract import example_findings as example
@@ -52,7 +53,10 @@ class Log(FakeEventLog):
     """With what was said live and in the replay."""
 
     def __init__(self) -> None:
-        super().__init__("ai.results", SANDBOX, "radstream.audit")
+        super().__init__("ai.results", SANDBOX)
+        self.create("radstream.audit", partitions=1)
+        #: before the next act is written
+        self.meanwhile: Callable[[], Awaitable[object]] | None = None
 
     async def live(self, *several: Findings) -> None:
         await self.append([outgoing(one) for one in several])
@@ -73,12 +77,18 @@ class Log(FakeEventLog):
                 side.result(record)
         return Compared(Diff("now", "then", differences(then, now, Tolerance())), then, now)
 
+    async def append(self, records: Sequence[Outgoing]) -> Sequence[Place]:
+        if self.meanwhile is not None and records and records[0].topic == "radstream.audit":
+            happens, self.meanwhile = self.meanwhile, None
+            await happens()
+        return await super().append(records)
+
     async def publishes(self, *studies: int, clock: At | None = None, recalled: Any = None, replay: str = NAME) -> Publication:
         """Of one study, or of the one that changed."""
         chosen = frozenset(str(uid(number)) for number in studies) or None
-        several = publications(replay, self.compared(), chosen, recalled or {}, Tolerance())
-        await publish(self, replay, several, WHO, clock or At())
-        (one,) = several
+        claims = claimed(await audited_acts(self))
+        several = publications(replay, self.compared(), chosen, recalled or {}, Tolerance(), claims)
+        (one,) = await publish(self, replay, several, WHO, clock or At())
         return one
 
 
@@ -134,6 +144,47 @@ async def test_a_second_replay_stands_above_the_first_and_a_fifth_has_no_number(
         numbers.append((await log.publishes(1, replay=f"r{n}")).sequence)
     assert numbers == [19, 22, 25, 28, 0]
     assert [one.subject.sequence for one in log.results()] == [16, 19, 22, 25, 28]
+
+
+async def test_of_two_replays_that_are_published_at_once_the_first_act_has_the_number(log: Log) -> None:
+    """Whoever is second is told, and stands above the first when that is asked for again."""
+    await log.live(said(1))
+    await log.replayed(NOW)
+
+    async def other() -> None:
+        assert (await log.publishes(1, replay="other")).sequence == 19
+
+    log.meanwhile = other
+    one = await log.publishes(1)
+    assert one.refused.startswith("another replay was published in this place at the same moment")
+    assert [(told.subject.sequence, told.analysis_id) for told in log.results()[1:]] == [(19, published_id("other", NOW))]
+    log.topics[SANDBOX] = [[], [], [], []]
+    await log.replayed(said(1, [HERE, (900.0, 900.0, 50.0, 50.0)]))
+    assert (await log.publishes(1)).sequence == 22
+
+
+async def test_a_number_that_another_was_given_and_never_used_is_passed_over(log: Log) -> None:
+    await log.live(said(1))
+    await log.replayed(NOW)
+    await log.publishes(1, replay="other")
+    told = log.records("ai.results")[1]
+    log.topics["ai.results"][told.place.partition].remove(told)
+    assert (await log.publishes(1)).sequence == 22
+    assert [one.subject.sequence for one in log.results()] == [16, 22]
+
+
+async def test_the_same_replay_published_by_two_at_once_is_told_in_the_same_bytes(log: Log) -> None:
+    await log.live(said(1))
+    await log.replayed(NOW)
+
+    async def other() -> None:
+        await log.publishes(1, clock=At(30))
+
+    log.meanwhile = other
+    assert (await log.publishes(1, clock=At(60))).sequence == 19
+    _, one, same = log.records("ai.results")
+    assert (one.key, one.value, one.headers) == (same.key, same.value, same.headers)
+    assert len(log.acts()) == 2, "both have approved it"
 
 
 @pytest.mark.parametrize(
