@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from typing import Self
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
@@ -17,14 +18,28 @@ from schemas.ports import Record
 _IDLE_PROBE_MS = 2_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _REQUEST_TIMEOUT_MS = 5_000
+#: offsets of a short span, and the bytes that are fetched of it at a time: a broker sends a batch that is larger all the same
+_SHORT, _SHORT_FETCH = 500, 256 * 1024
 
 
 class KafkaHistory:
-    """`History`. `record_limit`: largest record in bytes."""
+    """`History`. `record_limit`: largest record in bytes. As an async context it keeps its connections until the end of the block:
+    for who asks many times for a few records."""
 
     def __init__(self, bootstrap: str, *, record_limit: int = 21 * 1024 * 1024) -> None:
         self._bootstrap = bootstrap
         self._record_limit = record_limit
+        #: bytes that are fetched at a time, and a consumer that waits; None: none is kept
+        self._idle: list[tuple[int, AIOKafkaConsumer]] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._idle = []
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        idle, self._idle = self._idle or [], None
+        for _fetch, consumer in idle:
+            await stop_consumer(consumer)
 
     async def spans(self, topic: str) -> Sequence[Span]:
         """See `History.spans`."""
@@ -47,27 +62,49 @@ class KafkaHistory:
         """See `History.records`."""
         if not len(span):
             return
-        async with self._consumer(span.topic) as consumer, aclosing(_records(consumer, span)) as records:
+        fetch = min(_SHORT_FETCH, self._record_limit) if len(span) <= _SHORT else self._record_limit
+        async with self._consumer(span.topic, fetch) as consumer, aclosing(_records(consumer, span)) as records:
             async for record in records:
                 yield record
 
     @asynccontextmanager
-    async def _consumer(self, reference: str) -> AsyncGenerator[AIOKafkaConsumer]:
+    async def _consumer(self, reference: str, fetch: int = _SHORT_FETCH) -> AsyncGenerator[AIOKafkaConsumer]:
+        consumer, sound = None, False
+        try:
+            consumer = self._waiting(fetch) or await self._started(fetch)
+            yield consumer
+            sound = True
+        except (KafkaError, TimeoutError) as error:
+            raise BrokerUnavailable("history", reference, type(error).__name__) from None
+        finally:
+            if consumer is not None and sound and self._idle is not None:
+                consumer.assign([])  # it fetches nothing more
+                self._idle.append((fetch, consumer))
+            elif consumer is not None:
+                await stop_consumer(consumer)
+
+    def _waiting(self, fetch: int) -> AIOKafkaConsumer | None:
+        found = next((one for one in self._idle or () if one[0] == fetch), None)
+        if found is None or self._idle is None:
+            return None
+        self._idle.remove(found)
+        return found[1]
+
+    async def _started(self, fetch: int) -> AIOKafkaConsumer:
         consumer = AIOKafkaConsumer(
             bootstrap_servers=self._bootstrap,
             group_id=None,
             enable_auto_commit=False,
             auto_offset_reset="none",
-            max_partition_fetch_bytes=self._record_limit,
+            max_partition_fetch_bytes=fetch,
             request_timeout_ms=_REQUEST_TIMEOUT_MS,
         )
         try:
             await consumer.start()
-            yield consumer
-        except (KafkaError, TimeoutError) as error:
-            raise BrokerUnavailable("history", reference, type(error).__name__) from None
-        finally:
+        except BaseException:
             await stop_consumer(consumer)
+            raise
+        return consumer
 
 
 async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> list[TopicPartition]:

@@ -31,7 +31,7 @@ from streams.destination_settings import FHIR_DESTINATION
 from streams.promotion.progress import progress
 from streams.section import is_loopback
 from streams.settings import Settings
-from streams.wiring.clients import ensure_all_topics, history_for, log_for
+from streams.wiring.clients import ensure_all_topics, log_for, open_history
 
 Render = Callable[[Audited], str]
 #: are looked up together
@@ -62,13 +62,13 @@ async def run_export(settings: Settings, export: Export, out: Path | None, who: 
     (who, why; the file cannot be written), and as an archive of the log does."""
     await asyncio.to_thread(ensure_all_topics, settings)
     render = renderer(settings, export.format)
-    history = history_for(settings)
-    async with log_for(settings) as log:
-        spans = await begun(log, history, export, who, SystemClock())
-    with _written_to(out) as file, progress("audit export", sum(map(len, spans)), say) as tell:
-        count = Count()
-        async for line in exported(history, settings, export, spans, render, count, tell):
-            file.write(line + "\n")
+    async with open_history(settings) as history:
+        async with log_for(settings) as log:
+            spans = await begun(log, history, export, who, SystemClock())
+        with _written_to(out) as file, progress("audit export", sum(map(len, spans)), say) as tell:
+            count = Count()
+            async for line in exported(history, settings, export, spans, render, count, tell):
+                file.write(line + "\n")
     say(_summary(count, out, export))
 
 

@@ -18,7 +18,7 @@ from streams.audit.viewing import ENGINE, PEOPLE, entries, spans_of
 from streams.printable import printable, printable_json
 from streams.settings import Settings
 from streams.topics import Topic
-from streams.wiring.clients import ensure_all_topics, history_for
+from streams.wiring.clients import ensure_all_topics, open_history
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +70,9 @@ async def found(history: History, wanted: Wanted) -> list[Audited]:
 async def run_list(settings: Settings, wanted: Wanted, *, causes: bool, as_json: bool) -> None:
     """Raises BrokerUnavailable, RecordsRemoved, and as an archive of the log does."""
     await asyncio.to_thread(ensure_all_topics, settings)
-    history = history_for(settings)
-    seen = await found(history, wanted)
-    chains = await causes_of(history, seen) if causes else {}
+    async with open_history(settings) as history:
+        seen = await found(history, wanted)
+        chains = await causes_of(history, seen) if causes else {}
     sys.stdout.write(as_json_text(seen, chains) if as_json else as_lines(seen, chains))
 
 

@@ -51,7 +51,7 @@ class Archiver:
 
     async def run(self, stop: asyncio.Event, health: Part, *, look_s: float = _LOOK_S) -> None:
         """Until `stop`. A broker or object store that is away, or refuses, is waited for: nothing is lost while the log has it."""
-        health.set("ready", "begins: what is archived is checked")  # the rest of the engine need not wait for a long first turn
+        health.set("ready")  # the rest of the engine need not wait for a long first turn
         while not stop.is_set():
             try:
                 await self.turn(stop)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from connectors.film_files import FilmFiles
     from connectors.http_access import HttpAccess
     from connectors.kafka import KafkaLog
+    from connectors.kafka_history import KafkaHistory
     from connectors.objects import Objects
     from connectors.rendering import PebbleRenderer
     from schemas.history import History
@@ -190,7 +191,7 @@ def log_for(settings: Settings) -> KafkaLog:
     return KafkaLog(settings.kafka.bootstrap, append_timeout_s=settings.kafka.append_timeout_s, record_limit=topics.LARGEST_RECORD)
 
 
-def live_history_for(settings: Settings) -> History:
+def live_history_for(settings: Settings) -> KafkaHistory:
     """The topics as the broker has them now, to be read again by their places."""
     from connectors.kafka_history import KafkaHistory
 
@@ -199,7 +200,18 @@ def live_history_for(settings: Settings) -> History:
 
 def history_for(settings: Settings) -> History:
     """Likewise, with what is archived of them, where anything is. Raises SettingsInvalid when the object store cannot be used."""
-    live, url = live_history_for(settings), settings.segments.url
+    return _with_archive(settings, live_history_for(settings))
+
+
+@asynccontextmanager
+async def open_history(settings: Settings) -> AsyncIterator[History]:
+    """Likewise, for many looks at a few records: connections are kept until the end of the block."""
+    async with live_history_for(settings) as live:
+        yield _with_archive(settings, live)
+
+
+def _with_archive(settings: Settings, live: History) -> History:
+    url = settings.segments.url
     if url is None:
         return live
     from streams.segments.history import ArchivedHistory

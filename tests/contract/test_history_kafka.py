@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from uuid import uuid4
 
 import pytest
+from aiokafka import AIOKafkaConsumer
 from kafka import TopicPartition
 from kafka.admin import KafkaAdminClient
 
@@ -38,6 +39,13 @@ def history(kafka_bootstrap: str) -> KafkaHistory:
     return KafkaHistory(kafka_bootstrap)
 
 
+class TestKafkaHistoryOverOneConnection(HistoryContract):
+    @pytest.fixture
+    async def history(self, kafka_bootstrap: str) -> AsyncIterator[KafkaHistory]:
+        async with KafkaHistory(kafka_bootstrap) as history:
+            yield history
+
+
 class TestKafkaHistory(HistoryContract):
     async def test_what_retention_removed(self, kafka_bootstrap: str, log: KafkaLog, history: KafkaHistory, topic: str) -> None:
         await log.append([Outgoing(topic, b"one", b"%d" % number) for number in range(10)])
@@ -50,3 +58,29 @@ class TestKafkaHistory(HistoryContract):
         assert [record.place.offset async for record in history.records(left)] == list(range(4, 10))
         with pytest.raises(RecordsRemoved):
             await anext(aiter(history.records(span)))
+
+    async def test_many_short_spans_of_large_records_over_one_connection(
+        self, log: KafkaLog, history: KafkaHistory, topic: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Each larger than what is fetched at a time."""
+        begun: list[AIOKafkaConsumer] = []
+        start = AIOKafkaConsumer.start
+
+        async def counted(consumer: AIOKafkaConsumer) -> None:
+            begun.append(consumer)
+            await start(consumer)
+
+        monkeypatch.setattr(AIOKafkaConsumer, "start", counted)
+        for number in range(6):
+            await log.append([Outgoing(topic, b"one", b"%d" % number + bytes(700_000))])
+        async with history:
+            (span,) = [span for span in await history.spans(topic) if len(span)]
+            for first in (4, 0, 2):
+                read = [one async for one in history.records(Span(topic, span.partition, first, first + 2))]
+                assert [(one.place.offset, one.value[:1]) for one in read] == [(n, b"%d" % n) for n in (first, first + 1)]
+            with pytest.raises(RecordsRemoved):
+                await anext(aiter(history.records(Span(topic, span.partition, 5, 9))))
+            (last,) = [one async for one in history.records(Span(topic, span.partition, 5, 6))]
+            assert last.place.offset == 5
+        assert len(begun) == 2, "one, and one after it was refused"
+        assert all(consumer._closed for consumer in begun)
