@@ -59,6 +59,8 @@ from streams.steps.normalise import normalise
 from streams.wiring.clients import ensure_all_topics, history_for
 
 CONNECTIONS, SENDERS = 8, 4
+#: of order, study and patient in the messages of benchmarks/hl7.py
+IDENTIFIERS = (b"PL-0001", b"FI-0001", b"RP-0001", b"SPS-0001", b"ACC-0001", b"4711-0815", b"93 2041", b"688119.969.1")
 QUICK = {"messages": 1_000, "rounds": 1, "turns": 1, "seconds": 2.0, "least_rate": 0.0}
 WHOLE = {"messages": 20_000, "rounds": 5, "turns": 7, "seconds": 8.0, "least_rate": OF_THE_RATE * RATE}
 WHO = Who("benchmark", "measured")
@@ -68,14 +70,17 @@ Turn = dict[str, float]
 
 
 async def store(settings: Settings, count: int) -> None:
-    """As a listener would have: the key is the sender. Each has a control id and an accession number of its own."""
+    """As a listener would have: the key is the sender. Each is of an order, a study and a patient of its own: ten thousand messages
+    about one patient are no hospital."""
     async with KafkaLog(settings.kafka.bootstrap) as log:
         for begin in range(0, count, 500):
             records = []
             for number in range(begin, min(begin + 500, count)):
                 sender = f"HIS{number % SENDERS}"
                 message = (ORM, ORU)[number // SENDERS % 2].replace(b"|HIS|", b"|%b|" % sender.encode(), 1)
-                message = message.replace(b"BENCH-0000001", b"BENCH-%07d" % number, 1).replace(b"ACC-0001", b"ACC-%07d" % number)
+                for word in IDENTIFIERS:
+                    message = message.replace(word, b"%b%d" % (word, number))
+                message = message.replace(b"BENCH-0000001", b"BENCH-%07d" % number, 1)
                 records.append(Outgoing(topics.HL7_RAW.name, f"{sender}|HOSPITAL".encode(), message))
             await log.append(records)
 

@@ -6,6 +6,7 @@ n-th record that is put with the n-th that stands there, for the steps say the s
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -77,8 +78,7 @@ class Outbox:
 
     async def begin(self) -> None:
         """Looks at what a run that was killed has left. Raises BrokerUnavailable."""
-        for topic in self._names.values():
-            await self._look(topic)
+        await asyncio.gather(*map(self._look, self._names.values()))
 
     def put(self, outputs: Iterable[Outgoing]) -> list[tuple[Outgoing, Place]]:
         """Each under the name that its topic has in the sandbox, and where it is going to stand. Raises ValueError for a topic that

@@ -67,7 +67,7 @@ class Running:
         self._done = state.done
         self._positions = dict(state.positions)
         self._since_kept, self._kept_at, self._cost_s = 0, self._monotonic(), 0.0
-        self._free_at = self._monotonic()
+        self._free_at = self._breathed_at = self._monotonic()
 
     @property
     def done(self) -> int:
@@ -125,7 +125,8 @@ class Running:
         if ahead > _SHORTEST_S:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stop.wait(), ahead)
-        else:
+        elif now - self._breathed_at >= _SHORTEST_S:  # not for each input: a look at the sockets costs as much as a short message
+            self._breathed_at = now
             await asyncio.sleep(0)
 
     async def _keep(self) -> None:
