@@ -17,17 +17,20 @@ from schemas.identifiers import StudyInstanceUID
 from schemas.model_events import ModelRecalled
 from schemas.ports import Place, Record
 from streams import topics
+from streams.dead_letters.letters import RESENT_FROM
 from streams.replay.ahead import Ahead
 from streams.replay.following import Following, Seen, cases_of
 from streams.replay.plan import Part, Plan, compressed, records_of
 from streams.replay.selection import ACTS, Selection
+from streams.topics import Topic
 
 #: acts of people that a replay does again; whatever else is on their topics are acts that it does not know of, or its own outcome
 _DONE_AGAIN = {ModelRecalled.TYPE, DiscrepancyAcknowledged.TYPE}
 _REQUESTS = (topics.REQUESTS_STAT, topics.REQUESTS, topics.REQUESTS_BULK)
 #: keyed by the study
 _OF_STUDIES = frozenset(topic.name for topic in (topics.STUDIES, *_REQUESTS))
-_TOLD = frozenset(topic.name for topic in (topics.ORDERS, topics.REPORTS, topics.PATIENTS))
+_EVENTS = (topics.ORDERS, topics.REPORTS, topics.PATIENTS)
+_TOLD = frozenset(topic.name for topic in _EVENTS)
 _ACTS = frozenset(topic.name for topic in ACTS)
 
 Wanted = Callable[[Record], bool]
@@ -54,7 +57,7 @@ async def planned(
             spans, gone = await _of_range(selection, history)
     wanted = _wanted(selection, default_charset)
     parts, studies, ahead = [], set[StudyInstanceUID](), Ahead(now)
-    for topic in selection.inputs:
+    for topic in _read(selection):
         counted = _Counted(topic.name)
         own = [span for span in spans if span.topic == topic.name]
         async with aclosing(records_of(history, own)) as records:
@@ -77,6 +80,12 @@ def _with(part: Part, ahead: Mapping[str, datetime]) -> Part:
     return part.model_copy(update={"ahead": {place: at for place, at in ahead.items() if place.startswith(f"{part.topic}/")}})
 
 
+def _read(selection: Selection) -> tuple[Topic, ...]:
+    """The inputs; and where messages are read the events that somebody sent again, for a corrected one is made of no message."""
+    again = selection.start == "normalise" and selection.kind in ("cases", "time")
+    return (*selection.inputs, *_EVENTS) if again else selection.inputs
+
+
 async def _there(selection: Selection, history: History) -> list[Span]:
     """The places that were given. Raises RecordsRemoved."""
     for span in selection.places:
@@ -93,7 +102,7 @@ async def _there(selection: Selection, history: History) -> list[Span]:
 async def _of_range(selection: Selection, history: History) -> tuple[list[Span], list[Span]]:
     """In each partition one stretch, and what the log does not hold any more before it."""
     spans, gone = [], []
-    for topic in selection.inputs:
+    for topic in _read(selection):
         held = await history.spans(topic.name)
         begins = held if selection.since is None else await history.since(topic.name, selection.since)
         ends = (
@@ -105,21 +114,22 @@ async def _of_range(selection: Selection, history: History) -> tuple[list[Span],
             end = min(ends.get(had.partition, had.end), had.end)  # what came while we looked is not selected
             if begin.first < end:
                 spans.append(Span(topic.name, had.partition, begin.first, end))
-            if had.first and begin.first <= had.first:
+            if had.first and begin.first <= had.first and topic in selection.inputs:
                 gone.append(Span(topic.name, had.partition, 0, had.first))
     return spans, gone
 
 
 async def _of_cases(selection: Selection, history: History, following: Following) -> tuple[list[Span], list[Span]]:
     records = await cases_of(selection, following)
-    wanted = compressed(_places(records, {topic.name for topic in selection.inputs}))
+    wanted = compressed(_places(records, {topic.name for topic in _read(selection)}))
     spans, gone = [], []
-    for topic in selection.inputs:
+    for topic in _read(selection):
         for held in await history.spans(topic.name):
             own = [span for span in wanted if (span.topic, span.partition) == (held.topic, held.partition)]
             for span in own:
                 edge = min(max(span.first, held.first), span.end)
-                gone += [part] if len(part := Span(span.topic, span.partition, span.first, edge)) else []
+                lost = Span(span.topic, span.partition, span.first, edge)
+                gone += [lost] if len(lost) and topic in selection.inputs else []
                 spans += [part] if len(part := Span(span.topic, span.partition, edge, span.end)) else []
             if topic is topics.MODELS and len(held):  # a recall is of no case: each may be of this one
                 spans.append(held)
@@ -141,7 +151,14 @@ def _wanted(selection: Selection, default_charset: str) -> Wanted:
         return lambda _: True
     if selection.kind == "messages":
         return lambda record: _is_of(record, selection, default_charset)
-    return lambda record: record.place.topic not in _ACTS or record.header("ce_type") in _DONE_AGAIN
+    inputs = {topic.name for topic in selection.inputs}
+
+    def wanted(record: Record) -> bool:
+        if record.place.topic not in inputs:
+            return record.header(RESENT_FROM) is not None
+        return record.place.topic not in _ACTS or record.header("ce_type") in _DONE_AGAIN
+
+    return wanted
 
 
 def _is_of(record: Record, selection: Selection, default_charset: str) -> bool:
