@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import accumulate
 
 from hypothesis import strategies as st
@@ -14,6 +14,7 @@ from streams.segments.segment import OpenSegment, Segment
 TOPIC, PARTITION = "hl7.v2.raw", 3
 #: Kafka has -1 for none; a foreign producer may write any other
 _TIMES = st.one_of(st.just(-1), st.integers(1_700_000_000_000, 1_900_000_000_000), st.integers(-1, 253_402_300_799_000))
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _BYTES = st.binary(max_size=60)
 
 
@@ -29,7 +30,7 @@ def some_records(draw: st.DrawFn, least: int = 1) -> list[Record]:
             draw(st.none() | _BYTES),
             draw(_BYTES),
             draw(headers),
-            datetime.fromtimestamp(draw(_TIMES) / 1000, UTC),
+            _EPOCH + timedelta(milliseconds=draw(_TIMES)),  # as Kafka's connector reads it: exact, however far
         )
         for at in accumulate(steps)
     ]
