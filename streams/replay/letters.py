@@ -23,8 +23,8 @@ _ANALYSE = "analyse"
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """`step`: as the engine calls it. `original`: the record as it was, without our headers. `subject`, `service`: of a request or
-    an answer, None and "" of anything else."""
+    """`step`: as the engine calls it. `original`: the record as it was, without our headers and without its value. `subject`,
+    `service`: of a request or an answer, None and "" of anything else."""
 
     step: str
     id: str
@@ -58,9 +58,9 @@ class Letter:
 def letter_of(record: Record) -> Letter:
     """A record of `radstream.dead-letters`."""
     try:
-        original = replace(record, headers=split_headers(record)[0])
+        original = replace(record, headers=split_headers(record)[0], value=b"")  # a message may be of many megabytes
     except ValueError:
-        original = record
+        original = replace(record, value=b"")
     step, error, reason = (record.header(name) or "" for name in ("step", "error", "reason"))
     if found := _LATER.search(reason):
         error = found["error"]

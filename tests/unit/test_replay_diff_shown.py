@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from io import StringIO
 
@@ -107,6 +108,19 @@ def test_without_matplotlib_the_page_says_what_to_install(monkeypatch: pytest.Mo
     assert not with_plots
     assert NO_PLOTS.partition("`")[0] in text
     assert str(uid(3)) in text
+
+
+def test_that_a_step_gave_up_is_told_everywhere() -> None:
+    (same,) = differences(side(said(1)), side(said(1)), Tolerance())
+    failed = replace(same, compared=False, not_comparable="now a dead letter of analyse: ModelFailed", failed=True)
+    diff = Diff("a", "b", (failed,), failures=("a dead letter of normalise: InvalidResource",))
+    told = plain(diff)
+    assert (told["failed"], told["studies"][0]["failed"], told["failures"]) == (1, True, list(diff.failures))
+    expected = (
+        "1 compared, 0 changed, 1 not comparable, 1 of them because a model or a step gave up; of no study is there an answer"
+    )
+    assert verdict(diff).startswith(expected)
+    assert all("ModelFailed" in text for text in (lines(diff), page(diff)[0]))
 
 
 def test_of_nothing_that_differs() -> None:
