@@ -120,7 +120,9 @@ def watch() -> None:
 
 
 @app.command()
-def work(step: Annotated[str, typer.Argument(help="normalise, correlate, analyse, report, project, render, shadow, due or keep")]) -> None:
+def work(
+    step: Annotated[str, typer.Argument(help="normalise, correlate, analyse, report, project, render, shadow, due or keep")],
+) -> None:
     """Run one step of the stream processor in this process."""
     from streams.wiring import STEPS
 
