@@ -18,19 +18,24 @@ from uuid import UUID
 import structlog
 
 from schemas.case_store import Due
-from schemas.errors import NotYet, Rejected, Unavailable
+from schemas.errors import Unavailable
 from schemas.ports import Outgoing, Place, Record, Step
 from streams.due import MAX_ATTEMPTS, Timer, park_delay
-from streams.guard import Guard, Outcome
+from streams.guard import Guard, Outcome, StepStopped
 from streams.replay.clock import EventClock
 from streams.replay.outbox import Outbox
-from streams.shadows.shadow import NothingDue
+from streams.replay.timer_letter import timer_letter
+from streams.shadows.shadow import NothingDue, giving_up
 from streams.topics import Topic, plain_name
 
 _log = structlog.get_logger(__name__)
 
 #: when there is nothing due
 _NEVER = datetime(9999, 1, 1, tzinfo=UTC)
+
+
+#: the same records would stop it again, for ever
+_WITHOUT_IT = "Begin one of another name without that record (a narrower selection), or behind the step (--start)"
 
 
 class StopAsked(Exception):
@@ -112,9 +117,14 @@ class Cascade:
     async def take(self, record: Record) -> None:
         """The next of the inputs, after all that was due before it. Raises StopAsked; StepStopped, StoreUnavailable; and as
         `Outbox.flush`."""
-        await self._until(record.timestamp)
-        self._clock.advance(record.timestamp)
-        await self._handle(record)
+        try:
+            await self._until(record.timestamp)
+            self._clock.advance(record.timestamp)
+            await self._handle(record)
+        except StepStopped as error:
+            raise StepStopped(
+                error.step, error.reference, f"{error.reason}; it came to it at {record.place}. {_WITHOUT_IT}"
+            ) from error
 
     async def go_on(self) -> bool:
         """What is due next, after the last input; False: nothing is. Raises as `take`."""
@@ -157,8 +167,8 @@ class Cascade:
             if attempts < MAX_ATTEMPTS:
                 await self._due.put_due(replace(due, attempts=attempts, not_before=now + park_delay(attempts)))
                 return
-        else:
-            await self._cascade(outputs)
+            outputs = [timer_letter(due, error, attempts, now)]
+        await self._cascade(outputs)
         await self._due.remove_due(due.id)
         self._next = None
 
@@ -205,7 +215,7 @@ class _Guarded:
     def __init__(self, part: Part, clock: EventClock, stop: asyncio.Event, unexpected: int = 0) -> None:
         self.part = part
         self._written: list[Outgoing] = []
-        self._guard = Guard(part.name, _giving_up(part.step), self, NothingDue(), clock, stop)
+        self._guard = Guard(part.name, giving_up(part.step, "a replay"), self, NothingDue(), clock, stop)
         self._guard.unexpected = unexpected
 
     @property
@@ -226,19 +236,6 @@ class _Guarded:
 
     def read(self, topic: str, *, follow: bool = False, last: int | None = None) -> AsyncIterator[Record]:
         raise AssertionError(f"a guard does not read, nor {topic}")
-
-
-def _giving_up(step: Step) -> Step:
-    """Nobody waits here: an image that is not there now will not be there in the time of the events either."""
-
-    async def once(record: Record) -> Sequence[Outgoing]:
-        try:
-            return await step(record)
-        except NotYet as error:
-            said = f"{type(error).__name__}: {error.reason}; a replay does not come back to it"
-            raise Rejected(error.step, error.reference, said) from error
-
-    return once
 
 
 def _record(out: Outgoing, place: Place, at: datetime) -> Record:

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from schemas.errors import BrokerUnavailable, Rejected
+from schemas.errors import Rejected, Unavailable
 from schemas.history import History, Span
 from schemas.ports import EventLog, Headers, Outgoing, Place
 from streams import topics
@@ -40,7 +40,7 @@ _RECORDS, _BYTES = 500, 1024 * 1024
 #: what a person can do
 _AGAIN = "begin a replay of another name"
 
-Wait = Callable[[BrokerUnavailable], Awaitable[None]]
+Wait = Callable[[Unavailable], Awaitable[None]]
 """Returns when it is time to try again; raises when nobody wants to wait any longer."""
 
 
@@ -77,7 +77,7 @@ class Outbox:
         self._bytes = 0
 
     async def begin(self) -> None:
-        """Looks at what a run that was killed has left. Raises BrokerUnavailable."""
+        """Looks at what a run that was killed has left. Raises BrokerUnavailable, ObjectStoreUnavailable."""
         await asyncio.gather(*map(self._look, self._names.values()))
 
     def put(self, outputs: Iterable[Outgoing]) -> list[tuple[Outgoing, Place]]:
@@ -112,7 +112,7 @@ class Outbox:
                 if self._waiting:
                     self._check(await self._log.append(self._waiting))
                 self._waiting, self._bytes = [], 0
-            except BrokerUnavailable as error:  # some of it may have been written all the same
+            except Unavailable as error:  # some of it may have been written all the same
                 await self._wait(error)
                 await self._looked_again({out.topic for out in self._waiting})
 
@@ -131,7 +131,7 @@ class Outbox:
                 try:
                     await self._look(name)
                     break
-                except BrokerUnavailable as error:
+                except Unavailable as error:
                     await self._wait(error)
 
     async def _look(self, topic: str) -> None:

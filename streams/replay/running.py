@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from schemas.errors import BrokerUnavailable, TopicMissing
+from schemas.errors import TopicMissing, Unavailable
 from schemas.ports import Record
 from streams.replay.cascade import Cascade, StopAsked
 from streams.replay.clock import EventClock
@@ -22,7 +22,7 @@ _log = structlog.get_logger(__name__)
 
 #: a snapshot after so many inputs or seconds, but never more than a twentieth of the time is spent on them
 EVERY_INPUTS, EVERY_S, _SHARE = 500, 5.0, 20
-#: between two looks whether somebody asks for a pause, and between two tries while the broker is away
+#: between two looks whether somebody asks for a pause, and between two tries while broker or object store is away
 _LOOK_S, _PAUSE_S = 0.5, 1.0
 #: nobody rests for less
 _SHORTEST_S = 0.01
@@ -147,9 +147,9 @@ class Running:
 
 
 def waiting(stop: asyncio.Event, pause_s: float = _PAUSE_S) -> Wait:
-    """For an Outbox, or inputs, whose broker is away."""
+    """For an Outbox, or inputs, whose broker or object store (of segments) is away."""
 
-    async def wait(error: BrokerUnavailable) -> None:
+    async def wait(error: Unavailable) -> None:
         """Raises StopAsked; TopicMissing, which does not come back by itself."""
         if isinstance(error, TopicMissing):
             raise error
@@ -165,7 +165,7 @@ def waiting(stop: asyncio.Event, pause_s: float = _PAUSE_S) -> Wait:
 async def patient(
     inputs: Callable[[Mapping[tuple[str, int], int]], AsyncGenerator[Record]], done: Mapping[tuple[str, int], int], wait: Wait
 ) -> AsyncGenerator[Record]:
-    """`inputs(done)`; while their broker is away they are waited for, and begun anew behind the last one. Raises as both."""
+    """`inputs(done)`; while what holds them (broker, object store) is away they are waited for, and begun anew behind the last one. Raises as both."""
     positions = dict(done)
     while True:
         try:
@@ -174,5 +174,5 @@ async def patient(
                     positions[record.place.topic, record.place.partition] = record.place.offset + 1
                     yield record
             return
-        except BrokerUnavailable as error:
+        except Unavailable as error:
             await wait(error)

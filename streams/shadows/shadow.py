@@ -66,14 +66,15 @@ def analysis_id(sandbox: SandboxName, request: AnalysisRequested, service: str) 
     return identity("shadow", sandbox, str(request.id), service)
 
 
-def giving_up(step: Step) -> Step:
-    """A shadow comes back to nothing: parked work is the real step's. What it cannot do now is a dead letter of the sandbox."""
+def giving_up(step: Step, who: str = "a shadow") -> Step:
+    """For `who` comes back to nothing: parked work is the real step's, and what is not there now will not be there later in the
+    time of the events of a replay. What it cannot do now is a dead letter of the sandbox."""
 
     async def once(record: Record) -> Sequence[Outgoing]:
         try:
             return await step(record)
         except NotYet as error:
-            said = f"{type(error).__name__}: {error.reason}; a shadow does not come back to it"
+            said = f"{type(error).__name__}: {error.reason}; {who} does not come back to it"
             raise Rejected(error.step, error.reference, said) from error
 
     return once

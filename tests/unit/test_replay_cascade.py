@@ -14,6 +14,7 @@ from schemas.errors import ItemNotServed, StudyIncomplete
 from schemas.findings import Findings, NotAnalysedReason
 from schemas.ports import Outgoing, Record
 from streams import topics
+from streams.dead_letters.letters import letter_of
 from streams.due import FIRST_DELAY, MAX_ATTEMPTS
 from streams.guard import StepStopped
 from streams.replay.cascade import Part
@@ -131,7 +132,7 @@ async def test_a_step_that_is_broken_stops_the_replay(tmp_path: Path) -> None:
         raise KeyError
 
     inputs = [completed(number, f"A{number}", number) for number in range(1, 9)]
-    with pytest.raises(StepStopped):
+    with pytest.raises(StepStopped, match=r"came to it at imaging.studies/0/6. Begin one of another name without .* \(--start\)"):
         await Replay(Broker(), tmp_path / "one", inputs, analyse=Part("analyse", broken, REQUESTS)).run()
 
 
@@ -168,6 +169,9 @@ async def test_a_timer_that_fails_is_put_off_and_ends_nothing(tmp_path: Path, fa
     assert len(moments) == fired
     assert moments[:2] == [minutes(1), minutes(1) + FIRST_DELAY]
     assert [one.subject.study_instance_uid for one in results(broker)] == ["1.2.3.2"], "the other one is answered"
+    letters = [letter_of(letter) for letter in broker.records(SANDBOX.dead_letters.name)]
+    given_up = [] if failing < fired else [("timer.order-awaited", "KeyError", b"1.2.3.1", str(fired))]
+    assert [(one.step, one.error, one.key, one.attempts) for one in letters if one is not None] == given_up
 
 
 async def test_an_admitted_message_is_all_that_is_read(tmp_path: Path) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
-from schemas.errors import Rejected
-from schemas.ports import Outgoing, Place
+from schemas.errors import ObjectStoreUnavailable, Rejected
+from schemas.history import Span
+from schemas.ports import Outgoing, Place, Record
 from streams import topics
 from streams.replay.outbox import KINDS, Outbox
 from streams.replay.running import waiting
@@ -80,6 +81,32 @@ async def test_a_client_that_wrote_a_record_twice_ends_it() -> None:
     outbox.put(TWICE)
     with pytest.raises(Rejected, match="written twice: begin a replay of another name"):
         await outbox.flush()
+
+
+async def test_an_object_store_that_is_away_is_waited_for() -> None:
+    class Away(FakeHistory):
+        looks = 0
+
+        async def records(self, span: Span) -> AsyncIterator[Record]:
+            self.looks += 1
+            if self.looks < 3:
+                raise ObjectStoreUnavailable("history", span.topic, "away")
+            async for record in super().records(span):
+                yield record
+
+    class AwayAtFirst(Broker):
+        async def append(self, records: Sequence[Outgoing]) -> Sequence[Place]:
+            self.away = self.appends == 0
+            try:
+                return await super().append(records)
+            finally:
+                self.away = False
+
+    broker = AwayAtFirst()
+    outbox = Outbox(SandboxLog(broker, SANDBOX), Away(broker), SANDBOX, waiting(asyncio.Event(), 0.01))
+    outbox.put(TWICE)
+    await outbox.flush()
+    assert [record.value for record in broker.records(SANDBOX.results.name)] == [b"marked", b"marked", b"other"]
 
 
 def test_plain_names() -> None:

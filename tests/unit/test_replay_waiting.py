@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from schemas.errors import ArchiveUnavailable, BrokerUnavailable, TopicMissing
+from schemas.errors import ArchiveUnavailable, BrokerUnavailable, ObjectStoreUnavailable, TopicMissing, Unavailable
 from schemas.history import Span
 from schemas.ports import Outgoing, Record
 from streams import topics
@@ -26,15 +26,16 @@ TOPIC = topics.HL7_RAW.name
 
 
 class Shaky(FakeHistory):
-    """Whose broker goes away at every seventh record."""
+    """Whose broker or object store goes away at every seventh record."""
 
     read = 0
+    kind: type[Unavailable] = BrokerUnavailable
 
     async def records(self, span: Span) -> AsyncIterator[Record]:
         async for record in super().records(span):
             self.read += 1
             if not self.read % 7:
-                raise BrokerUnavailable("history", span.topic, "gone")
+                raise self.kind("history", span.topic, "gone")
             yield record
 
 
@@ -47,11 +48,15 @@ async def planned() -> tuple[FakeEventLog, Plan]:
     )
 
 
-async def test_inputs_come_once_and_in_order_however_often_the_broker_is_away() -> None:
+@pytest.mark.parametrize("kind", [BrokerUnavailable, ObjectStoreUnavailable])
+async def test_inputs_come_once_and_in_order_however_often_the_broker_is_away(kind: type[Unavailable]) -> None:
+    """Or the object store, where the older ones are."""
     log, plan = await planned()
+    shaky = Shaky(log)
+    shaky.kind = kind
     whole = [record async for record in plan.inputs(FakeHistory(log))]
     done = {(whole[0].place.topic, whole[0].place.partition): whole[0].place.offset + 1}
-    left = patient(partial(plan.inputs, Shaky(log)), done, waiting(asyncio.Event(), 0.001))
+    left = patient(partial(plan.inputs, shaky), done, waiting(asyncio.Event(), 0.001))
     assert [record async for record in left] == whole[1:]
     assert done == {(TOPIC, whole[0].place.partition): 1}, "whose it is"
 
