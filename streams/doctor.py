@@ -26,8 +26,8 @@ from streams.wiring.models import load_in_use, package_store_for
 
 @dataclass(frozen=True, slots=True)
 class Examined:
-    """One thing looked at; `advice` is what to do when it is not well, or when it is a `warning`: the engine is well, a sender
-    is not."""
+    """One thing looked at; `advice` is what to do when it is not well, or when it is a `warning`: the engine is well, and a sender
+    is not, or there is something to know."""
 
     what: str
     well: bool
@@ -162,8 +162,12 @@ def _roles(settings: Settings) -> list[Examined]:
         health = known.get(role.replace(" ", "-"))
         if health is None or not health.alive:
             rows.append(Examined(role, False, "does not run", f"see {settings.run_folder / role.replace(' ', '-')}.log"))
+            continue
+        well = health.state == "ready" and not health.reason
+        if health.state != "ready":
+            advice = "it goes on by itself when that answers"
         else:
-            state = f"{health.state} {health.reason}".strip()
-            advice = "it works, but a person must act" if health.state == "ready" else "it goes on by itself when that answers"
-            rows.append(Examined(role, health.state == "ready" and not health.reason, state, advice))
+            advice = "it works; to be known, and nothing to mend" if well else "it works, but a person must act"
+        state = f"{health.state} {'; '.join(filter(None, (health.reason, health.note)))}".strip()
+        rows.append(Examined(role, well, state, advice, warning=well and bool(health.note)))
     return rows

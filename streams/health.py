@@ -12,18 +12,20 @@ from pathlib import Path
 
 from schemas.errors import SettingsInvalid
 
-#: starting -> ready <-> paused (a dependency is down; nothing is lost). Ready with a reason: it works, but a person must act
+#: starting -> ready <-> paused (a dependency is down; nothing is lost). Ready with a reason: it works, but a person must act. With
+#: a note: there is something to know that nobody can mend, or need
 STATES = ("starting", "ready", "paused")
 
 
 @dataclass(frozen=True, slots=True)
 class RoleHealth:
-    """`reason` is an error text of schemas.errors, which holds no patient data."""
+    """`reason` is an error text of schemas.errors, which holds no patient data; neither does `note`."""
 
     role: str
     pid: int
     state: str
     reason: str = ""
+    note: str = ""
 
     @property
     def alive(self) -> bool:
@@ -58,11 +60,11 @@ class Health:
             advice = f"process {other.pid} already is this role in {folder}: stop it, or set another RADSTREAM_RUN_FOLDER"
             raise SettingsInvalid("start", role, advice)
 
-    def set(self, state: str, reason: str = "") -> None:
+    def set(self, state: str, reason: str = "", note: str = "") -> None:
         """Raises ValueError on a state that is none of STATES."""
         if state not in STATES:
             raise ValueError(f"{state!r} is none of {STATES}")
-        health = RoleHealth(self._role, os.getpid(), state, reason)
+        health = RoleHealth(self._role, os.getpid(), state, reason, note)
         if health == self._last:
             return
         temporary = self._file.with_suffix(f".{os.getpid()}.tmp")
@@ -76,17 +78,18 @@ class Shared:
 
     def __init__(self, health: Health) -> None:
         self._health = health
-        self._states: dict[str, tuple[str, str]] = {}
+        self._states: dict[str, tuple[str, str, str]] = {}
 
     def part(self, name: str) -> Part:
-        self._states[name] = ("starting", "")
+        self._states[name] = ("starting", "", "")
         return Part(self, name)
 
-    def tell(self, name: str, state: str, reason: str) -> None:
-        self._states[name] = (state, reason)
-        states = {one for one, _ in self._states.values()}
+    def tell(self, name: str, state: str, reason: str, note: str = "") -> None:
+        self._states[name] = (state, reason, note)
+        states = {one for one, _, _ in self._states.values()}
         whole = next(one for one in ("paused", "starting", "ready") if one in states)
-        self._health.set(whole, "; ".join(f"{part}: {why}" for part, (_, why) in self._states.items() if why))
+        reasons = "; ".join(f"{part}: {why}" for part, (_, why, _) in self._states.items() if why)
+        self._health.set(whole, reasons, "; ".join(f"{part}: {said}" for part, (_, _, said) in self._states.items() if said))
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +99,8 @@ class Part:
     shared: Shared
     name: str
 
-    def set(self, state: str, reason: str = "") -> None:
-        self.shared.tell(self.name, state, reason)
+    def set(self, state: str, reason: str = "", note: str = "") -> None:
+        self.shared.tell(self.name, state, reason, note)
 
 
 def read_health(folder: Path) -> dict[str, RoleHealth]:

@@ -47,6 +47,8 @@ class Archiver:
         self._objects, self._live, self._clock = objects, live, clock
         self._topics, self._size, self._age = tuple(topics), size, age
         self._partitions: dict[tuple[str, int], _Partition] = {}
+        #: those of the alarms that nobody can mend any more
+        self._gaps: set[str] = set()
         self.alarms: dict[tuple[str, int], list[str]] = {}
 
     async def run(self, stop: asyncio.Event, health: Part, *, look_s: float = _LOOK_S) -> None:
@@ -55,7 +57,7 @@ class Archiver:
         while not stop.is_set():
             try:
                 await self.turn(stop)
-                health.set("ready", self._said())
+                health.set("ready", *self._said())
             except (Unavailable, AccessRefused) as error:
                 _log.warning("the archive of the log waits", error=str(error))
                 health.set("paused", str(error))
@@ -87,7 +89,7 @@ class Archiver:
             return
         if live.first > growing.end:
             lost = Span(*key, growing.end, live.first)
-            self._alarm(key, _removed(lost))
+            self._gap(key, lost)
             if growing.begun:
                 await self._close(partition)
             partition.growing = OpenSegment(*key, live.first)
@@ -132,7 +134,7 @@ class Archiver:
         if not names:
             return _Partition(OpenSegment(*key, live.first))
         for lost in gaps(names):
-            self._alarm(key, _removed(lost))
+            self._gap(key, lost)
         partition = _Partition(OpenSegment(*key, max(one.end for one in names)))
         if live.end < partition.growing.end:
             return partition  # another log, as `_follow` says: nothing is written again from it
@@ -196,18 +198,24 @@ class Archiver:
         found = [one async for one in self._live.records(Span(live.topic, live.partition, at, at + 1))]
         return found[0] if found else None
 
+    def _gap(self, key: tuple[str, int], lost: Span) -> None:
+        said = f"retention removed {lost} before it was archived"
+        self._gaps.add(said)
+        self._alarm(key, said)
+
     def _alarm(self, key: tuple[str, int], said: str) -> None:
         told = self.alarms.setdefault(key, [])
         if said not in told:
             _log.error("the archive of the log has a gap, or cannot go on", place="/".join(map(str, key)), reason=said)
             told.append(said)
 
-    def _said(self) -> str:
-        """For its health: the last ones first, and not more than a person reads."""
+    def _said(self) -> tuple[str, str]:
+        """For its health: why a person must act, and the gaps."""
         alarms = [said for told in self.alarms.values() for said in reversed(told)]
-        more = f"{len(alarms) - _TOLD} more: see radstream topics archived"
-        return "; ".join([*alarms[:_TOLD], *([more] if len(alarms) > _TOLD else [])])
+        return _few([said for said in alarms if said not in self._gaps]), _few([said for said in alarms if said in self._gaps])
 
 
-def _removed(lost: Span) -> str:
-    return f"retention removed {lost} before it was archived"
+def _few(alarms: Sequence[str]) -> str:
+    """The last ones first, and not more than a person reads."""
+    more = f"{len(alarms) - _TOLD} more: see radstream topics archived"
+    return "; ".join([*alarms[:_TOLD], *([more] if len(alarms) > _TOLD else [])])

@@ -343,22 +343,23 @@ async def test_every_gap_is_told_again_after_a_restart(room: Room, tmp_path: Pat
     health = Shared(Health(tmp_path, "work-keep")).part("archive")
 
     class Ending(Part):
-        def set(self, state: str, reason: str = "") -> None:
-            super().set(state, reason)
-            if "retention" in reason:
+        def set(self, state: str, reason: str = "", note: str = "") -> None:
+            super().set(state, reason, note)
+            if "retention" in note:
                 room.stop.set()
 
     await room.archiver().run(room.stop, Ending(health.shared, health.name), look_s=0.001)
     told = read_health(tmp_path)["work-keep"]
-    assert (told.state, told.reason) == ("ready", f"archive: {lost[1]}; {lost[0]}")
+    assert (told.state, told.reason, told.note) == ("ready", "", f"archive: {lost[1]}; {lost[0]}")
 
 
 async def test_a_health_names_a_few_alarms_and_counts_the_others(room: Room) -> None:
     archiver = room.archiver()
     for number in range(10):
         archiver._alarm((TOPIC, 0), f"alarm {number}")
-    assert archiver._said().startswith("alarm 9; ")
-    assert archiver._said().endswith("alarm 2; 2 more: see radstream topics archived")
+    reason, note = archiver._said()
+    assert reason.startswith("alarm 9; ") and not note
+    assert reason.endswith("alarm 2; 2 more: see radstream topics archived")
 
 
 async def test_a_long_first_turn_keeps_nobody_waiting(room: Room, tmp_path: Path) -> None:
@@ -389,9 +390,9 @@ async def test_its_health_tells_what_a_person_must_know(room: Room, tmp_path: Pa
             return await super().spans(topic)
 
     class Ending(Part):
-        def set(self, state: str, reason: str = "") -> None:
-            super().set(state, reason)
-            if "retention" in reason:
+        def set(self, state: str, reason: str = "", note: str = "") -> None:
+            super().set(state, reason, note)
+            if "retention" in note:
                 room.stop.set()
 
     room.live = Shrinking(room.log)
@@ -399,5 +400,5 @@ async def test_its_health_tells_what_a_person_must_know(room: Room, tmp_path: Pa
     await room.append(20)
     await room.archiver(size=100).run(room.stop, Ending(part.shared, part.name), look_s=0.001)
     health = read_health(tmp_path)["work-keep"]
-    assert health.state == "ready"
-    assert "retention removed" in health.reason
+    assert (health.state, health.reason) == ("ready", "")
+    assert "retention removed" in health.note
