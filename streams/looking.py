@@ -16,20 +16,17 @@ from schemas.case_store import TimelineEntry
 from schemas.errors import SettingsInvalid
 from schemas.ports import Record
 from streams import topics
-from streams.answering import PEER
 from streams.audit.acts import audited, login_name, looked
 from streams.audit.keyed import hash_key, hashed_accession_number
 from streams.audit.looks import Onlooker, seen
 from streams.clock import SystemClock
+from streams.hidden import HIDDEN, came_past_our_listeners, is_dead_letter, key_may_name_a_patient, shown_type
 from streams.printable import printable, printable_json
 from streams.settings import Settings
 from streams.wiring.clients import case_store_for, database_is_there, ensure_all_topics, log_for
 
 #: why, when nobody says
 LOOKED = "looked at the terminal"
-
-#: their keys are patient identifiers, or what the HIS took for a key
-_PATIENT_KEYS = {topics.PATIENTS.name, topics.HL7_REJECTED.name}
 
 
 def list_topics_table(settings: Settings, console: Console, as_json: bool) -> None:
@@ -46,29 +43,24 @@ def list_topics_table(settings: Settings, console: Console, as_json: bool) -> No
     console.print(table)
 
 
-def key_may_name_a_patient(record: Record) -> bool:
-    """A dead letter has the key of its original. The key of a message that came through our listeners is its sender. A topic
-    of a sandbox is as its own."""
-    topic = topics.plain_name(record.place.topic)
-    if topic == topics.DEAD_LETTERS.name:
-        topic = topics.plain_name(record.header("topic") or "")
-    return topic in _PATIENT_KEYS or (topic == topics.HL7_RAW.name and record.header(PEER) is None)
-
-
 def shown(record: Record, values: bool) -> dict[str, Any]:
-    """What `tail` tells of a record; `values`: with its content, and the key even where it may name a patient."""
-    masked = not values and key_may_name_a_patient(record)
+    """What `tail` tells of a record; `values`: with its content, and with the key and headers that may name a patient."""
+    foreign = not values and came_past_our_listeners(record) and not is_dead_letter(record)
+
+    def header(name: str) -> str | None:
+        return HIDDEN if foreign and record.header(name) is not None else record.header(name)
+
     told: dict[str, Any] = {
         "place": str(record.place),
         "time": record.timestamp.isoformat(),
-        "type": record.header("ce_type"),
-        "id": record.header("ce_id"),
-        "cause": record.header("cause"),
-        "key": "(hidden)" if masked else (record.key or b"").decode("utf-8", "replace"),
+        "type": record.header("ce_type") if values else shown_type(record),
+        "id": header("ce_id"),
+        "cause": header("cause"),
+        "key": HIDDEN if not values and key_may_name_a_patient(record) else (record.key or b"").decode("utf-8", "replace"),
         "bytes": len(record.value),
     }
-    if error := record.header("error"):
-        told |= {"step": record.header("step"), "error": error, "reason": record.header("reason")}
+    if error := header("error"):
+        told |= {"step": header("step"), "error": error, "reason": header("reason")}
     if values:
         told["value"] = record.value.decode("utf-8", "replace")
     return told

@@ -22,6 +22,7 @@ from schemas.identifiers import PatientIdentifier
 from schemas.ports import Place, Record
 from schemas.renderings.audited import Audited
 from streams import topics
+from streams.hidden import shown_type
 
 #: records that are read between two that are wanted, rather than looking for the second anew
 _GAP = 500
@@ -80,7 +81,7 @@ def _runs(offsets: set[int], held: Span | None) -> Iterator[Span]:
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """A record that led to another; `cause`: what led to it."""
+    """A record that led to another; `type`: of its event, as it may be shown; `cause`: what led to it."""
 
     place: str
     type: str
@@ -97,7 +98,7 @@ async def causes_of(history: History, of: Sequence[Audited]) -> dict[str, list[C
     for _ in range(_LONGEST):
         async for record in records_at(history, {place for place in looking.values() if place not in known}):
             place = str(record.place)
-            known[place] = Cause(place, record.header("ce_type") or "", record.timestamp, record.header("cause"))
+            known[place] = Cause(place, shown_type(record) or "", record.timestamp, record.header("cause"))
         found = {begun: known[place] for begun, place in looking.items() if place in known}
         for begun, cause in found.items():
             chains[begun].append(cause)

@@ -15,12 +15,10 @@ from schemas.ports import Place, Record
 from streams import topics
 from streams.answering import CHARSET, PEER
 from streams.dead_letter import split_headers
-from streams.looking import key_may_name_a_patient
+from streams.hidden import HIDDEN, came_past_our_listeners, key_may_name_a_patient
 
 #: header of what was sent again: the place of the letter it came from
 RESENT_FROM = "resent-from"
-#: in the place of what may name a patient
-HIDDEN = "(hidden)"
 #: before the name of a destination: the step that brings it to the latest state of each study
 DELIVERS = "deliver."
 
@@ -28,8 +26,9 @@ DELIVERS = "deliver."
 @dataclass(frozen=True, slots=True)
 class Letter:
     """The first copy of it. `topic`: what its record was written to, or what it came from when it was none; `stood`: where that
-    record stood, None for what was refused before. `sender`: MSH-3|MSH-4, of HL7 messages where it is known. `came_from`: the place
-    of the letter of which its record was sent again."""
+    record stood, None for what was refused before. `headers_are_hidden`: those of its record, for others may have written them.
+    `sender`: MSH-3|MSH-4, of HL7 messages where it is known. `came_from`: the place of the letter of which its record was sent
+    again, as the header of the record says."""
 
     id: UUID
     place: Place
@@ -42,6 +41,7 @@ class Letter:
     stood: str | None
     key: bytes | None
     key_is_hidden: bool
+    headers_are_hidden: bool
     sender: str | None
     size: int
     came_from: str | None
@@ -70,7 +70,7 @@ class Letter:
             "key": self.shown_key,
             "sender": self.sender,
             "bytes": self.size,
-            "came_from": self.came_from,
+            "came_from": HIDDEN if self.headers_are_hidden and self.came_from else self.came_from,
         }
 
 
@@ -95,6 +95,7 @@ def letter_of(record: Record, *, senders: bool = False) -> Letter | None:
         stood=stood,
         key=record.key,
         key_is_hidden=key_may_name_a_patient(record),
+        headers_are_hidden=came_past_our_listeners(record),
         sender=_sender(record, ours["topic"], senders),
         size=len(record.value),
         came_from=None if came_from is None else came_from.decode("utf-8", "replace"),

@@ -51,7 +51,9 @@ def listed(letters: Letters, wanted: Filter, *, all_states: bool, counts_only: b
 
 
 def letters_plain(letters: Letters, one: Letter) -> dict[str, Any]:
-    return one.plain() | {"state": letters.state(one), "copies": letters.copies[one.id]}
+    """For `--json`. A letter that is here is named, whoever wrote the header that names it."""
+    told = one.plain() | {"state": letters.state(one), "copies": letters.copies[one.id]}
+    return told | {"came_from": one.came_from} if one.came_from in letters.places else told
 
 
 def _lines(letters: Letters, found: Sequence[Letter]) -> list[str]:

@@ -19,16 +19,17 @@ from streams.dead_letter import split_headers
 from streams.dead_letters.acts import Decision, looked
 from streams.dead_letters.decoded import Part, decoded
 from streams.dead_letters.faults import fault_of
-from streams.dead_letters.letters import HIDDEN, RESENT_FROM, Letter
+from streams.dead_letters.letters import RESENT_FROM, Letter
 from streams.dead_letters.listing import letters_plain
 from streams.dead_letters.resending import record_at
 from streams.dead_letters.standing import LetterAct, Letters, read_letters
 from streams.due import ATTEMPTS, PARKED_BY, PARKED_FROM
+from streams.hidden import HIDDEN
 from streams.printable import printable, printable_json
 from streams.settings import Settings
 from streams.wiring.clients import ensure_all_topics, log_for
 
-#: of our own making: others may have been written by anybody, with anything in them
+#: of our own making, where the record came to us first: others may have been written by anybody, with anything in them
 _OURS = {
     *("ce_specversion", "ce_id", "ce_type", "ce_source", "ce_time", "content-type", "traceparent", "cause"),
     *(PEER, ANSWER_TO, ANSWER_CODES, CHARSET, ATTEMPTS, PARKED_FROM, PARKED_BY, RESENT_FROM),
@@ -59,7 +60,7 @@ def shown(letters: Letters, letter: Letter, record: Record, charset: str, *, rev
     original = {name: value.decode("utf-8", "replace") for name, value in before}
     told = letters_plain(letters, letter)
     if reveal:
-        told["key"] = (letter.key or b"").decode("utf-8", "replace")
+        told |= {"key": (letter.key or b"").decode("utf-8", "replace"), "came_from": letter.came_from}
     parts = decoded(
         record.value,
         original.get("ce_type", ""),
@@ -72,10 +73,17 @@ def shown(letters: Letters, letter: Letter, record: Record, charset: str, *, rev
         "revealed": reveal,
         "answer": [asdict(part) for part in _answer(after, reveal)],
         "value": [asdict(part) for part in parts],
-        "headers": [[name, value.decode("utf-8", "replace") if reveal or name in _OURS else HIDDEN] for name, value in before],
+        "headers": [_header(*one, others=letter.headers_are_hidden, reveal=reveal) for one in before],
         "since": [_act(act) for act in letters.acts.get(letter.id, ())],
         "came_back": [{"id": str(one.id), "state": letters.state(one)} for one in letters.came_back(letter)],
     }
+
+
+def _header(name: str, value: bytes, *, others: bool, reveal: bool) -> list[str]:
+    """`others`: than we wrote it."""
+    ours = name in _OURS
+    shown_name = name if reveal or ours or not others else HIDDEN
+    return [shown_name, value.decode("utf-8", "replace") if reveal or (ours and not others) else HIDDEN]
 
 
 def _answer(after: Headers, reveal: bool) -> Sequence[Part]:

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from schemas.acts import Looked
-from schemas.errors import BrokerUnavailable, SettingsInvalid
+from schemas.errors import BrokerUnavailable, MalformedMessage, SettingsInvalid
 from schemas.history import Span
 from schemas.hl7v2.site import Site
 from schemas.ports import Outgoing, Place, Record
@@ -24,6 +24,7 @@ from streams.audit.listing import Wanted, as_json_text, as_lines, found, subject
 from streams.audit.tracing import causes_of, persons_of, records_at, with_patients
 from streams.audit.viewing import ENGINE, PEOPLE
 from streams.cli import app
+from streams.dead_letter import dead_letter
 from streams.settings import read_settings
 from tests.contract.example_findings import SITE as FHIR_SITE
 from tests.contract.fake_event_log import START
@@ -197,6 +198,13 @@ def test_persons_of_whatever_stands_on_a_topic(topic: str, value: bytes, numbers
 def test_persons_of_a_report_in_fhir() -> None:
     bundle = bundle_of(FINDINGS, FHIR_SITE)
     assert persons_of(Record(Place("ai.findings", 0, 0), None, bundle, (), START), SITE) == (PATIENT,)
+
+
+async def test_the_type_of_a_message_that_others_wrote_is_no_word_of_ours(day: Yesterday) -> None:
+    message = await day.put(Outgoing(topics.HL7_RAW.name, b"MRN-1", b"MSH|", (("ce_type", b"DOE"),)))
+    await day.put(dead_letter(message, "normalise", MalformedMessage("normalise", "MSH", "is none"), 1))
+    seen = await found(day.history, Wanted(topics=ENGINE))
+    assert "DOE" not in as_json_text(seen, await causes_of(day.history, seen))
 
 
 async def test_what_is_shown_holds_no_patient_data(day: Yesterday) -> None:

@@ -136,6 +136,26 @@ async def test_what_a_receiver_answered_is_told_without_its_words() -> None:
         assert "DOE" not in in_words(await show(record, ResourceRefused("deliver", "x", "y", odd), "deliver.fhir"))
 
 
+@pytest.mark.parametrize("name", ["ce_id", "ce_source", "ce_type", "cause", "resent-from", "parked-from", "traceparent"])
+async def test_a_header_that_the_his_wrote_is_hidden_as_the_key_is(name: str) -> None:
+    error = MalformedMessage("normalise", "PID-3", "x")
+    theirs = original(headers=((name, b"MRN-4711"), ("of MRN-4711", b"1")))
+    told = await show(theirs, error)
+    assert told["headers"] == [[name, "(hidden)"], ["(hidden)", "(hidden)"]]
+    assert "4711" not in json.dumps(told) + in_words(told)
+    assert ([name, "MRN-4711"] in (await show(theirs, error, reveal=True))["headers"]) is True
+    ours = await show(original(headers=((name, b"MRN-4711"), ("peer", b"10.0.0.1:1"))), error)
+    assert ours["headers"][0] == [name, "MRN-4711"]
+
+
+async def test_a_letter_that_is_here_is_named_whoever_named_it() -> None:
+    log = new_log()
+    first = await letter_in(log, failed(original(headers=())))
+    back = await letter_in(log, failed(original(9, headers=(("resent-from", str(first.place).encode()),))))
+    told = shown(await read_letters(log), back, await record_at(log, back.place), "ASCII", reveal=False)
+    assert (told["came_from"], told["headers"]) == (str(first.place), [["resent-from", "(hidden)"]])
+
+
 async def test_what_became_of_it_is_told() -> None:
     log = new_log()
     letter = await letter_in(log, failed(original()))

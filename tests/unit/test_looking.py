@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 import pytest
 
 from schemas.errors import MalformedMessage
+from schemas.events import RAW_MESSAGE_TYPE
 from schemas.ports import Headers, Place, Record
-from streams.dead_letter import dead_letter
+from streams.dead_letter import DEAD_LETTER_TYPE, dead_letter
 from streams.looking import line_of, shown
 from streams.printable import printable, printable_json
 from streams.topics import DEAD_LETTERS, HL7_RAW, HL7_REJECTED, ORDERS, PATIENTS
@@ -54,6 +55,27 @@ def test_a_key_that_may_be_a_patients_number_is_hidden(which: Record, hidden: bo
     assert shown(which, values=False)["key"] == ("(hidden)" if hidden else "4711")
     assert "DOE" not in json.dumps(shown(which, values=False))
     assert shown(which, values=True)["key"] == "4711"
+
+
+#: as the HIS writes them that produces straight onto the topic
+THEIRS: Headers = tuple((name, b"MRN-4711") for name in ("ce_id", "ce_source", "ce_type", "cause", "error", "step", "reason"))
+
+
+@pytest.mark.parametrize("topic", [HL7_RAW.name, f"sandbox.r1.{HL7_RAW.name}"])
+def test_a_header_that_the_his_wrote_is_hidden_as_the_key_is(topic: str) -> None:
+    theirs = record(topic, THEIRS)
+    assert "4711" not in json.dumps(shown(theirs, values=False))
+    assert {shown(theirs, values=False)[name] for name in ("type", "id", "cause")} == {"(hidden)"}
+    assert shown(theirs, values=True)["id"] == "MRN-4711"
+    assert shown(record(topic), values=False)["cause"] is None
+    as_agreed = record(topic, (("ce_type", RAW_MESSAGE_TYPE.encode()),))
+    assert shown(as_agreed, values=False)["type"] == RAW_MESSAGE_TYPE
+
+
+def test_the_headers_of_a_dead_letter_are_ours_whatever_its_original_has() -> None:
+    told = shown(letter(record(HL7_RAW.name, THEIRS)), values=False)
+    assert (told["type"], told["cause"], told["step"]) == (DEAD_LETTER_TYPE, f"{HL7_RAW.name}/0/7", "step")
+    assert "MRN" not in json.dumps(told)
 
 
 def test_nothing_of_a_record_speaks_to_the_terminal() -> None:
