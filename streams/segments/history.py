@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -10,14 +10,12 @@ from datetime import datetime
 from schemas.errors import RecordsRemoved, TopicMissing
 from schemas.history import History, Span
 from schemas.ports import ObjectStore, Record
-from streams.segments.names import SegmentName, archived, ceiling, covering
+from streams.segments.division import Part, Piece, cut, divided
+from streams.segments.names import SegmentName, archived, ceiling
 from streams.segments.segment import Segment
 
 #: files kept in memory: who reads single records asks for the same one again and again
 _KEPT = 4
-
-#: a segment, or None: the log; and what is read there
-_Piece = tuple[SegmentName | None, Span]
 
 
 class ArchivedHistory:
@@ -27,7 +25,7 @@ class ArchivedHistory:
     def __init__(self, objects: ObjectStore, live: History) -> None:
         self._objects = objects
         self._live = live
-        self._names: dict[str, dict[int, list[SegmentName]]] = {}
+        self._pieces: dict[str, dict[int, list[Piece]]] = {}
         self._segments: OrderedDict[SegmentName, Segment] = OrderedDict()
 
     async def spans(self, topic: str) -> Sequence[Span]:
@@ -36,7 +34,7 @@ class ArchivedHistory:
         kept, live = await self._both(topic)
         found = []
         for partition in sorted({*kept, *live}):
-            parts = [*(one.span for one in kept.get(partition, ())), *([live[partition]] if partition in live else [])]
+            parts = [*(span for _, span in kept.get(partition, ())), *([live[partition]] if partition in live else [])]
             found.append(Span(topic, partition, min(one.first for one in parts), max(one.end for one in parts)))
         return found
 
@@ -57,7 +55,7 @@ class ArchivedHistory:
 
     async def records(self, span: Span) -> AsyncIterator[Record]:
         """See `History.records`. Raises AccessRefused too."""
-        for name, piece in await self._pieces(span):
+        for name, piece in await self._parts(span):
             if name is not None:
                 for record in (await self._segment(name)).records(piece.first, piece.end):
                     yield record
@@ -68,9 +66,11 @@ class ArchivedHistory:
                     at = record.place.offset + 1
                     yield record
             except RecordsRemoved:  # retention was at work; the archive may have them by now
-                if covering((await self._listed(span.topic)).get(span.partition, []), at) is None:
+                rest = replace(piece, first=at)
+                now = cut((await self._listed(span.topic)).get(span.partition, []), rest)
+                if now and now[0][0] is None:
                     raise
-                async for record in self.records(Span(span.topic, span.partition, at, piece.end)):
+                async for record in self.records(rest):
                     yield record
 
     async def holes(self, span: Span) -> Sequence[Span]:
@@ -79,7 +79,7 @@ class ArchivedHistory:
             return []
         kept, live = await self._both(span.topic)
         lacking = []
-        for name, piece in self._divided(span, kept):
+        for name, piece in cut(kept.get(span.partition, []), span):
             if name is not None:
                 continue
             held = live.get(span.partition)
@@ -88,47 +88,35 @@ class ArchivedHistory:
             lacking += [replace(piece, first=one, end=other) for one, other in (before, behind) if one < other]
         return lacking
 
-    async def _pieces(self, span: Span) -> list[_Piece]:
+    async def _parts(self, span: Span) -> list[Part]:
         """Where each part is read. Raises RecordsRemoved when nobody has one of them."""
         if not len(span):
             return []
-        if span.topic not in self._names:
+        if span.topic not in self._pieces:
             await self._listed(span.topic)
-        pieces = self._divided(span, self._names[span.topic])
-        if len(pieces) == 1:
-            return pieces  # where the log lacks something of its own part it says so itself, before anything is given
+        parts = cut(self._pieces[span.topic].get(span.partition, []), span)
+        if len(parts) == 1:
+            return parts  # where the log lacks something of its own part it says so itself, before anything is given
         for listed_now in (False, True):
-            if all(name is not None for name, _ in pieces):
+            if all(name is not None for name, _ in parts):
                 break
             live = (await self._both(span.topic))[1].get(span.partition)
-            missing = [piece for name, piece in pieces if name is None and not _holds(live, piece)]
+            missing = [part for name, part in parts if name is None and not _holds(live, part)]
             if not missing:
                 break
             if listed_now:
                 said = f"no segment holds {missing[0]}, and the log holds {live or 'nothing of it'}"
                 raise RecordsRemoved("history", str(span), said)
-            pieces = self._divided(span, await self._listed(span.topic))  # something may have been archived since
-        return pieces
+            # something may have been archived since
+            parts = cut((await self._listed(span.topic)).get(span.partition, []), span)
+        return parts
 
-    def _divided(self, span: Span, kept: dict[int, list[SegmentName]]) -> list[_Piece]:
-        waiting = deque(kept.get(span.partition, ()))  # by first offset
-        best: SegmentName | None = None
-        pieces: list[_Piece] = []
-        at = span.first
-        while at < span.end:
-            while waiting and waiting[0].first <= at:
-                best = max((one for one in (best, waiting.popleft()) if one), key=lambda one: one.end)
-            name = best if best and best.end > at else None
-            end = min(span.end, name.end if name else waiting[0].first if waiting else span.end)
-            pieces.append((name, Span(span.topic, span.partition, at, end)))
-            at = end
-        return pieces
+    async def _listed(self, topic: str) -> dict[int, list[Piece]]:
+        kept = await archived(self._objects, topic)
+        self._pieces[topic] = {partition: divided(names) for partition, names in kept.items()}
+        return self._pieces[topic]
 
-    async def _listed(self, topic: str) -> dict[int, list[SegmentName]]:
-        self._names[topic] = await archived(self._objects, topic)
-        return self._names[topic]
-
-    async def _both(self, topic: str) -> tuple[dict[int, list[SegmentName]], dict[int, Span]]:
+    async def _both(self, topic: str) -> tuple[dict[int, list[Piece]], dict[int, Span]]:
         """Segments and what the log has, by partition. A list of segments is long and may be far away: it is asked for again only
         when the log does not begin where the last one ended. Raises BrokerUnavailable; TopicMissing when the archive has none of it
         either."""
@@ -139,15 +127,17 @@ class ArchivedHistory:
             if not kept:
                 raise
             return kept, {}
-        known = self._names.get(topic)
-        if known is None or any(one.first > max((name.end for name in known.get(n, ())), default=0) for n, one in live.items()):
+        known = self._pieces.get(topic)
+        if known is None or any(one.first > (known[n][-1][1].end if n in known else 0) for n, one in live.items()):
             known = await self._listed(topic)
         return known, live
 
     async def _archived_since(self, topic: str, partition: int, moment: datetime) -> int | None:
-        for name in self._names[topic].get(partition, []):
+        for name, piece in self._pieces[topic].get(partition, []):
             if name.latest >= ceiling(moment):
-                return (await self._segment(name)).since(moment)
+                first = (await self._segment(name)).since(moment, piece.first)
+                if first is not None:
+                    return first
         return None
 
     async def _segment(self, name: SegmentName) -> Segment:

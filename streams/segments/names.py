@@ -1,7 +1,7 @@
 """What a closed segment is called in the object store: segments/TOPIC/PARTITION/FIRST-END-LATEST.zst.
 
 All that must be known without opening a file stands in its name: which offsets it covers (two that overlap do no harm, for neither
-takes the other's name), and until when its records go."""
+takes the other's name, and `streams.segments.division` says which is read), and until when its records go."""
 
 from __future__ import annotations
 
@@ -68,11 +68,6 @@ async def archived(objects: ObjectStore, topic: str) -> dict[int, list[SegmentNa
     for name in sorted(filter(None, map(segment_name, await objects.names(f"{FOLDER}/{topic}")))):
         found.setdefault(name.partition, []).append(name)
     return dict(sorted(found.items()))
-
-
-def covering(names: Sequence[SegmentName], offset: int) -> SegmentName | None:
-    """The one that has this offset, and of several the one that goes furthest."""
-    return max((one for one in names if one.first <= offset < one.end), key=lambda one: one.end, default=None)
 
 
 def gaps(names: Sequence[SegmentName]) -> list[Span]:

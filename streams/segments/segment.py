@@ -199,12 +199,14 @@ class Segment:
             if frame.last >= first and frame.first < end:
                 yield from (record for record in self._unpacked(frame) if first <= record.place.offset < end)
 
-    def since(self, moment: datetime) -> int | None:
-        """Offset of the first record whose timestamp is not before `moment`. Raises as `records`."""
+    def since(self, moment: datetime, first: int = 0) -> int | None:
+        """Offset of the first record, not before offset `first`, whose timestamp is not before `moment`. Raises as `records`."""
         not_before = ceiling(moment)
         for frame in self.frames:
-            if frame.latest >= not_before:
-                return next((record.place.offset for record in self._unpacked(frame) if record.timestamp >= moment), None)
+            if frame.latest >= not_before and frame.last >= first:
+                for record in self._unpacked(frame):
+                    if record.place.offset >= first and record.timestamp >= moment:
+                        return record.place.offset
         return None
 
     def _unpacked(self, frame: Frame) -> list[Record]:
