@@ -48,10 +48,14 @@ class CheckpointFile:
         with lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                yield False
+            except BlockingIOError:
+                ours = False
+            except OSError as error:
+                said = f"cannot be locked: {error.strerror}; the file must lie on a file system with locks"
+                raise StoreUnavailable("audit", str(self.path), said) from None
             else:
-                yield True
+                ours = True
+            yield ours
 
     def read(self, size: int | None = None) -> tuple[list[bytes], bytes, bool]:
         """See `read_lines`; of the last `size` bytes (None: all), and whether those are all. From now on `append` writes behind the

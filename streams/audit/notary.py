@@ -11,7 +11,7 @@ from typing import Protocol
 import structlog
 
 from schemas.checkpoints import CheckpointSigned
-from schemas.errors import RecordsRemoved, Refused, TopicMissing, Unavailable
+from schemas.errors import BrokerUnavailable, RadstreamError, RecordsRemoved, Refused, TopicMissing, Unavailable
 from schemas.history import History, Span
 from schemas.ports import Clock, EventLog
 from streams import topics
@@ -29,10 +29,10 @@ _BLOCK = 5_000
 _log = structlog.get_logger(__name__)
 
 
-class Told(Protocol):
+class AnyHealth(Protocol):
     """A health, or a part of one."""
 
-    def set(self, state: str, reason: str = "") -> None: ...
+    def set(self, state: str, reason: str = "", note: str = "") -> None: ...
 
 
 class Notary:
@@ -51,10 +51,12 @@ class Notary:
         self._next_offset = 0
         #: how file and topic looked when they disagreed, and in what
         self._disagreed: tuple[object, CheckpointsDisagree] | None = None
-        #: what a person must look at, by its place
+        #: why something is not signed, by its place: a person must act
         self.alarms: dict[str, str] = {}
+        #: what happened and cannot be mended, likewise: verify tells it too
+        self.notes: dict[str, str] = {}
 
-    async def run(self, stop: asyncio.Event, health: Told, *, interval_s: float, retry_s: float = 1.0) -> None:
+    async def run(self, stop: asyncio.Event, health: AnyHealth, *, interval_s: float, retry_s: float = 1.0) -> None:
         """Until `stop`. A broker that is away, or a disk that is full, is waited for; so is another notary, to take over from it.
         Raises StoreUnavailable when the file cannot be locked."""
         told = False
@@ -64,13 +66,14 @@ class Notary:
                     await self._run(stop, health, interval_s, retry_s)
                     return
             if not told:
-                health.set("ready", f"another notary holds {self._file.path}: this one takes over when that ends")
-                _log.error("another notary runs", file=str(self._file.path))
+                health.set("ready", note=f"another notary holds {self._file.path}: this one takes over when that ends")
+                _log.warning("another notary runs", file=str(self._file.path))
                 told = True
             await _paused(stop, interval_s)
 
-    async def _run(self, stop: asyncio.Event, health: Told, interval_s: float, retry_s: float) -> None:
+    async def _run(self, stop: asyncio.Event, health: AnyHealth, interval_s: float, retry_s: float) -> None:
         said = ""
+        health.set("ready", note="it reads its checkpoints")  # the rest of the engine need not wait for a long first look
         while not stop.is_set():
             pause, reason, state = interval_s, "", "ready"
             try:
@@ -84,7 +87,7 @@ class Notary:
             if reason and reason != said:
                 _log.error("the notary needs a person" if state == "ready" else "the notary waits", reason=reason)
             said = reason
-            health.set(state, reason)
+            health.set(state, reason, "; ".join(self.notes.values()))
             await _paused(stop, pause)
 
     async def look(self) -> bool:
@@ -113,10 +116,9 @@ class Notary:
             raise
         self._disagreed = None
         self._next_offset = begun.next_offset
-        self.alarms.pop(topics.CHECKPOINTS.name, None)
+        self.notes.pop(topics.CHECKPOINTS.name, None)
         if begun.mixed:
-            said = f"{topics.CHECKPOINTS.name} holds what this notary did not sign (radstream audit verify)"
-            self.alarms[topics.CHECKPOINTS.name] = said
+            self._note(topics.CHECKPOINTS.name, f"{topics.CHECKPOINTS.name} holds what this notary did not sign")
         return begun.standing
 
     async def _looks(self) -> object:
@@ -135,30 +137,53 @@ class Notary:
 
     async def _sign(self, standing: Standing) -> bool:
         """For each partition that has something new; whether there is more. What is signed is kept to be published, also when the
-        broker is away for the next partition: the standing has moved on with it."""
+        broker is away for the next partition: the standing has moved on with it. What cannot be read of one keeps no other from
+        being signed. Raises BrokerUnavailable: it is away, and not only for one of them."""
         at, more = self._clock.now(), False
         for topic in NOTARISED:
             for span in await self._spans(topic.name):
-                partition = topic.name, span.partition
-                chain, begun_anew = self._going_on(standing.chains.get(partition), span)
-                end = min(span.end, chain.end + self._block)
-                if end == chain.end and not begun_anew and not standing.is_old(partition):
-                    continue
                 try:
-                    grown = await self._grown(chain, Span(topic.name, span.partition, chain.end, end))
+                    more |= await self._sign_new(standing, span, at)
                 except (RecordsRemoved, TopicMissing):
                     continue  # while it was read: the next look sees what is left
-                self._unpublished.append(self._checkpoint(standing, topic.name, span.partition, grown, at))
-                standing.add(self._unpublished[-1])
-                more |= end < span.end
+        for partition in standing.old():
+            self._add(standing, partition, standing.chains[partition], at)
         return more
 
+    async def _sign_new(self, standing: Standing, span: Span, at: datetime) -> bool:
+        """What a partition has behind its chain; whether there is more. Raises as `_sign`; RecordsRemoved."""
+        partition = span.topic, span.partition
+        chain, begun_anew = self._going_on(standing.chains.get(partition), span)
+        end = min(span.end, chain.end + self._block)
+        grown, unread = await self._grown(chain, Span(*partition, chain.end, end))
+        await self._tell(f"{span.topic}/{span.partition}", grown.end, unread)
+        if grown.end > chain.end or begun_anew:
+            self._add(standing, partition, grown, at)
+        return unread is None and end < span.end
+
+    def _add(self, standing: Standing, partition: tuple[str, int], chain: Chain, at: datetime) -> None:
+        self._unpublished.append(self._checkpoint(standing, *partition, chain, at))
+        standing.add(self._unpublished[-1])
+
+    async def _tell(self, place: str, first: int, unread: RadstreamError | None) -> None:
+        """An alarm, for as long as it cannot be read from `first` on. Raises BrokerUnavailable when that is away as a whole."""
+        if isinstance(unread, Unavailable):
+            await self._history.spans(topics.CHECKPOINTS.name)
+        if unread is None:
+            self.alarms.pop(place, None)
+        else:
+            self.alarms[place] = f"{place} cannot be read from {first} on, and nothing behind it is signed: {unread.reason}"
+
     async def _spans(self, topic: str) -> Sequence[Span]:
-        """One that is missing must not keep the others from being signed."""
+        """One that is missing, or has a partition without a leader, keeps no other from being signed. Raises as `_sign`."""
         try:
             spans = await self._history.spans(topic)
         except TopicMissing:
             self.alarms[topic] = f"{topic} is missing on the broker: nothing of it is signed"
+            return ()
+        except BrokerUnavailable as error:
+            await self._history.spans(topics.CHECKPOINTS.name)
+            self.alarms[topic] = f"{topic} cannot be read, and nothing new of it is signed: {error.reason}"
             return ()
         self.alarms.pop(topic, None)
         return spans
@@ -177,16 +202,26 @@ class Notary:
             said = f"{place}: the log ends at {span.end}, and records up to {chain.end - 1} were signed"
         else:
             return chain, False
-        self.alarms[place] = f"{said} (radstream audit verify)"
+        self._note(place, said)
         begin = span.first if span.first > chain.end else span.end
         return Chain(begin, begin), True
 
-    async def _grown(self, chain: Chain, span: Span) -> Chain:
-        head, records = chain.head, chain.records
-        async for record in self._history.records(span):
-            head = linked(head, record)
-            records += 1
-        return Chain(chain.first, span.end, records, head)
+    def _note(self, place: str, said: str) -> None:
+        if place not in self.notes:
+            _log.error("what was signed, or should have been, is not there", reason=said)
+        self.notes[place] = f"{said} (radstream audit verify)"
+
+    async def _grown(self, chain: Chain, span: Span) -> tuple[Chain, RadstreamError | None]:
+        """With the records of the span, as far as they can be read, and why not further. Raises RecordsRemoved, TopicMissing."""
+        head, records, end = chain.head, chain.records, span.first
+        try:
+            async for record in self._history.records(span):
+                head, records, end = linked(head, record), records + 1, record.place.offset + 1
+        except (RecordsRemoved, TopicMissing):
+            raise
+        except RadstreamError as error:
+            return Chain(chain.first, end, records, head), error
+        return Chain(chain.first, span.end, records, head), None
 
     def _checkpoint(self, standing: Standing, topic: str, partition: int, chain: Chain, at: datetime) -> CheckpointSigned:
         return self._signer.signed(

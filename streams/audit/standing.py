@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
+from pathlib import Path
 
 from schemas.checkpoints import CheckpointSigned
 from schemas.errors import Refused
 from schemas.history import History, Span
+from schemas.ports import Record
 from streams import topics
 from streams.audit.chain import Chain
 from streams.audit.checkpoint_file import CheckpointFile
@@ -43,9 +46,9 @@ class Standing:
         self.chains[one.topic, one.partition] = Chain(one.first, one.end, one.records, bytes.fromhex(one.chain))
         self.numbers[one.topic, one.partition] = one.number
 
-    def is_old(self, partition: tuple[str, int]) -> bool:
-        """So many have been signed since its last that it is signed for again."""
-        return partition in self.numbers and self.number - self.numbers[partition] >= AGAIN_AFTER
+    def old(self) -> list[tuple[str, int]]:
+        """Partitions with so many signed since their last that they are signed for again."""
+        return [partition for partition, number in self.numbers.items() if self.number - number >= AGAIN_AFTER]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +87,17 @@ async def _read(history: History, file: CheckpointFile, signer: Signer, tail: in
     first = span.first if tail is None else max(span.first, span.end - tail)
     records = [record async for record in history.records(Span(span.topic, span.partition, first, span.end))]
     lines, torn, whole = await asyncio.to_thread(file.read, None if tail is None else tail * _LINE)
+    return await asyncio.to_thread(_compared, records, lines, torn, first == span.first and whole, file.path, signer, span.end)
+
+
+def _compared(
+    records: Sequence[Record], lines: list[bytes], torn: bytes, all_of_both: bool, path: Path, signer: Signer, end: int
+) -> _Read | None:
+    """Signatures take their time: not in the event loop."""
     topic = read_source(topics.CHECKPOINTS.name, (Entry(str(one.place), one.value, one.key) for one in records), signer.keys)
-    in_file = read_source(str(file.path), entries_of(str(file.path), lines), signer.keys, repeats=False, beside=topic)
+    in_file = read_source(str(path), entries_of(str(path), lines), signer.keys, repeats=False, beside=topic)
     since = 1
-    if first > span.first or not whole:
+    if not all_of_both:
         on_topic, on_file = topic.of(signer.name), in_file.of(signer.name)
         if not on_topic or not on_file:
             return None
@@ -95,8 +105,8 @@ async def _read(history: History, file: CheckpointFile, signer: Signer, tail: in
         if since > 1 and max(on_topic) - since < 2 * AGAIN_AFTER:
             return None
     both = joined(topic, in_file, signer.name, since=since)
-    faults = [*in_file.faults, *in_file.disorder, *topic.disorder, *both.faults, *unfinished(both, str(file.path), torn)]
-    return _Read(both, faults, span.end, signer.name in topic.mixed)
+    faults = [*in_file.faults, *in_file.disorder, *topic.disorder, *both.faults, *unfinished(both, str(path), torn)]
+    return _Read(both, faults, end, signer.name in topic.mixed)
 
 
 def entries_of(name: str, lines: list[bytes]) -> list[Entry]:

@@ -198,8 +198,8 @@ async def test_records_that_were_gone_before_they_were_signed(notarised: Notaris
         await result(notarised)
     notarised.history.remove_before(RESULTS, place.partition, 8)
     await notarised.sign()
-    (alarm,) = notarised.notary.alarms.values()
-    assert f"{RESULTS}/{place.partition}: 5-7 were gone" in alarm
+    (note,) = notarised.notary.notes.values()
+    assert f"{RESULTS}/{place.partition}: 5-7 were gone" in note
     told = await notarised.verify()
     (fault,) = told.faults
     assert (fault.kind, fault.first, fault.end, fault.between) == ("vanished", 5, 8, (1, 2))
@@ -213,8 +213,8 @@ async def test_a_log_that_ends_before_what_was_signed(notarised: Notarised) -> N
     del notarised.log.topics[RESULTS][place.partition][6:]
     notarised.restart()
     await notarised.sign()
-    (alarm,) = notarised.notary.alarms.values()
-    assert f"{RESULTS}/{place.partition}: the log ends at 6" in alarm
+    (note,) = notarised.notary.notes.values()
+    assert f"{RESULTS}/{place.partition}: the log ends at 6" in note
     for _ in range(9):
         await result(notarised, b"other findings")
     await notarised.sign()
@@ -344,8 +344,8 @@ async def test_what_others_write_to_the_topic_is_told_and_stops_nothing(notarise
     await notarised.sign()
     await result(notarised)
     await notarised.sign()
-    (alarm,) = notarised.notary.alarms.values()
-    assert "did not sign" in alarm
+    (note,) = notarised.notary.notes.values()
+    assert "did not sign" in note
     (fault,) = (await notarised.verify()).faults
     assert "is no checkpoint" in fault.line()
 
@@ -391,11 +391,14 @@ class Health:
 
     def __init__(self) -> None:
         self.states: list[tuple[str, str]] = []
+        self.notes: list[str] = []
         self._told = asyncio.Condition()
 
-    def set(self, state: str, reason: str = "") -> None:
+    def set(self, state: str, reason: str = "", note: str = "") -> None:
         if not self.states or self.states[-1] != (state, reason):
             self.states.append((state, reason))
+        if note not in ("", *self.notes[-1:]):
+            self.notes.append(note)
         asyncio.get_running_loop().create_task(self._tell())
 
     async def _tell(self) -> None:
@@ -456,7 +459,8 @@ async def test_a_second_one_on_this_machine_waits_and_takes_over(notarised: Nota
         await first.until("ready")
         other = Notary(notarised.log, notarised.history, notarised.signer, CheckpointFile(notarised.file), notarised.clock)
         task = asyncio.create_task(other.run(stop, second, interval_s=0.01))
-        await second.until("ready", "another notary")
+        await second.until("ready")
+        assert "another notary" in second.notes[-1]
         await result(notarised)
         await anext(notarised.log.read(CHECKPOINTS, follow=True))
     assert (await notarised.verify()).well

@@ -34,6 +34,7 @@ class Counting(FakeHistory):
         if topic == self.missing:
             raise TopicMissing("history", topic, "there is no such topic")
         if topic == self.fails_on:
+            self._log.away = True
             raise BrokerUnavailable("history", topic, "the broker is away")
         return await super().spans(topic)
 
@@ -116,7 +117,7 @@ async def test_away_in_the_midst_of_a_look(notarised: Notarised) -> None:
         history.fails_on = topics.AUDIT.name
         with pytest.raises(BrokerUnavailable):
             await notary.look()
-        history.fails_on = ""
+        history.fails_on, notarised.log.away = "", False
         while await notary.look():
             pass
     told = await notarised.verify()

@@ -70,8 +70,8 @@ async def test_retention_while_it_is_signed(notarised: Notarised, tmp_path: Path
     notary = Notary(notarised.log, history, notarised.signer, CheckpointFile(notarised.file), notarised.clock)
     assert not await notary.look(), "what is left is for the next look"
     await notary.look()
-    (alarm,) = notary.alarms.values()
-    assert "20-21 were gone" in alarm
+    (note,) = notary.notes.values()
+    assert "20-21 were gone" in note
 
 
 class Unreadable(FakeHistory):
