@@ -36,6 +36,7 @@ def page(diff: Diff) -> tuple[str, bool]:
         f'<div class="plots">{"".join(drawn)}</div>' if drawn else f"<p>{escape(NO_PLOTS)}</p>" if drawn is None else "",
         *_table("Changed", diff.changed),
         *_table("Not comparable", diff.not_comparable),
+        *_table("Given up on both sides", diff.given_up),
         "</body></html>\n",
     ]
     return "\n".join(part for part in parts if part), drawn is not None
@@ -69,7 +70,9 @@ def _table(title: str, several: Sequence[StudyDiff]) -> Iterator[str]:
     yield f"<h2>{title} ({len(several)})</h2>"
     yield "<table><tr><th>accession number</th><th>study</th><th>service</th><th>score then</th><th>now</th><th>what</th></tr>"
     for one in several:
-        told = [f"{KINDS[change.kind]}: {change.words}" for change in one.changes] or [one.not_comparable]
+        told = [f"{KINDS[change.kind]}: {change.words}" for change in one.changes]
+        told += [one.not_comparable] if one.not_comparable else []
+        told += [f"given up on both sides: {one.given_up}"] if one.given_up else []
         said = "".join(f"<li>{escape(line)}</li>" for line in told)
         cells = (escape(number(one)), f"<code>{escape(one.study_instance_uid)}</code>", escape(one.service))
         scores = (_score(one.score_then), _score(one.score_now))

@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from streams.printable import printable
 from streams.replay.changes import KINDS
 from streams.replay.differing import Diff, StudyDiff
 
@@ -17,21 +18,24 @@ _WIDEST = 30
 
 
 def plain(diff: Diff) -> dict[str, Any]:
-    """For `--json`: all studies that were changed or cannot be compared. A Study Instance UID is patient data."""
+    """For `--json`: all studies that were changed, cannot be compared or were given up on both sides: patient data."""
     return {
         "now": diff.now,
         "then": diff.then,
         "unfinished": diff.unfinished,
-        "compared": len(diff.studies),
+        "in_all": len(diff.studies),
+        "compared": diff.held_together,
         "changed": len(diff.changed),
         "not_comparable": len(diff.not_comparable),
         "failed": len(diff.failed),
+        "given_up_on_both_sides": len(diff.given_up),
+        "gone": list(diff.gone),
         "failures": list(diff.failures),
         "kinds": diff.counts,
         "models": {"then": dict(diff.models_then), "now": dict(diff.models_now)},
         "scores": {"then": list(diff.scores_then), "now": list(diff.scores_now)},
         "notes": list(diff.notes),
-        "studies": [_study(one) for one in (*diff.changed, *diff.not_comparable)],
+        "studies": [_study(one) for one in told(diff)],
     }
 
 
@@ -39,7 +43,7 @@ def show(diff: Diff, console: Console) -> None:
     """Names studies, which is patient data and is what was asked for."""
 
     def say(line: str) -> None:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        console.print(printable(line), highlight=False, markup=False, soft_wrap=True)
 
     say(f"{diff.now} against {diff.then}")
     for note in diff.notes:
@@ -54,16 +58,24 @@ def show(diff: Diff, console: Console) -> None:
     if sum(diff.scores_then):
         for line in _bars(diff.scores_then, diff.scores_now):
             say(line)
-    for line in _lines((*diff.changed, *diff.not_comparable)):
+    for line in _lines(told(diff)):
         say(line)
     say(verdict(diff))
 
 
+def told(diff: Diff) -> tuple[StudyDiff, ...]:
+    """Those that are named."""
+    return *diff.changed, *diff.not_comparable, *diff.given_up
+
+
 def verdict(diff: Diff) -> str:
     """One line."""
-    words = f"{len(diff.studies)} compared, {len(diff.changed)} changed, {len(diff.not_comparable)} not comparable"
+    words = f"{len(diff.studies)} in all, {diff.held_together} compared, {len(diff.changed)} changed"
+    words += f", {len(diff.not_comparable)} not comparable"
     if diff.failed:
         words += f", {len(diff.failed)} of them because a model or a step gave up"
+    if diff.given_up:
+        words += f", {len(diff.given_up)} given up on both sides for the same reason"
     if not diff.held_together:
         words += "; of no study is there an answer on both sides, so this shows nothing"
     return words + ("; the replay is not known to be done" if diff.unfinished else "")
@@ -76,6 +88,8 @@ def _lines(several: tuple[StudyDiff, ...]) -> Iterator[str]:
             yield f"    {KINDS[change.kind]}: {change.words}"
         if one.not_comparable:
             yield f"    not comparable: {one.not_comparable}"
+        if one.given_up:
+            yield f"    given up on both sides: {one.given_up}"
     if len(several) > SHOWN:
         yield f"... and {len(several) - SHOWN} more: --html or --json has all of them"
 
@@ -101,6 +115,7 @@ def _study(one: StudyDiff) -> dict[str, Any]:
         "accession_number": number(one) or None,
         "not_comparable": one.not_comparable or None,
         "failed": one.failed,
+        "given_up_on_both_sides": one.given_up or None,
         "score_then": one.score_then,
         "score_now": one.score_now,
         "changes": [{"kind": change.kind, "words": change.words} for change in one.changes],

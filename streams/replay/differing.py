@@ -16,7 +16,8 @@ from streams.shadows.agreement import histogram
 @dataclass(frozen=True, slots=True)
 class StudyDiff:
     """Of one study and service. `not_comparable`: why nothing can be said of it; then there are no changes. `failed`: and no image
-    is to blame, but a model or a step gave up. `compared`: both sides have an answer, and they were held against each other."""
+    is to blame, but a model or a step gave up. `compared`: both sides have an answer, and they were held against each other.
+    `given_up`: what both sides gave up on, for the same reason: no difference, and nothing that was shown."""
 
     study_instance_uid: str
     service: str
@@ -25,6 +26,7 @@ class StudyDiff:
     not_comparable: str = ""
     failed: bool = False
     compared: bool = False
+    given_up: str = ""
     score_then: float | None = None
     score_now: float | None = None
 
@@ -37,7 +39,8 @@ class StudyDiff:
 class Diff:
     """`then` and `now`: what is compared, in words. `scores_then`, `scores_now`: as `agreement.histogram`, of those that both
     analysed. `notes`: what is to be known of the whole; `unfinished`: the replay is not done, so nothing follows from no change.
-    `failures`: dead letters of the replay that are of no study, and which the other side does not have."""
+    `failures`: dead letters of the replay that are of no study, and which the other side does not have. `gone`: stretches of what
+    was selected that the log did not hold any more."""
 
     now: str
     then: str
@@ -49,6 +52,7 @@ class Diff:
     notes: tuple[str, ...] = ()
     unfinished: bool = False
     failures: tuple[str, ...] = ()
+    gone: tuple[str, ...] = ()
 
     @property
     def changed(self) -> tuple[StudyDiff, ...]:
@@ -64,6 +68,11 @@ class Diff:
         return tuple(one for one in self.not_comparable if one.failed)
 
     @property
+    def given_up(self) -> tuple[StudyDiff, ...]:
+        """On both sides, for the same reason, where nothing else stands against it."""
+        return tuple(one for one in self.studies if one.given_up and not one.changes and not one.not_comparable)
+
+    @property
     def held_together(self) -> int:
         """How many studies and services have an answer on both sides that could be compared."""
         return sum(one.compared for one in self.studies)
@@ -75,11 +84,11 @@ class Diff:
         return {kind: found[kind] for kind in KINDS if found[kind]}
 
     def is_clean(self, *, allow_not_comparable: bool) -> bool:
-        """Whether a release may go on. Only images that are gone or others are ever excused; where nothing was compared nothing was
-        shown."""
+        """Whether a release may go on. Only images and records that are gone, or images that are others, are ever excused; where
+        nothing was compared nothing was shown."""
         if self.changed or self.unfinished or self.failures or self.failed:
             return False
-        return self.held_together > 0 and (allow_not_comparable or not self.not_comparable)
+        return self.held_together > 0 and (allow_not_comparable or not (self.not_comparable or self.gone))
 
 
 def differences(then: Side, now: Side, tolerance: Tolerance) -> tuple[StudyDiff, ...]:
@@ -104,7 +113,7 @@ def _study(key: Key, then: Side, now: Side, tolerance: Tolerance) -> StudyDiff:
     old, new = then.state(key), now.state(key)
     said = old or new
     changes: tuple[Change, ...] = ()
-    why, failed = _not_comparable(key, old, new, then, now)
+    why, failed, given_up = _not_comparable(key, old, new, then, now)
     if old is not None and new is not None and not why:
         changes = (*states_differ(old, new, tolerance), *_decided(key, then, now))
     elif said is not None and not why:
@@ -116,27 +125,28 @@ def _study(key: Key, then: Side, now: Side, tolerance: Tolerance) -> StudyDiff:
         changes=changes,
         not_comparable=why,
         failed=failed,
+        given_up=given_up,
         compared=old is not None and new is not None and not why,
         score_then=None if old is None else old.findings.probability,
         score_now=None if new is None else new.findings.probability,
     )
 
 
-def _not_comparable(key: Key, old: State | None, new: State | None, then: Side, now: Side) -> tuple[str, bool]:
-    """Why, and whether a model or a step is to blame. What was given up on both sides for one reason is no difference."""
+def _not_comparable(key: Key, old: State | None, new: State | None, then: Side, now: Side) -> tuple[str, bool, str]:
+    """Why, whether a model or a step is to blame, and what was given up on both sides for one reason, which is no difference."""
     mine, its = list(now.given_up(key)), [letter for letter in then.given_up(key) if _answers(letter)]
-    known = {letter.twin for letter in mine}, {letter.twin for letter in its}
-    told = [
-        ("now", letter) for letter in mine if letter.twin not in known[1] and (_answers(letter) or letter.twin not in then.twins)
-    ]
-    told += [("then", letter) for letter in its if letter.twin not in known[0]]
+    own, others = {letter.twin for letter in mine}, {letter.twin for letter in its}
+    both = [letter for letter in mine if letter.twin in others or (not _answers(letter) and letter.twin in then.twins)]
+    given_up = str(both[0]) if both else ""
+    told = [("now", letter) for letter in mine if letter not in both]
+    told += [("then", letter) for letter in its if letter.twin not in own]
     if told:
         told.sort(key=lambda one: one[1].image_is_gone)  # the fault first
         when, letter = told[0]
-        return f"{when} {letter}", not letter.image_is_gone
+        return f"{when} {letter}", not letter.image_is_gone, given_up
     if old is not None and new is not None and (number := other_pixels(old.findings, new.findings)):
-        return f"{number} image(s) have other pixels than then", False
-    return "", False
+        return f"{number} image(s) have other pixels than then", False, given_up
+    return "", False, given_up
 
 
 def _answers(letter: Letter) -> bool:

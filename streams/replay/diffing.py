@@ -15,7 +15,7 @@ from schemas.errors import SettingsInvalid, TopicMissing
 from schemas.history import History, Span
 from schemas.ports import Record
 from streams import topics
-from streams.promotion.progress import progress
+from streams.progress import progress
 from streams.replay.changes import Tolerance
 from streams.replay.differing import Diff, differences, failures, scores
 from streams.replay.manifest import Manifest, ReplayFolder
@@ -45,8 +45,10 @@ class Compared:
 
 
 async def read_diff(settings: Settings, name: str, against: str | None, tolerance: Tolerance) -> Compared:
-    """`against`: another replay; None: what was said live. Raises SettingsInvalid (no such replay), BrokerUnavailable,
-    RecordsRemoved."""
+    """`against`: another replay; None: what was said live. Raises SettingsInvalid (no such replay, the same one),
+    BrokerUnavailable, RecordsRemoved."""
+    if against == name:
+        raise SettingsInvalid("replay diff", name, "compared with itself it never differs: --against another replay, or without it")
     manifest, other = _manifest(settings, name), None if against is None else _manifest(settings, against)
     live = {_LIVE: _READ} if against is None else {}
     wanted = {of: tuple(f"{Sandbox(of).key}.{topic}" for topic in _READ) for of in (name, *filter(None, (against,)))} | live
@@ -78,11 +80,11 @@ def _since(plan: Plan, planned_at: datetime) -> datetime | None:
     """Before it nothing was said live of what the plan reads: an answer comes after its request, and a case comes whole. None: of a
     stretch of messages nobody knows, for a study that is told again may have been answered long before; nor where a clock was
     ahead."""
-    if plan.earliest is None or plan.latest is None or plan.gone or plan.latest > planned_at:
+    if plan.begins is None or plan.latest is None or plan.gone or plan.latest > planned_at:
         return None
     if plan.selection.start != "analyse" and plan.selection.kind != "cases":
         return None
-    return max(plan.earliest, _EPOCH) - _CLOCKS
+    return max(plan.begins, _EPOCH) - _CLOCKS
 
 
 async def compared(
@@ -119,6 +121,7 @@ async def compared(
         notes=tuple(_notes(name, now, then, manifest, other, states)),
         unfinished=any(state != "done" for state in states),
         failures=failures(then, now),
+        gone=tuple(_gone(manifest, other)),
     )
     return Compared(diff, then, now)
 
@@ -185,6 +188,11 @@ def _manifest(settings: Settings, name: str) -> Manifest | None:
     return manifest
 
 
+def _gone(*manifests: Manifest | None) -> list[str]:
+    """Of what was selected, each stretch once."""
+    return list(dict.fromkeys(str(span) for one in manifests if one is not None for span in one.plan.gone))
+
+
 def _notes(name: str, now: Side, then: Side, manifest: Manifest | None, other: Manifest | None, states: Sequence[str]) -> list[str]:
     notes = []
     for one in (manifest, other):
@@ -196,6 +204,7 @@ def _notes(name: str, now: Side, then: Side, manifest: Manifest | None, other: M
         notes.append("Whether it is done nobody knows here: neither its folder nor radstream.audit says so.")
     if manifest is not None and other is not None and manifest.plan.sha256 != other.plan.sha256:
         notes.append("The two replays did not read the same records.")
+    notes += [f"{gone} was selected and is not on the log any more: no replay read it." for gone in _gone(manifest, other)]
     for side, words in ((now, "now"), (then, "then")):
         if side.unreadable:
             notes.append(f"{side.unreadable} records could not be read ({words}).")

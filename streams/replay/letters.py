@@ -13,11 +13,15 @@ from schemas.ports import Record
 from schemas.study_events import AnalysisRequested
 from streams.dead_letter import split_headers
 
-#: step, identity of the record it was made of, error: what two sides have in common when both gave up for one reason
-Twin = tuple[str, str, str]
+#: step, identity of the record it was made of, error, reason: what two sides have in common when both gave up for one reason
+Twin = tuple[str, str, str, str]
 
 #: as a replay words an error that the engine would come back to (streams.replay.cascade)
-_LATER = re.compile(r"(?:^|: )(?P<error>[A-Z][A-Za-z]+): .*; a replay does not come back to it\Z", re.DOTALL)
+_LATER = re.compile(r"(?:^|: )(?P<error>[A-Z][A-Za-z]+): (?P<reason>.*); a replay does not come back to it\Z", re.DOTALL)
+#: where a record stands is another place in each replay
+_PLACE = re.compile(r"[A-Za-z0-9._-]+/[0-9]+/[0-9]+")
+#: letters of a reason that two have in common
+_COMPARED = 500
 _ANALYSE = "analyse"
 
 
@@ -36,7 +40,14 @@ class Letter:
 
     @property
     def twin(self) -> Twin:
-        return self.step, self.id, self.error
+        return self.step, self.id, self.error, "" if self.image_is_gone else self._why
+
+    @property
+    def _why(self) -> str:
+        """The reason, without how a replay words it and without places; the start of it, for a long one was cut."""
+        found = _LATER.search(self.reason)
+        reason = self.reason if found is None else f"{self.reason[: found.start('error')]}{found['reason']}"
+        return _PLACE.sub("", reason)[:_COMPARED]
 
     @property
     def sequence(self) -> int:
@@ -64,8 +75,6 @@ def letter_of(record: Record) -> Letter:
     step, error, reason = (record.header(name) or "" for name in ("step", "error", "reason"))
     if found := _LATER.search(reason):
         error = found["error"]
-    if step == f"{_ANALYSE}.{CHEST_RADIOGRAPH_FINDINGS}":
-        step = _ANALYSE
     place = "/".join(record.header(name) or "" for name in ("topic", "partition", "offset"))
     letter = Letter(step, original.header("ce_id") or place, error, reason, original)
     subject, service = _about(record.value, step)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 from collections.abc import Callable, Sequence
 
@@ -12,6 +11,7 @@ from schemas.identifiers import StudyInstanceUID
 from schemas.model_events import ModelRecalled
 from schemas.ports import EventLog
 from streams.clock import SystemClock
+from streams.printable import printable_json
 from streams.promotion.promoting import read_acts
 from streams.replay.changes import Tolerance
 from streams.replay.diffing import read_diff
@@ -52,7 +52,7 @@ async def run_publish(
 def tell(several: Sequence[Publication], say: Say, *, as_json: bool) -> None:
     """Numbers of studies are patient data, and are what was asked for."""
     if as_json:
-        sys.stdout.write(json.dumps([_plain(one) for one in several], indent=2) + "\n")
+        sys.stdout.write(printable_json([_plain(one) for one in several], indent=2) + "\n")
     else:
         for one in several:
             say(f"{one.key[0]}  {one.key[1]}  {_words(one)}")

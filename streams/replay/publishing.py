@@ -160,13 +160,13 @@ def act_of(replay: str, one: Publication, approval: Approval, at: datetime) -> R
     """Raises SettingsInvalid."""
     assert one.said is not None and one.standing is not None
     findings = one.said.findings
-    analysis_id = published_id(replay, findings)
+    analysis_id, by, reason = published_id(replay, findings), approval.by.strip(), approval.reason.strip()
     try:
         return ReplayPublished(
-            id=identity("replay-published", replay, str(analysis_id), str(one.sequence)),
+            id=identity("replay-published", replay, str(analysis_id), str(one.sequence), by, reason),
             time=at,
-            by=approval.by.strip(),
-            reason=approval.reason.strip(),
+            by=by,
+            reason=reason,
             replay=replay,
             study_instance_uid=findings.subject.study_instance_uid,
             service=findings.service,
@@ -192,17 +192,18 @@ async def publish(
     log: EventLog, replay: str, several: Sequence[Publication], approval: Approval, clock: Clock
 ) -> list[Publication]:
     """What became of each: those that can be are told, each after its act is on the audit. There acts stand in one order: of two
-    that are approved for one number at the same moment the first has it, and the other is refused; of the same replay both tell
-    the same bytes. Raises SettingsInvalid, BrokerUnavailable."""
+    that are approved for one number at the same moment the first has it, and the other is refused; of the same replay, and where
+    one finishes what another began, both acts stay and the bytes are those of the first. Raises SettingsInvalid,
+    BrokerUnavailable."""
     now = clock.now()
     told = {one.key: act_of(replay, one, approval, now) for one in several if one.said is not None}
     if not told:
         return list(several)
     before = {act.id for act in await audited_acts(log)}
-    if new := [act for act in told.values() if act.id not in before]:  # one that was cut off is finished, and not begun again
+    if new := [act for act in told.values() if act.id not in before]:  # who finishes their own was heard already
         await log.append([emit(topics.AUDIT, f"replay.{replay}", act, None) for act in new])
     acts = await audited_acts(log)
-    first, having = {act.id: act for act in reversed(acts)}, claimed(acts)
+    first, having = {(act.analysis_id, act.sequence): act for act in reversed(acts)}, claimed(acts)
     became, states = [], []
     for one in several:
         act = told.get(one.key)
@@ -212,7 +213,7 @@ async def publish(
             became.append(Publication(one.key, refused=_AT_ONCE))
         else:
             became.append(one)
-            states.append(emit_findings(as_told(one, first[act.id]), one.said.record))
+            states.append(emit_findings(as_told(one, first[act.analysis_id, act.sequence]), one.said.record))
     await log.append(states)
     return became
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from streams.printable import printable, printable_json
 from streams.settings import read_settings
 
 console = Console()
@@ -38,15 +38,16 @@ def diff(
     score_tolerance: Score = 0.001,
     place_tolerance: Pixels = 2.0,
     allow_not_comparable: Annotated[
-        bool, typer.Option("--allow-not-comparable", help="Studies whose images are gone or others do not fail it.")
+        bool,
+        typer.Option("--allow-not-comparable", help="Images that are gone or others, and records that are gone, do not fail it."),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
 ) -> None:
     """Compare by meaning what a replay said with what was said then: findings that moved, appeared or vanished, other scores, other
     words, events that were decided otherwise. It names studies, which is patient data.
 
-    The exit code is 0 when nothing differs and 1 when anything does, or cannot be compared, or the replay is not done: so a release
-    can wait for it. Of each study and service the last state counts.
+    The exit code is 0 when nothing differs and 1 when anything does, or cannot be compared, or is gone, or the replay is not done:
+    so a release can wait for it. Of each study and service the last state counts.
 
     [bold]radstream replay diff last-week --html last-week.html[/bold]
     """
@@ -68,7 +69,7 @@ def diff(
         if not with_plots:
             _beside(NO_PLOTS)
     if as_json:
-        sys.stdout.write(json.dumps(plain(found), indent=2) + "\n")
+        sys.stdout.write(printable_json(plain(found), indent=2) + "\n")
     else:
         show(found, console)
     if not found.is_clean(allow_not_comparable=allow_not_comparable):
@@ -123,8 +124,8 @@ def write_alone(file: Path, text: str) -> None:
 
 
 def _say(line: str) -> None:
-    console.print(line, highlight=False, markup=False, soft_wrap=True)
+    console.print(printable(line), highlight=False, markup=False, soft_wrap=True)
 
 
 def _beside(line: str) -> None:
-    Console(stderr=True).print(line, highlight=False, markup=False, soft_wrap=True)
+    Console(stderr=True).print(printable(line), highlight=False, markup=False, soft_wrap=True)

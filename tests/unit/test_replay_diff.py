@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from schemas.errors import InvalidResource, ModelFailed, RadstreamError, Rejected
+from schemas.errors import InvalidResource, ItemNotServed, ModelFailed, RadstreamError, Rejected, StudyIncomplete
 from schemas.events import Priority
-from schemas.findings import CHEST_RADIOGRAPH_FINDINGS, DEMONSTRATION, FindingKind, Findings, Measurement, NotAnalysedReason
+from schemas.findings import DEMONSTRATION, FindingKind, Findings, Measurement, NotAnalysedReason
 from schemas.history import Span
 from schemas.identifiers import AccessionNumber, PatientIdentifier, identity
 from schemas.ports import Place, Record
@@ -23,8 +23,6 @@ from tests.contract import example_findings as example
 from tests.unit.cases import NOON, image, minutes
 from tests.unit.replays import HERE, NAME, OTHER_MODEL, Place4, kinds, one_diff, record, said, side, uid
 
-#: as a replay names the step
-OWN_ANALYSE = f"analyse.{CHEST_RADIOGRAPH_FINDINGS}"
 THERE: Place4 = (1000.0, 800.0, 50.0, 50.0)
 
 
@@ -157,7 +155,11 @@ def gone(number: int) -> RadstreamError:
     return Rejected("analyse", f"study {uid(number)}", said_why)
 
 
-def letter(number: int, sequence: int = 16, error: Exception | None = None, step: str = OWN_ANALYSE) -> Record:
+def _of_a_replay(words: str) -> str:
+    return f"{words}; a replay does not come back to it"
+
+
+def letter(number: int, sequence: int = 16, error: Exception | None = None, step: str = "analyse") -> Record:
     return put_aside(request(number, sequence), error or gone(number), step)
 
 
@@ -311,10 +313,49 @@ def test_what_gave_up_then_for_the_same_reason_is_no_difference() -> None:
     failed = ModelFailed("analyse", "study 1", "no usable answer")
     then, now = side(said(2)), side(said(2), topic=f"sandbox.{NAME}.ai.results")
     now.letter(letter(1, error=failed))
-    then.letter(letter(1, error=failed, step="analyse"))
-    assert Diff("a", "b", differences(then, now, Tolerance())).is_clean(allow_not_comparable=False)
+    then.letter(letter(1, error=failed))
+    found = Diff("a", "b", differences(then, now, Tolerance()))
+    assert found.is_clean(allow_not_comparable=False)
+    assert [(one.study_instance_uid, one.compared) for one in found.given_up] == [(uid(1), False)]
+    assert found.studies[0].given_up == "a dead letter of analyse: ModelFailed: study 1: no usable answer"
     then.result(record(said(1)))
     assert not Diff("a", "b", differences(then, now, Tolerance())).is_clean(allow_not_comparable=True), "it was sent again then"
+
+
+def test_what_gave_up_then_for_another_reason_is_a_failure_of_what_runs_now() -> None:
+    then, now = side(said(2)), side(said(2), topic=f"sandbox.{NAME}.ai.results")
+    then.letter(letter(1, error=ModelFailed("analyse", "study 1", "out of memory")))
+    now.letter(letter(1, error=ModelFailed("analyse", "study 1", "the new weights give NaN")))
+    found = Diff("a", "b", differences(then, now, Tolerance()))
+    assert ([one.failed for one in found.studies], found.given_up) == ([True, False], ())
+    assert not found.is_clean(allow_not_comparable=True)
+
+
+@pytest.mark.parametrize(
+    ("live", "replayed"),
+    [
+        (
+            ModelFailed("analyse", "ai.requests/0/1", "no answer"),
+            ModelFailed("analyse", f"sandbox.{NAME}.ai.requests/0/7", "no answer"),
+        ),
+        (
+            ItemNotServed("analyse", "study 1", "status 500"),
+            Rejected("analyse", "study 1", _of_a_replay("ItemNotServed: status 500")),
+        ),
+        (
+            StudyIncomplete("analyse", "study 1", "2 missing"),
+            Rejected("analyse", "study 1", _of_a_replay("StudyIncomplete: 3 missing")),
+        ),
+    ],
+)
+def test_a_reason_is_the_same_wherever_the_record_stands_and_however_a_replay_words_it(
+    live: Exception, replayed: Exception
+) -> None:
+    then, now = side(said(2)), side(said(2), topic=f"sandbox.{NAME}.ai.results")
+    then.letter(letter(1, error=live))
+    now.letter(letter(1, error=replayed))
+    (one,) = Diff("a", "b", differences(then, now, Tolerance())).given_up
+    assert (one.study_instance_uid, one.not_comparable) == (uid(1), "")
 
 
 def test_one_service_that_gives_up_is_no_word_of_another() -> None:

@@ -159,6 +159,35 @@ async def test_of_requests_and_cases_nothing_is_read_from_before_them(log: FakeE
     assert sum(map(len, spans["live"])) == 4, "a clock was ahead"
 
 
+async def test_a_recall_of_long_ago_makes_it_read_no_more(log: FakeEventLog) -> None:
+    await append(log, "ai.results", *(said(1, sequence=16 * n) for n in range(1, 5)))
+    late = START + timedelta(days=1, seconds=2)
+    of = manifest(1, span=MESSAGES, earliest=late)
+    recall = Part(
+        topic="radstream.models", spans=(Span("radstream.models", 0, 0, 1),), records=1, bytes=1, earliest=START, latest=START
+    )
+    plan = of.plan.model_copy(update={"selection": Selection(accession_numbers=("A1",)), "parts": (*of.plan.parts, recall)})
+    spans = await diffing.to_be_read(FakeHistory(log), {"live": ["ai.results"]}, of.model_copy(update={"plan": plan}))
+    assert sum(map(len, spans["live"])) == 2
+
+
+async def test_what_retention_took_of_what_was_selected_is_told_and_not_passed(log: FakeEventLog) -> None:
+    await append(log, "ai.results", said(1))
+    await append(log, SANDBOX, said(1))
+    await append(log, OTHER, said(1))
+    one = manifest(1, span=MESSAGES)
+    gone = one.model_copy(update={"plan": one.plan.model_copy(update={"gone": (Span("hl7.v2.raw", 1, 3, 5),)})})
+    for of, against, other in ((gone, None, None), (one, "again", gone.model_copy(update={"name": "again"}))):
+        diff = (await read(log, of, against, other)).diff
+        assert [note for note in diff.notes if "hl7.v2.raw/1/3-5" in note]
+        assert (diff.is_clean(allow_not_comparable=False), diff.is_clean(allow_not_comparable=True)) == (False, True)
+
+
+async def test_a_replay_is_not_compared_with_itself(tmp_path: Path) -> None:
+    with pytest.raises(SettingsInvalid, match="with itself"):
+        await diffing.read_diff(Settings(run_folder=tmp_path / "run"), NAME, NAME, Tolerance())
+
+
 @pytest.mark.parametrize("before", [None, "old"])
 def test_the_page_is_readable_by_its_owner_alone(tmp_path: Path, before: str | None) -> None:
     page = tmp_path / "diff.html"

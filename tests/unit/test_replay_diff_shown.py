@@ -12,10 +12,11 @@ import pytest
 from rich.console import Console
 
 from schemas.findings import DEMONSTRATION
-from streams.replay.changes import KINDS, Tolerance
+from schemas.identifiers import AccessionNumber
+from streams.replay.changes import KINDS, Change, Tolerance
 from streams.replay.diff_page import NO_PLOTS, page
 from streams.replay.diff_text import SHOWN, plain, show, verdict
-from streams.replay.differing import Diff, differences, scores
+from streams.replay.differing import Diff, StudyDiff, differences, scores
 from tests.unit.replays import HERE, OTHER_MODEL, said, side, uid
 
 
@@ -43,7 +44,7 @@ def test_a_terminal_shows_what_changed_study_by_study() -> None:
     for expected in ("then: chest-nodule/1 (4)", "now: chest-nodule/1 (1), nodules/2 (2)", "finding appeared: nodule 1", "0.7-0.8"):
         assert expected in text
     assert [str(uid(number)) in text for number in (1, 2, 3, 4)] == [False, True, True, True]
-    assert text.splitlines()[-1] == verdict(diff_of()) == "4 compared, 3 changed, 0 not comparable"
+    assert text.splitlines()[-1] == verdict(diff_of()) == "4 in all, 3 compared, 3 changed, 0 not comparable"
 
 
 def test_of_very_many_a_terminal_shows_the_first() -> None:
@@ -54,11 +55,34 @@ def test_of_very_many_a_terminal_shows_the_first() -> None:
 
 def test_json_has_all_that_changed() -> None:
     told = json.loads(json.dumps(plain(diff_of(SHOWN + 10))))
-    assert (told["compared"], told["changed"], len(told["studies"])) == (SHOWN + 10, SHOWN + 9, SHOWN + 9)
+    assert (told["in_all"], told["compared"], told["changed"], len(told["studies"])) == (
+        SHOWN + 10,
+        SHOWN + 9,
+        SHOWN + 9,
+        SHOWN + 9,
+    )
     assert told["kinds"] == {"appeared": SHOWN + 8, "presence": SHOWN + 8, "only-then": 1}
     (gone,) = (one for one in told["studies"] if one["study_instance_uid"] == uid(2))
     assert gone["changes"] == [{"kind": "only-then", "words": "no answer now"}]
     assert sum(told["scores"]["now"]) == SHOWN + 9
+
+
+def test_what_was_given_up_on_both_sides_is_named_everywhere() -> None:
+    gave_up = StudyDiff("1.2.99", "s", given_up="a dead letter of analyse: ModelFailed: no usable answer")
+    diff = replace(diff_of(1), studies=(*diff_of(1).studies, gave_up))
+    assert verdict(diff) == "2 in all, 1 compared, 0 changed, 0 not comparable, 1 given up on both sides for the same reason"
+    told = plain(diff)
+    assert (told["compared"], told["given_up_on_both_sides"]) == (1, 1)
+    assert [one["given_up_on_both_sides"] for one in told["studies"]] == [gave_up.given_up]
+    for text in (lines(diff), page(diff)[0]):
+        assert "1.2.99" in text
+        assert "given up on both sides: a dead letter of analyse: ModelFailed: no usable answer" in text
+
+
+def test_no_sender_speaks_to_the_terminal() -> None:
+    number = AccessionNumber(value="A\x1b]0;owned\x07\x1b[2J\x7f", assigner="RIS")
+    diff = Diff("a", "b", (StudyDiff("1.2", "s", number, (Change("score", "x"),)),), notes=("\x9b2J",))
+    assert not {"\x1b", "\x07", "\x9b", "\x7f"} & set(lines(diff))
 
 
 class _Page(HTMLParser):
@@ -116,9 +140,7 @@ def test_that_a_step_gave_up_is_told_everywhere() -> None:
     diff = Diff("a", "b", (failed,), failures=("a dead letter of normalise: InvalidResource",))
     told = plain(diff)
     assert (told["failed"], told["studies"][0]["failed"], told["failures"]) == (1, True, list(diff.failures))
-    expected = (
-        "1 compared, 0 changed, 1 not comparable, 1 of them because a model or a step gave up; of no study is there an answer"
-    )
+    expected = "1 in all, 0 compared, 0 changed, 1 not comparable, 1 of them because a model or a step gave up; of no study"
     assert verdict(diff).startswith(expected)
     assert all("ModelFailed" in text for text in (lines(diff), page(diff)[0]))
 
@@ -126,5 +148,5 @@ def test_that_a_step_gave_up_is_told_everywhere() -> None:
 def test_of_nothing_that_differs() -> None:
     same = side(said(1))
     diff = Diff("a", "b", differences(same, same, Tolerance()))
-    assert lines(diff).splitlines()[-1] == "1 compared, 0 changed, 0 not comparable"
+    assert lines(diff).splitlines()[-1] == "1 in all, 1 compared, 0 changed, 0 not comparable"
     assert "<h2>" not in page(diff)[0]

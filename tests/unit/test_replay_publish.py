@@ -83,12 +83,14 @@ class Log(FakeEventLog):
             await happens()
         return await super().append(records)
 
-    async def publishes(self, *studies: int, clock: At | None = None, recalled: Any = None, replay: str = NAME) -> Publication:
+    async def publishes(
+        self, *studies: int, clock: At | None = None, recalled: Any = None, replay: str = NAME, who: Approval = WHO
+    ) -> Publication:
         """Of one study, or of the one that changed."""
         chosen = frozenset(str(uid(number)) for number in studies) or None
         claims = claimed(await audited_acts(self))
         several = publications(replay, self.compared(), chosen, recalled or {}, Tolerance(), claims)
-        (one,) = await publish(self, replay, several, WHO, clock or At())
+        (one,) = await publish(self, replay, several, who, clock or At())
         return one
 
 
@@ -133,6 +135,19 @@ async def test_what_was_cut_off_after_the_act_is_finished_to_the_same_bytes(log:
     await log.publishes(clock=At(99))
     again = log.records("ai.results")[1]
     assert (again.value, again.headers, len(log.acts())) == (told.value, told.headers, 1)
+
+
+async def test_who_finishes_what_another_began_is_on_the_audit_too(log: Log) -> None:
+    await log.live(said(1))
+    await log.replayed(NOW)
+    await log.publishes()
+    told = log.records("ai.results")[1]
+    log.topics["ai.results"][told.place.partition].remove(told)
+    await log.publishes(clock=At(99), who=Approval("Dr C", "it was cut off"))
+    again = log.records("ai.results")[1]
+    assert (again.value, again.headers) == (told.value, told.headers), "the first act is what the state is made of"
+    assert [(act.by, act.reason, act.sequence) for act in log.acts()] == [(WHO.by, WHO.reason, 19), ("Dr C", "it was cut off", 19)]
+    assert len({act.id for act in log.acts()}) == 2
 
 
 async def test_a_second_replay_stands_above_the_first_and_a_fifth_has_no_number(log: Log) -> None:
