@@ -66,7 +66,7 @@ async def verify(
     """`live`: the broker's; `archive`: likewise, with what is archived in its place, for then both are verified. Raises
     BrokerUnavailable, ObjectStoreUnavailable, StoreUnavailable (a file)."""
     told = Told()
-    copies = [Copy(live)] if archive is None else [archive, Copy(live)]
+    copies = [Copy(live)] if archive is None else [archive, Copy(live, behind=archive)]
     all_series = await _checkpoints(copies[0].history, live, sources, keys, told)
     with progress(sum(map(length, all_series)) * len(copies)) as tell:
         done = 0
@@ -75,27 +75,39 @@ async def verify(
             for copy in copies:
                 found.append(await verify_records(copy, series, lambda more, so_far=done: tell(so_far + more)))  # type: ignore[misc]
                 done += length(series)
-            told.proven += found[0].proven
+            told.proven += found[0].proven if len(found) == 1 else _proven_of_both(*found)
             told.faults += merged(found[0].faults if len(found) == 1 else _of_both(*found))
             told.checkpoints += len(series)
     await _unsigned(copies[0].history, told)
     return told
 
 
+_ARCHIVE, _BROKER = "in the archive", "on the broker"
+
+
+def _proven_of_both(archive: Verified, live: Verified) -> Iterator[Proven]:
+    """What is the same of both is told once."""
+    for of_archive, of_broker in zip(archive.proven, live.proven, strict=True):  # the same chains in the same order
+        if of_archive == of_broker:
+            yield of_archive
+        else:
+            yield from (replace(of_archive, copy=_ARCHIVE), replace(of_broker, copy=_BROKER))
+
+
 def _of_both(archive: Verified, live: Verified) -> Iterator[Fault]:
     """What is wrong with both is told once."""
     for fault in archive.faults:
         differs = fault.kind in ("changed", "unreadable") and fault not in live.faults
-        yield replace(fault, copy="in the archive") if differs and _reaches(live, fault) else fault
+        yield replace(fault, copy=_ARCHIVE) if differs and _reaches(live, fault) else fault
     for fault in live.faults:
         if fault not in archive.faults:
-            yield replace(fault, copy="on the broker")
+            yield replace(fault, copy=_BROKER)
 
 
 def _reaches(live: Verified, fault: Fault) -> bool:
-    """Whether the broker has that block too."""
-    first, end = fault.first or 0, fault.end or 0
-    return any(f"{one.topic}/{one.partition}" == fault.place and one.first <= first and end <= one.end for one in live.proven)
+    """Whether the broker has that block too, or the end of it."""
+    end = fault.end or 0
+    return any(f"{one.topic}/{one.partition}" == fault.place and one.first < end <= one.end for one in live.proven)
 
 
 def _nobody(_: int) -> None:

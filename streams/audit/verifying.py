@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from itertools import groupby, pairwise
 from typing import Any
@@ -28,18 +28,21 @@ async def no_holes(_: Span) -> Sequence[Span]:
 @dataclass(frozen=True, slots=True)
 class Copy:
     """What is verified. `holes`: parts of a span that it lacks, by offset; `whole`: topics that must be there from the first record
-    that was signed, because no retention takes anything from it."""
+    that was signed, because no retention takes anything from it; `behind`: the copy that has what this one has lost at its
+    beginning, for between two checkpoints nothing can be verified without all of it."""
 
     history: History
     holes: Callable[[Span], Awaitable[Sequence[Span]]] = no_holes
     whole: Collection[str] = ()
+    behind: Copy | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Proven:
     """How far one chain of a partition was verified: records from `first` up to `end`, and not with it, between checkpoints
     `after` (0: the beginning) and `upto`. `removed`: so many offsets of its beginning are gone, by retention or not; `unproven`: so
-    many are there before `first`, and no checkpoint tells what stood right before them."""
+    many are there before `first`, and no checkpoint tells what stood right before them. `copy`: which one, where broker and
+    archive differ."""
 
     topic: str
     partition: int
@@ -49,6 +52,7 @@ class Proven:
     upto: int
     removed: int = 0
     unproven: int = 0
+    copy: str = ""
 
     def plain(self) -> dict[str, Any]:
         """For `--json`."""
@@ -162,7 +166,7 @@ class _Partition:
 
     async def verified(self, span: Span) -> tuple[Proven, list[Fault]]:
         """`span`: what there is now."""
-        start, after, blocks = self._blocks(span)
+        start, after, blocks = self._blocks(await self._begin(span))
         whole = [block for block in blocks if block.end <= span.end]
         parts = await self._parts(whole)
         while parts:
@@ -187,7 +191,8 @@ class _Partition:
         if removed and self._topic in self._copy.whole:
             lost = (begun, begun + removed - 1)
             self._faults.append(Fault("gone", self._place, _GONE, begun, begun + removed, (0, after), (lost,)))
-        proven = Proven(self._topic, self._partition, start, end, after, upto, removed, unproven)
+        first = max(start, min(span.first, end))
+        proven = Proven(self._topic, self._partition, first, end, after, upto, removed, unproven)
         return proven, sorted(self._faults, key=lambda fault: fault.first or 0)
 
     async def _parts(self, blocks: Sequence[_Block]) -> deque[deque[_Block]]:
@@ -207,11 +212,20 @@ class _Partition:
                 parts[-1].append(block)
         return deque(filter(None, parts))
 
-    def _blocks(self, span: Span) -> tuple[int, int, list[_Block]]:
+    async def _begin(self, span: Span) -> int:
+        """From where on there is everything: together with the copy behind it, from the last checkpoint before `span`."""
+        ends = [self._chain[0].first, *(one.end for one in self._chain)]
+        before = max((end for end in ends if end <= span.first), default=span.first)
+        if self._copy.behind is None or not len(span) or before == span.first:
+            return span.first
+        lacking = Span(self._topic, self._partition, before, span.first)
+        return span.first if await self._copy.behind.holes(lacking) else before
+
+    def _blocks(self, first: int) -> tuple[int, int, list[_Block]]:
         """From the beginning, or from the first checkpoint behind which nothing is gone: its offset, number, and what follows."""
         begun = Chain(self._chain[0].first, self._chain[0].first)
         begins = [(begun, 0), *((_as_chain(one), one.number) for one in self._chain)]
-        index = next((at for at, (begin, _) in enumerate(begins) if begin.end >= span.first), len(self._chain))
+        index = next((at for at, (begin, _) in enumerate(begins) if begin.end >= first), len(self._chain))
         blocks = [_Block(*begin, signed) for begin, signed in zip(begins[index:], self._chain[index:], strict=False)]
         return begins[index][0].end, begins[index][1], blocks
 
@@ -223,7 +237,7 @@ class _Partition:
         """Takes out what it has judged. Raises as `History.records`: then the first that waits is the one that cannot be read."""
         found = _Found(waiting[0].begin)
         span = Span(self._topic, self._partition, waiting[0].begin.end, waiting[-1].end)
-        async for record in self._history.records(span):
+        async for record in self._records(span):
             while len(waiting) > 1 and record.place.offset >= waiting[0].end:
                 self._judge(waiting.popleft(), found)
                 found = _Found(waiting[0].begin)
@@ -231,6 +245,16 @@ class _Partition:
         while waiting:
             self._judge(waiting.popleft(), found)
             found = _Found(waiting[0].begin) if waiting else found
+
+    async def _records(self, span: Span) -> AsyncIterator[Record]:
+        """With those of the copy behind it, for what this one has lost."""
+        held = await self._span() if self._copy.behind is not None else span
+        first = min(max(held.first, span.first), span.end)
+        if self._copy.behind is not None and first > span.first:
+            async for record in self._copy.behind.history.records(replace(span, end=first)):
+                yield record
+        async for record in self._history.records(replace(span, first=first)):
+            yield record
 
     def _judge(self, block: _Block, found: _Found) -> None:
         self._tell(block.end - self._chain[0].first)

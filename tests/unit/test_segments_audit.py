@@ -144,6 +144,38 @@ async def test_both_copies_are_verified_and_the_fault_says_which(kept: Kept) -> 
     assert fault.copy == "in the archive"
 
 
+async def test_what_the_broker_has_of_the_block_that_retention_cut_is_verified_too(kept: Kept) -> None:
+    """What it has lost is in the archive."""
+    of = last_of(kept)
+    for first, edited in ((10, None), *((first, first) for first in range(1, 20))):
+        live = kept.whole()
+        live.spans_of[of] = Span(*of, first, live.spans_of[of].end)
+        if edited is not None:
+            live.records_of[of][edited] = replace(live.records_of[of][edited], value=b"made up")
+        told = await kept.verify(kept.files, live)
+        if edited is None:
+            assert told.well
+        else:
+            (fault,) = told.faults
+            assert (fault.place, fault.copy) == ("/".join(map(str, of)), "on the broker")
+            assert fault.first is not None and fault.end is not None and fault.first <= edited < fault.end
+        archive, broker = [one for one in told.proven if (one.topic, one.partition) == of]
+        assert (archive.first, archive.removed, archive.unproven, archive.copy) == (0, 0, 0, "in the archive")
+        assert (broker.first, broker.removed, broker.unproven, broker.copy) == (first, first, 0, "on the broker")
+        assert archive.end == broker.end
+
+    live = kept.whole()
+    live.spans_of[of] = Span(*of, 10, live.spans_of[of].end)
+    files = dict(kept.files)
+    for name in sorted(one for one in files if (one.topic, one.partition) == of):
+        if name.first < 10:
+            del files[name]
+    told = await kept.verify(files, live)
+    assert {one.kind for one in told.faults} == {"gone"}
+    broker = [one for one in told.proven if (one.topic, one.partition) == of][-1]
+    assert broker.unproven > 0 and broker.first > 10, "nobody has what stood before"
+
+
 async def test_a_log_that_was_shortened_is_found_where_the_archive_has_it_all(kept: Kept) -> None:
     of, live = last_of(kept), kept.whole()
     end = max(one.end for one in kept.files if (one.topic, one.partition) == of) - 2
