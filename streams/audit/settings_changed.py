@@ -34,7 +34,8 @@ async def audit_settings(log: EventLog, history: History, settings: Settings, *,
     file = settings.run_folder / _PLACE_FILE
     told, now = await _noted(history, file) or await _last(log, about), _digests(settings, key)
     last = told[0] if told else None
-    before = last.digests if last else _digests(type(settings).model_construct(), key)
+    defaults = _digests(type(settings).model_construct(), key)
+    before = defaults if last is None else defaults | last.digests  # what an older version had no name for was as it is by default
     names = {name for name in now.keys() | before.keys() if now.get(name) != before.get(name)}
     reason = "radstream up" if last else "radstream up, the first time: other than the defaults"
     fingerprint = sha256(key).hexdigest()

@@ -69,17 +69,31 @@ async def test_only_what_changed_is_named(log: FakeEventLog, folder: Path) -> No
     assert len(log.records(topics.AUDIT.name)) == 3
 
 
-async def test_a_setting_that_another_version_has_or_had_is_named(log: FakeEventLog, folder: Path) -> None:
+async def of_an_older_version(log: FakeEventLog, folder: Path, **more: str) -> None:
+    """The last act, from when the port had no name yet."""
     first = await started(log, settings(folder))
     assert first is not None
     (record,) = log.records(topics.AUDIT.name)
-    older = {name: digest for name, digest in first.digests.items() if name != "RADSTREAM_MLLP__PORT"} | {"RADSTREAM_OLD": "a" * 64}
+    older = {name: digest for name, digest in first.digests.items() if name != "RADSTREAM_MLLP__PORT"} | more
     value = first.model_copy(update={"digests": older}).model_dump_json().encode()
     await log.append([Outgoing(topics.AUDIT.name, record.key, value, record.headers)])
     (folder / "run" / "last-settings-change").unlink()
+
+
+async def test_a_setting_that_an_older_version_did_not_have_is_named_when_it_is_no_default(log: FakeEventLog, folder: Path) -> None:
+    await of_an_older_version(log, folder)
+    assert await started(log, settings(folder)) is None, "an upgrade is no act"
+    act = await started(log, settings(folder, mllp={"port": 2599}))
+    assert act is not None
+    assert act.names == ("RADSTREAM_MLLP__PORT",)
+    assert await started(log, settings(folder, mllp={"port": 2599})) is None
+
+
+async def test_a_setting_that_an_older_version_had_is_named(log: FakeEventLog, folder: Path) -> None:
+    await of_an_older_version(log, folder, RADSTREAM_OLD="a" * 64)
     act = await started(log, settings(folder))
     assert act is not None
-    assert act.names == ("RADSTREAM_MLLP__PORT", "RADSTREAM_OLD")
+    assert act.names == ("RADSTREAM_OLD",)
 
 
 async def test_two_engines_of_one_broker_have_settings_of_their_own(log: FakeEventLog, folder: Path) -> None:
