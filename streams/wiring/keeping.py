@@ -58,8 +58,8 @@ async def _notary(settings: Settings, stop: asyncio.Event, part: Part) -> None:
         await stop.wait()
         return
     signer = signer_of(audit.key_file)
-    async with log_for(settings) as log:
-        notary = Notary(log, live_history_for(settings), signer, CheckpointFile(audit.checkpoint_file), SystemClock())
+    async with log_for(settings) as log, live_history_for(settings) as live:
+        notary = Notary(log, live, signer, CheckpointFile(audit.checkpoint_file), SystemClock())
         await notary.run(stop, part, interval_s=audit.checkpoint_interval_s)
 
 
@@ -75,6 +75,6 @@ async def _archive(settings: Settings, stop: asyncio.Event, part: Part) -> None:
 
     archive = settings.segments
     assert archive.url is not None
-    objects, live = object_store_for(settings, archive.url), live_history_for(settings)
-    age = timedelta(seconds=archive.age_s)
-    await Archiver(objects, live, SystemClock(), archive.topics, size=archive.size, age=age).run(stop, part)
+    objects, age = object_store_for(settings, archive.url), timedelta(seconds=archive.age_s)
+    async with live_history_for(settings) as live:
+        await Archiver(objects, live, SystemClock(), archive.topics, size=archive.size, age=age).run(stop, part)
