@@ -23,8 +23,9 @@ class Ahead:
         self._latest = None if now is None else now + _TOLERANCE
         self._waiting: deque[tuple[Place, datetime]] = deque()
         self._before: datetime | None = None
-        self._found: dict[str, datetime | None] = {}
-        self._earliest: datetime | None = None
+        #: of each the time that it is taken at, None: not known yet, and its own
+        self._found: dict[Place, tuple[datetime | None, datetime]] = {}
+        self._edges: dict[str, tuple[datetime, datetime]] = {}
 
     def add(self, place: Place, at: datetime) -> None:
         if self._waiting and (self._waiting[0][0].topic, self._waiting[0][0].partition) != (place.topic, place.partition):
@@ -36,8 +37,16 @@ class Ahead:
     def times(self) -> dict[str, datetime]:
         """By place, when each that is ahead is taken: with the next behind it, else with the one before, else first of all."""
         self._end_partition()
-        found = {place: at or self._earliest for place, at in self._found.items()}
-        return {place: at for place, at in found.items() if at is not None}
+        earliest = min((first for first, _ in self._edges.values()), default=None)
+        found = {place: at or earliest for place, (at, _) in self._found.items()}
+        return {str(place): at for place, at in found.items() if at is not None}
+
+    def edges(self) -> dict[str, tuple[datetime, datetime]]:
+        """By topic, when the first and the last of its records are taken."""
+        times, edges = self.times(), dict(self._edges)
+        for place, (_, own) in self._found.items():
+            _widen(edges, place.topic, times.get(str(place), own))
+        return edges
 
     def _end_partition(self) -> None:
         while self._waiting:
@@ -50,10 +59,10 @@ class Ahead:
         if self._is_ahead(at):
             behind = [one for _, one in self._waiting if one < at and not self._is_to_come(one)]
             at_last = min((one for one in behind if self._before is None or one >= self._before), default=self._before)
-            self._found[str(place)] = at_last
+            self._found[place] = at_last, at
             self._before = at_last
         else:
-            self._earliest = at if self._earliest is None else min(self._earliest, at)
+            _widen(self._edges, place.topic, at)
             self._before = at if self._before is None else max(self._before, at)
 
     def _is_ahead(self, at: datetime) -> bool:
@@ -66,3 +75,8 @@ class Ahead:
 
     def _is_to_come(self, at: datetime) -> bool:
         return self._latest is not None and at > self._latest
+
+
+def _widen(edges: dict[str, tuple[datetime, datetime]], topic: str, at: datetime) -> None:
+    first, last = edges.get(topic, (at, at))
+    edges[topic] = min(first, at), max(last, at)

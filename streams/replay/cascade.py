@@ -22,6 +22,7 @@ from schemas.errors import Unavailable
 from schemas.ports import Outgoing, Place, Record, Step
 from streams.due import MAX_ATTEMPTS, Timer, park_delay
 from streams.guard import Guard, Outcome, StepStopped
+from streams.replay.answered import question_of
 from streams.replay.clock import EventClock
 from streams.replay.outbox import Outbox
 from streams.replay.timer_letter import timer_letter
@@ -74,8 +75,8 @@ class Coming:
 
 
 class Cascade:
-    """`parts`: the steps, in the order in which those of one topic are run. `answered`: when the answer of this id came then.
-    `coming`, `number`, `unexpected` (exceptions in a row, by the name of a part): of a run that goes on."""
+    """`parts`: the steps, in the order in which those of one topic are run. `answered`: when the answer of this id, or to this
+    question, came then. `coming`, `number`, `unexpected` (exceptions in a row, by the name of a part): of a run that goes on."""
 
     def __init__(
         self,
@@ -196,7 +197,9 @@ class Cascade:
         return [_record(out, place, self._clock.now()) for out, place in placed]
 
     def _comes_later(self, out: Outgoing) -> bool:
-        at = self._answered.get(id_of(out))
+        if not self._answered:
+            return False
+        at = self._answered.get(question_of(out.value)) or self._answered.get(id_of(out))
         if at is None or at <= self._clock.now():
             return False
         heapq.heappush(self.coming, Coming(at, self.number, out))

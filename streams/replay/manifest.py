@@ -43,9 +43,9 @@ class PinnedModel(BaseModel):
 
 class Manifest(BaseModel):
     """`asked`: models that speak here whichever is in use, NAME/VERSION; `models`: what is pinned, by service. `answers`: where the
-    answers of then stand. `settings_sha256`: of those settings that decide what the steps say; `radstream`: the version whose steps
-    they are. `records`: inputs that were handled; `written`: records in the sandbox, by the plain name of their topic. `failure`:
-    why it failed."""
+    answers of then stand. `settings_sha256`: of those settings that decide what the steps say, None: of a version that kept none;
+    `radstream`: the version whose steps they are. `records`: inputs that were handled; `written`: records in the sandbox, by the
+    plain name of their topic. `failure`: why it failed."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
@@ -58,7 +58,7 @@ class Manifest(BaseModel):
     asked: tuple[str, ...] = ()
     models: Mapping[str, PinnedModel] = Field(default_factory=dict)
     answers: tuple[SpanText, ...] = ()
-    settings_sha256: Digest
+    settings_sha256: Digest | None = None
     radstream: str = ""
     state: ReplayState = "planned"
     records: Annotated[int, Field(ge=0)] = 0

@@ -7,7 +7,7 @@ import heapq
 from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import groupby, pairwise
 from typing import Annotated, Self
 
@@ -23,8 +23,8 @@ _GAP = 2_000
 
 
 class Part(BaseModel):
-    """Of one topic. `spans` in order, disjoint and not empty; `bytes`: values, keys and headers; the times of the first and the
-    last record by time; `ahead`: by place, when a record is taken whose own time is of a clock that was ahead."""
+    """Of one topic. `spans` in order, disjoint and not empty; `bytes`: values, keys and headers; when the first and the
+    last of them are taken; `ahead`: by place, when a record is taken whose own time is of a clock that was ahead."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -88,8 +88,9 @@ class Plan(BaseModel):
 
     @property
     def sha256(self) -> str:
-        """Of what is read, and where it starts: two plans that read the same have one."""
-        told = "\n".join([self.selection.start, *map(str, self.spans)])
+        """Of what is read, when, and where it starts: two plans that read the same have one."""
+        ahead = sorted(f"{place} {at.astimezone(UTC).isoformat()}" for part in self.parts for place, at in part.ahead.items())
+        told = "\n".join([self.selection.start, *map(str, self.spans), *ahead])
         return hashlib.sha256(told.encode()).hexdigest()
 
     async def inputs(self, history: History, done: Mapping[tuple[str, int], int] | None = None) -> AsyncGenerator[Record]:

@@ -69,15 +69,16 @@ async def planned(
         if counted.records:
             parts.append(counted.part())
             studies |= counted.studies
-    times = ahead.times()
-    parts = [_with(part, times) for part in parts]
+    times, edges = ahead.times(), ahead.edges()
+    parts = [_with(part, times, edges[part.topic]) for part in parts]
     asked = sum(part.records for part in parts if part.topic in {topic.name for topic in _REQUESTS})
     analyses = asked if selection.start == "analyse" else len(studies)
     return Plan(selection=selection, parts=tuple(parts), studies=tuple(sorted(studies)), gone=tuple(gone), analyses=analyses)
 
 
-def _with(part: Part, ahead: Mapping[str, datetime]) -> Part:
-    return part.model_copy(update={"ahead": {place: at for place, at in ahead.items() if place.startswith(f"{part.topic}/")}})
+def _with(part: Part, ahead: Mapping[str, datetime], edges: tuple[datetime, datetime]) -> Part:
+    own = {place: at for place, at in ahead.items() if place.startswith(f"{part.topic}/")}
+    return part.model_copy(update={"ahead": own, "earliest": edges[0], "latest": edges[1]})
 
 
 def _read(selection: Selection) -> tuple[Topic, ...]:
@@ -183,14 +184,10 @@ class _Counted:
     studies: set[StudyInstanceUID] = field(default_factory=set)
     records: int = 0
     bytes: int = 0
-    earliest: datetime | None = None
-    latest: datetime | None = None
 
     def add(self, record: Record) -> None:
         self.records += 1
         self.bytes += len(record.value) + len(record.key or b"") + sum(len(name) + len(value) for name, value in record.headers)
-        self.earliest = min(self.earliest or record.timestamp, record.timestamp)
-        self.latest = max(self.latest or record.timestamp, record.timestamp)
         partition, offset = record.place.partition, record.place.offset
         last = self.spans[-1] if self.spans else None
         if last is not None and (last.partition, last.end) == (partition, offset):
@@ -207,6 +204,4 @@ class _Counted:
             spans=tuple(self.spans),
             records=self.records,
             bytes=self.bytes,
-            earliest=self.earliest,
-            latest=self.latest,
         )

@@ -4,7 +4,7 @@ the audit before anything is written into the sandbox."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -21,14 +21,16 @@ from streams.clock import SystemClock
 from streams.replay.manifest import Manifest, ReplayFolder, Through
 from streams.replay.outbox import sandbox_of
 from streams.replay.plan import Plan
-from streams.replay.running import Pace
+from streams.replay.running import Pace, until_pause_is_asked
 from streams.settings import Settings
 from streams.topics import plain_name
 from streams.wiring.clients import history_for, log_for
-from streams.wiring.replays import answers_now, deciding_settings, gate_digest, opened, pin_of, pinned_models
+from streams.wiring.replays import Opened, answers_now, deciding_settings, gate_digest, opened, pin_of, pinned_models
+from streams.wiring.running import unless
 from streams.wiring.shadows import ensure_sandbox
 
-Say = Callable[[str], None]
+Outcome = Literal["begun", "done", "failed"]
+ActTold = Callable[[Manifest, Outcome], Awaitable[None]]
 
 #: inputs in a second, unless whoever runs it says otherwise
 RATE = 200.0
@@ -81,42 +83,15 @@ async def run(
     from its last snapshot."""
     folder.read()
     with folder.held():
-        manifest = _to_be_run(folder.read(), settings)
-        clock = SystemClock()
+        manifest, clock = _to_be_run(folder.read(), settings), SystemClock()
         async with AsyncExitStack() as stack:
-            log = await stack.enter_async_context(log_for(settings))
-            history = history_for(settings)
-            models = {}
-            if manifest.through == "report" and (manifest.plan.analyses or manifest.plan.studies):
-                models = dict(await pinned_models(settings, log, manifest.asked, manifest.models, stack))
-            if manifest.begun_at is None:
-                gate = await gate_digest(settings) if models else None
-                manifest = manifest.model_copy(
-                    update={
-                        "models": {service: pin_of(speaking.current, gate) for service, speaking in models.items()},
-                        "answers": tuple(await answers_now(history, manifest.plan.begins)),
-                        "begun_at": clock.now(),
-                    }
-                )
-            act = partial(_act, settings, log, by=by or manifest.by)
-            await act(manifest, "begun")
-            await asyncio.to_thread(ensure_sandbox, settings, sandbox_of(manifest.name))
-            replay = await opened(
-                settings,
-                manifest,
-                folder.path,
-                log=log,
-                history=history,
-                models=models,
-                stack=stack,
-                stop=stop,
-                pace=Pace(rate),
-                pause_is_asked=lambda: folder.pause_is_asked,
-                tell=tell,
-            )
-            if manifest.state == "planned" and replay.outbox.found:
-                said = "its sandbox is not empty, and nobody knows what is in it: take another name"
-                raise SettingsInvalid("replay", manifest.name, said)
+            looking = asyncio.create_task(until_pause_is_asked(lambda: folder.pause_is_asked, stop))
+            stack.callback(looking.cancel)
+            # to load a model, or to read where the answers stand, takes its time
+            begun = await unless(stop, _begun(settings, folder, manifest, stack, stop, Pace(rate), tell, by or manifest.by))
+            if begun is None:
+                return manifest
+            manifest, replay, act = begun
             manifest = manifest.model_copy(update={"state": "running", "failure": ""})
             folder.write(manifest)
             try:
@@ -133,16 +108,52 @@ async def run(
                     "ended_at": clock.now(),
                 }
             )
-            folder.write(manifest)
-            if finished:
+            if finished:  # before the manifest says so: one that is killed in between is resumed, and tells it again
                 await act(manifest, "done")
+            folder.write(manifest)
             return manifest
+
+
+async def _begun(
+    settings: Settings,
+    folder: ReplayFolder,
+    manifest: Manifest,
+    stack: AsyncExitStack,
+    stop: asyncio.Event,
+    pace: Pace,
+    tell: Callable[[int], None],
+    by: str,
+) -> tuple[Manifest, Opened, ActTold]:
+    """All that is before the first record; nothing is written but the act and the topics of the sandbox."""
+    log, history = await stack.enter_async_context(log_for(settings)), history_for(settings)
+    models = {}
+    if manifest.through == "report" and (manifest.plan.analyses or manifest.plan.studies):
+        models = dict(await pinned_models(settings, log, manifest.asked, manifest.models, stack))
+    if manifest.begun_at is None:
+        gate = await gate_digest(settings) if models else None
+        manifest = manifest.model_copy(
+            update={
+                "models": {service: pin_of(speaking.current, gate) for service, speaking in models.items()},
+                "answers": tuple(await answers_now(history, manifest.plan.begins)),
+                "begun_at": SystemClock().now(),
+            }
+        )
+    act = partial(_act, settings, log, by=by)
+    await act(manifest, "begun")
+    await asyncio.to_thread(ensure_sandbox, settings, sandbox_of(manifest.name))
+    replay = await opened(
+        settings, manifest, folder.path, log=log, history=history, models=models, stack=stack, stop=stop, pace=pace, tell=tell
+    )
+    if manifest.state == "planned" and replay.outbox.found:
+        said = "its sandbox is not empty, and nobody knows what is in it: take another name"
+        raise SettingsInvalid("replay", manifest.name, said)
+    return manifest, replay, act
 
 
 def _to_be_run(manifest: Manifest, settings: Settings) -> Manifest:
     if manifest.state == "done":
         raise SettingsInvalid("replay", manifest.name, "is done: what it says stays, begin one of another name")
-    if manifest.radstream != (here := version("radstream")):
+    if manifest.radstream != (here := version("radstream")) or manifest.settings_sha256 is None:
         before = manifest.radstream or "unknown"
         said = (
             f"was planned by version {before} of radstream, and this is {here}: go on with that one, or begin one of another name"
@@ -154,13 +165,13 @@ def _to_be_run(manifest: Manifest, settings: Settings) -> Manifest:
     return manifest
 
 
-async def _act(
-    settings: Settings, log: EventLog, manifest: Manifest, outcome: Literal["begun", "done", "failed"], *, by: str
-) -> None:
+async def _act(settings: Settings, log: EventLog, manifest: Manifest, outcome: Outcome, *, by: str) -> None:
+    """A replay is done once: told twice that has one id."""
     at, key = SystemClock().now(), hash_key(settings.audit.hash_key_file)
+    told = manifest.begun_at if outcome == "done" and manifest.begun_at is not None else at
     selection = manifest.plan.selection.without_patients(lambda patient: keyed_hash(key, "patient", patient))
     event = ReplayBegun(
-        id=identity("replay-begun", manifest.name, outcome, at.isoformat()),
+        id=identity("replay-begun", manifest.name, outcome, told.isoformat()),
         time=at,
         by=by,
         reason=manifest.reason,

@@ -107,19 +107,33 @@ def run_here(settings: Settings, folder: ReplayFolder, *, rate: float, by: str |
 
 
 async def _run(settings: Settings, folder: ReplayFolder, rate: float, by: str | None) -> Manifest:
-    from streams.promotion.progress import progress
+    from streams.progress import progress
     from streams.replay.replaying import run
+
+    def say(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    def asked() -> None:
+        if not stop.is_set():
+            say(f"{folder.name} is asked to stop: it keeps what is done")
+        stop.set()
 
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, asked)
     total = folder.read().plan.records
-    with progress(f"replay {folder.name}", total, lambda line: print(line, file=sys.stderr, flush=True)) as tell:
+    with progress(f"replay {folder.name}", total, say) as tell:
         return await run(settings, folder, rate=rate or None, stop=stop, tell=tell, by=by)
 
 
 def _row(folder: ReplayFolder) -> dict[str, Any]:
-    manifest = folder.read()
+    from schemas.errors import SettingsInvalid
+
+    try:
+        manifest = folder.read()
+    except SettingsInvalid:  # what one version wrote must not hide all others
+        said = {"name": folder.name, "by": "", "reason": "", "records": 0, "written": {}, "failure": "", "planned_at": ""}
+        return {**said, "state": "of another version", "planned": 0, "models": []}
     told = manifest.model_dump(mode="json", include={"name", "by", "reason", "records", "written", "failure", "planned_at"})
     killed = manifest.state == "running" and not folder.is_held
     models = sorted(pinned.reference for pinned in manifest.models.values())

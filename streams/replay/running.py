@@ -37,8 +37,7 @@ class Pace:
 
 
 class Running:
-    """`state`: how far the run is that goes on. `pause_is_asked`: whether another process asks for it. `tell`: how many inputs are
-    done."""
+    """`state`: how far the run is that goes on. `tell`: how many inputs are done."""
 
     def __init__(
         self,
@@ -50,7 +49,6 @@ class Running:
         *,
         pace: Pace,
         stop: asyncio.Event,
-        pause_is_asked: Callable[[], bool],
         tell: Callable[[int], None],
         every_inputs: int = EVERY_INPUTS,
     ) -> None:
@@ -59,7 +57,6 @@ class Running:
         self._clock = clock
         self._snapshots = snapshots
         self._stop = stop
-        self._pause_is_asked = pause_is_asked
         self._tell = tell
         self._every_inputs = every_inputs
         self._pace = pace
@@ -77,13 +74,11 @@ class Running:
     async def run(self, inputs: AsyncIterator[Record]) -> bool:
         """False: somebody asked for a pause, and what is done is kept. Raises as `Cascade.take` and `Snapshots.keep`; then the last
         snapshot counts."""
-        looking = asyncio.create_task(self._look())
         try:
             return await self._to_the_end(inputs)
         except StopAsked:
             return False
         finally:
-            looking.cancel()
             if isinstance(inputs, AsyncGenerator):
                 await inputs.aclose()
 
@@ -104,12 +99,6 @@ class Running:
             await self._at_times()
         await self._keep()
         return True
-
-    async def _look(self) -> None:
-        """Beside it, so that a pause is heard also while a dependency is waited for."""
-        while not self._pause_is_asked():
-            await asyncio.sleep(_LOOK_S)
-        self._stop.set()
 
     async def _at_times(self) -> None:
         """A snapshot when one is due, and rest where there is a rate; live work that waits for this thread is let through."""
@@ -146,6 +135,13 @@ class Running:
         self._since_kept, self._cost_s = 0, self._kept_at - began
 
 
+async def until_pause_is_asked(pause_is_asked: Callable[[], bool], stop: asyncio.Event) -> None:
+    """By another process; then `stop` is set. To be run beside a replay, so that it is heard also while something is waited for."""
+    while not pause_is_asked():
+        await asyncio.sleep(_LOOK_S)  # a file that somebody makes gives no event
+    stop.set()
+
+
 def waiting(stop: asyncio.Event, pause_s: float = _PAUSE_S) -> Wait:
     """For an Outbox, or inputs, whose broker or object store (of segments) is away."""
 
@@ -165,7 +161,8 @@ def waiting(stop: asyncio.Event, pause_s: float = _PAUSE_S) -> Wait:
 async def patient(
     inputs: Callable[[Mapping[tuple[str, int], int]], AsyncGenerator[Record]], done: Mapping[tuple[str, int], int], wait: Wait
 ) -> AsyncGenerator[Record]:
-    """`inputs(done)`; while what holds them (broker, object store) is away they are waited for, and begun anew behind the last one. Raises as both."""
+    """`inputs(done)`; while what holds them (broker, object store) is away they are waited for, and begun anew behind the last one.
+    Raises as both."""
     positions = dict(done)
     while True:
         try:

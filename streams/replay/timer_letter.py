@@ -17,7 +17,8 @@ _TIMER = "timer"
 
 
 def timer_letter(due: Due, error: Exception, attempts: int, at: datetime) -> Outgoing:
-    """Key: what the timer was about, mostly a study; `step`: timer.REASON. Of an error that is none of ours only the class is told."""
+    """Key: what the timer was about, mostly a study; `step`: timer.REASON. Of an error that is none of ours only the class is
+    told."""
     said = f"{error.reference}: {error.reason}" if isinstance(error, RadstreamError) else "unexpected"
     step = f"{_TIMER}.{due.reason}"
     # before "topic" are the headers of what it was made of: two timers are two letters

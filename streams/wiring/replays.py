@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,6 +20,7 @@ from schemas.errors import ModelFailed, SettingsInvalid
 from schemas.history import History, Span
 from streams import topics
 from streams.model_settings import ModelSettings
+from streams.replay.answered import answered_at
 from streams.replay.cascade import Cascade, Part
 from streams.replay.clock import EventClock
 from streams.replay.manifest import Manifest, PinnedModel
@@ -72,17 +73,6 @@ def deciding_settings(settings: Settings) -> str:
 async def answers_now(history: History, earliest: datetime | None) -> Sequence[Span]:
     """Where the answers stand that came since then. Raises BrokerUnavailable."""
     return () if earliest is None else [span for span in await history.since(topics.RESULTS.name, earliest) if len(span)]
-
-
-async def answered_at(history: History, spans: Sequence[Span], studies: Collection[str]) -> Mapping[str, datetime]:
-    """When each of these studies came first. Raises as `History.records`."""
-    found: dict[str, datetime] = {}
-    keys = {study.encode("ascii") for study in studies}
-    for span in spans:
-        async for record in history.records(span):
-            if record.key in keys:
-                found.setdefault(record.header("ce_id") or "", record.timestamp)
-    return found
 
 
 async def pinned_models(
@@ -149,7 +139,6 @@ async def opened(
     stack: AsyncExitStack,
     stop: asyncio.Event,
     pace: Pace,
-    pause_is_asked: Callable[[], bool],
     tell: Callable[[int], None],
 ) -> Opened:
     """What it needs is closed with `stack`. Raises BrokerUnavailable, StoreUnavailable, SettingsInvalid; as `History.records`."""
@@ -174,12 +163,12 @@ async def opened(
         stop,
         timers=timers_for(cases, policy) if joined else {},
         due=cases,
-        answered=await answered_at(history, manifest.answers, manifest.plan.studies),
+        answered=await answered_at(history, manifest.answers, manifest.plan.studies, manifest.begun_at),
         coming=[one.coming() for one in state.coming],
         number=state.number,
         unexpected=state.unexpected,
     )
-    running = Running(cascade, outbox, clock, snapshots, state, pace=pace, stop=stop, pause_is_asked=pause_is_asked, tell=tell)
+    running = Running(cascade, outbox, clock, snapshots, state, pace=pace, stop=stop, tell=tell)
     return Opened(running, outbox, patient(partial(manifest.plan.inputs, history), state.offsets, wait))
 
 

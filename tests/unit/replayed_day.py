@@ -25,7 +25,7 @@ from streams.emission import emit_findings, emit_value
 from streams.replay.cascade import Cascade, Part
 from streams.replay.clock import EventClock
 from streams.replay.outbox import Outbox, sandbox_of
-from streams.replay.running import Pace, Running, waiting
+from streams.replay.running import Pace, Running, until_pause_is_asked, waiting
 from streams.replay.snapshot import Snapshots
 from streams.shadows.sandbox import SandboxLog
 from streams.steps.correlate import TOPICS, correlate
@@ -193,11 +193,14 @@ class Replay:
                 state,
                 pace=Pace(None, monotonic=lambda: 0.0),
                 stop=self.stop,
-                pause_is_asked=lambda: self.pause_is_asked,
                 tell=lambda done: None,
                 every_inputs=every_inputs,
             )
-            return await running.run(self._left(state.done))
+            looking = asyncio.create_task(until_pause_is_asked(lambda: self.pause_is_asked, self.stop))
+            try:
+                return await running.run(self._left(state.done))
+            finally:
+                looking.cancel()
         finally:
             await cases.close()
 

@@ -9,8 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.history import Span
+from schemas.ports import Place, Record
+from streams.replay.answered import answered_at
 from streams.replay.planning import planned
 from streams.replay.selection import Selection
+from tests.contract.fake_event_log import FakeEventLog
+from tests.contract.fake_history import FakeHistory
 from tests.unit.test_replay_plan import START, history_of, read
 
 NOW = START + timedelta(days=1)
@@ -72,3 +76,27 @@ async def test_one_that_stands_alone_is_taken_first_and_a_last_one_with_the_one_
 async def test_what_came_too_early_and_small_differences_change_nothing() -> None:
     assert await taken([5000, 0, 5001, 5002], known=False) == [(0, 0, 5000), (0, 1, 0), (0, 2, 5001), (0, 3, 5002)]
     assert await taken([50, 0, 1, 2], known=False) == [(0, 0, 50), (0, 1, 0), (0, 2, 1), (0, 3, 2)]
+
+
+async def test_a_plan_begins_and_ends_when_its_records_are_taken_and_another_time_is_another_plan() -> None:
+    history = history_of([0, YEARS, 20], [5, 6, 30], topic=TOPIC)
+    some = selected([0] * 3, [0] * 3)
+    plan = await planned(some, history, now=NOW)
+    assert (plan.earliest, plan.latest) == (START, START + timedelta(seconds=30))
+    late = await planned(some, history, now=START + timedelta(seconds=2 * YEARS))
+    assert late.latest == START + timedelta(seconds=YEARS), "nobody behind it but one"
+    assert late.spans == plan.spans
+    assert late.sha256 != plan.sha256
+    alone = await planned(selected([0]), history_of([YEARS], topic=TOPIC), now=NOW)
+    assert alone.earliest == alone.latest == START + timedelta(seconds=YEARS)
+
+
+async def test_an_answer_of_a_worker_whose_clock_was_ahead_came_with_the_next_one() -> None:
+    log = FakeEventLog()
+    log.create("ai.results", 1)
+    log.topics["ai.results"][0] = [
+        Record(Place("ai.results", 0, n), b"1.2", b"", (("ce_id", b"%d" % n),), START + timedelta(seconds=at))
+        for n, at in enumerate((1, YEARS, 5))
+    ]
+    found = await answered_at(FakeHistory(log), [Span("ai.results", 0, 0, 3)], ["1.2"], NOW)
+    assert found == {name: START + timedelta(seconds=at) for name, at in (("0", 1), ("1", 5), ("2", 5))}

@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
 from schemas.case_store import Due
 from schemas.errors import ItemNotServed, StudyIncomplete
 from schemas.findings import Findings, NotAnalysedReason
-from schemas.ports import Outgoing, Record
+from schemas.ports import Outgoing, Place, Record
 from streams import topics
 from streams.dead_letters.letters import letter_of
 from streams.due import FIRST_DELAY, MAX_ATTEMPTS
+from streams.emission import emit_findings
 from streams.guard import StepStopped
+from streams.replay.answered import answered_at
 from streams.replay.cascade import Part
 from streams.replay.reading import ReadOnlyArchive
 from streams.steps.analyse import analyse
 from streams.telling import ORDER_AWAITED
 from streams.turns import Turns
+from tests.contract.fake_event_log import FakeEventLog
+from tests.contract.fake_history import FakeHistory
 from tests.contract.fake_study_archive import FakeStudyArchive
 from tests.contract.test_image_decoders import InProcessDecoder
 from tests.unit.analyses import ScriptedModel, using
@@ -92,6 +98,28 @@ async def test_an_answer_comes_when_it_came_then_and_a_late_one_is_late(tmp_path
     assert [one.not_analysed and one.not_analysed.reason for one in said] == [NotAnalysedReason.LATE, NotAnalysedReason.NO_IMAGE]
     assert [one.subject.sequence for one in said] == sorted(one.subject.sequence for one in said)
     assert [str(one.subject.study_instance_uid) for one in results(broker)][-1] == "1.2.3.2"
+
+
+async def test_an_answer_is_known_by_what_it_answers_also_where_its_state_had_another_number(tmp_path: Path) -> None:
+    """Numbered by a former version: the id, which holds the number, is another one. What was said of it later answers nothing."""
+    inputs = [ordered(1, "A1", minutes(0)), completed(1, "A1", 1)]
+    before = Broker()
+    await Replay(before, tmp_path / "before", inputs).run()
+    (answer,) = results(before)
+    subject = answer.subject.model_copy(update={"sequence": 4})
+    former = answer.model_copy(update={"analysis_id": UUID(int=4), "subject": subject})
+    live = FakeEventLog(topics.RESULTS.name)
+    request = Record(Place(topics.REQUESTS.name, 0, 1), None, b"", (), minutes(1))
+    for place in await live.append([emit_findings(former, None), emit_findings(former, request)]):
+        partition = live.topics[place.topic][place.partition]
+        partition[place.offset] = replace(partition[place.offset], timestamp=minutes(5 + 8 * place.offset))
+    spans = [span for span in await FakeHistory(live).spans(topics.RESULTS.name) if len(span)]
+    answered = await answered_at(FakeHistory(live), spans, ["1.2.3.1"])
+
+    broker = Broker()
+    await Replay(broker, tmp_path / "late", inputs, answered).run()
+    told = [one.not_analysed and one.not_analysed.reason for one in results(broker)]
+    assert told == [NotAnalysedReason.LATE, NotAnalysedReason.NO_IMAGE], "it came after the deadline of ten minutes"
 
 
 async def test_an_image_that_is_gone_is_a_dead_letter_that_says_so_and_no_other_study_waits(tmp_path: Path) -> None:

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from contextlib import nullcontext, suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from typer.testing import CliRunner
 
+from schemas.acts import ReplayBegun
 from schemas.errors import SettingsInvalid
+from streams import topics
+from streams.replay import replaying, run_commands
+from streams.replay.commands import replay_app
 from streams.replay.manifest import Manifest, ReplayFolder, all_replays
 from streams.replay.plan import Plan
 from streams.replay.replaying import Who, create, run
 from streams.replay.selection import Selection
 from streams.settings import Settings
 from streams.wiring.replays import deciding_settings
+from tests.contract.fake_event_log import FakeEventLog
+from tests.contract.fake_history import FakeHistory
 
 PLAN = Plan(selection=Selection(patients=("4711^HOSPITAL",)), parts=())
 WHO = Who("Dr A", "because")
@@ -112,3 +122,89 @@ def test_it_comes_back_as_it_was_written(settings: Settings) -> None:
     folder.write(changed)
     assert folder.read() == changed
     assert Manifest.model_validate_json(changed.model_dump_json()) == changed
+
+
+def test_one_of_a_former_version_is_listed_and_hides_no_other(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("former", "new", "unreadable"):
+        create(settings, name, PLAN, WHO)
+    file = ReplayFolder(settings, "former").path / "manifest.json"
+    file.write_text(json.dumps({name: one for name, one in json.loads(file.read_text()).items() if name != "settings_sha256"}))
+    (ReplayFolder(settings, "unreadable").path / "manifest.json").write_text("{}")
+    monkeypatch.setattr(run_commands, "read_settings", lambda: settings)
+    listed = CliRunner().invoke(replay_app, ["list", "--json"])
+    assert listed.exit_code == 0, listed.output
+    rows = {row["name"]: row for row in json.loads(listed.output)}
+    assert [(name, row["state"]) for name, row in rows.items()] == [
+        ("former", "planned"),
+        ("new", "planned"),
+        ("unreadable", "of another version"),
+    ]
+    assert {frozenset(row) for row in rows.values()} == {frozenset(rows["new"])}
+    assert "unreadable" in CliRunner().invoke(replay_app, ["list"]).output
+
+
+async def test_one_that_kept_no_settings_is_not_gone_on_with(settings: Settings) -> None:
+    folder = create(settings, "one", PLAN, WHO)
+    folder.write(folder.read().model_copy(update={"settings_sha256": None}))
+    with pytest.raises(SettingsInvalid, match="begin one of another name"):
+        await run(settings, folder, rate=None, stop=asyncio.Event(), tell=lambda done: None)
+
+
+class Opening:
+    """Of a replay: everything but its steps is as it is; the run itself ends when it is told to."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.log = FakeEventLog(topics.AUDIT.name)
+        self.reached = asyncio.Event()
+        self.goes_on = asyncio.Event()
+        monkeypatch.setattr(replaying, "log_for", lambda settings: nullcontext(self.log))
+        monkeypatch.setattr(replaying, "history_for", lambda settings: FakeHistory(self.log))
+        monkeypatch.setattr(replaying, "ensure_sandbox", lambda settings, sandbox: [])
+        monkeypatch.setattr(replaying, "opened", self._opened)
+
+    async def _opened(self, *_: object, **__: object) -> SimpleNamespace:
+        self.reached.set()
+        await self.goes_on.wait()
+        running = SimpleNamespace(run=self._run, done=0)
+        return SimpleNamespace(running=running, outbox=SimpleNamespace(found=False, put_so_far={}), inputs=None)
+
+    async def _run(self, inputs: object) -> bool:
+        return True
+
+    @property
+    def acts(self) -> list[ReplayBegun]:
+        return [ReplayBegun.model_validate_json(record.value) for record in self.log.records(topics.AUDIT.name)]
+
+
+@pytest.mark.parametrize("by", ["Ctrl-C", "pause"])
+async def test_a_stop_is_heard_before_the_first_record(settings: Settings, monkeypatch: pytest.MonkeyPatch, by: str) -> None:
+    opening, folder, stop = Opening(monkeypatch), create(settings, "one", PLAN, WHO), asyncio.Event()
+    running = asyncio.create_task(run(settings, folder, rate=None, stop=stop, tell=lambda done: None))
+    await opening.reached.wait()
+    stop.set() if by == "Ctrl-C" else folder.ask_pause()
+    assert (await running).state == folder.read().state == "planned"
+    assert not folder.is_held
+
+
+async def test_that_it_is_done_is_on_the_audit_also_when_it_was_killed_while_it_was_written(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opening, folder = Opening(monkeypatch), create(settings, "one", PLAN, WHO)
+    opening.goes_on.set()
+    write = ReplayFolder.write
+
+    def killed(folder: ReplayFolder, manifest: Manifest) -> None:
+        if manifest.state == "done":
+            raise OSError
+        write(folder, manifest)
+
+    monkeypatch.setattr(ReplayFolder, "write", killed)
+    with suppress(OSError):
+        await run(settings, folder, rate=None, stop=asyncio.Event(), tell=lambda done: None)
+    monkeypatch.setattr(ReplayFolder, "write", write)
+    assert folder.read().state == "running"
+    assert [act.outcome for act in opening.acts] == ["begun", "done"]
+    await run(settings, folder, rate=None, stop=asyncio.Event(), tell=lambda done: None)
+    assert folder.read().state == "done"
+    assert [act.outcome for act in opening.acts] == ["begun", "done", "begun", "done"]
+    assert len({act.id for act in opening.acts if act.outcome == "done"}) == 1

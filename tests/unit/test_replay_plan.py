@@ -14,9 +14,9 @@ from pydantic import ValidationError
 
 from schemas.history import Span
 from schemas.ports import Place, Record
+from streams.replay.answered import answered_at
 from streams.replay.plan import Part, Plan, compressed, expanded
 from streams.replay.selection import Selection
-from streams.wiring.replays import answered_at
 from tests.contract.fake_event_log import FakeEventLog
 from tests.contract.fake_history import FakeHistory
 
