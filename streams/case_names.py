@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
 
 from schemas.discrepancies import DiscrepancyEvent
 from schemas.events import OrderEvent, PatientEvent, ReportEvent
@@ -11,11 +12,16 @@ from schemas.identifiers import AccessionNumber, PatientIdentifier
 from schemas.study_events import AnalysisRequested, StudyCompleted
 
 Names = frozenset[str]
+#: names by kind; of patients also by assigner, for one person has a number of each
+Numbers = Mapping[str, Collection[str]]
 
 _VALUE = "-value"
 #: one case is whatever shares one of these
 _OF_A_CASE = ("accession ", "placer ", "filler ", "study ")
+_ALONE = ("accession ", "study ")
 _PATIENT = "patient "
+_LINE = ("placer", "filler")
+_ACCESSION = f"accession{_VALUE}"
 
 
 def accession_names(text: str) -> Names:
@@ -38,8 +44,36 @@ def of_a_case(names: Iterable[str]) -> Names:
     return frozenset(name for name in names if name.startswith(_OF_A_CASE))
 
 
+def of_one_case_alone(names: Iterable[str]) -> Names:
+    """Those that no two cases have: not the numbers of orders, of which some senders write one for all."""
+    return frozenset(name for name in names if name.startswith(_ALONE))
+
+
 def of_patients(names: Iterable[str]) -> Names:
     return frozenset(name for name in names if name.startswith(_PATIENT))
+
+
+def numbers_of(names: Iterable[str]) -> Numbers:
+    found: dict[str, set[str]] = defaultdict(set)
+    for name in names:
+        kind, _, value = name.partition(" ")
+        found[f"{_PATIENT}{value.rpartition('^')[2]}" if name.startswith(_PATIENT) else kind].add(name)
+    return found
+
+
+def of_one_line(one: Numbers, other: Numbers, beside: Collection[str] = ()) -> bool:
+    """They share an order number, and contradict each other in none, nor in a kind of `beside`. Some senders write one placer order
+    number for all."""
+    pairs = [(set(one.get(kind, ())), set(other.get(kind, ()))) for kind in (*_LINE, *beside)]
+    return any(a & b for a, b in pairs[: len(_LINE)]) and all(not a or not b or a & b for a, b in pairs)
+
+
+def may_be_of_one_case(one: Numbers, other: Numbers) -> bool:
+    """And they may be of one case: of another patient they are not. The accession number of an order changes, and where no patient
+    is in common it is all there is to tell by."""
+    patients = [kind for kind in one if kind.startswith(_PATIENT)]
+    same_patient = any(set(one[kind]) & set(other.get(kind, ())) for kind in patients)
+    return of_one_line(one, other, patients if same_patient else (*patients, _ACCESSION))
 
 
 Named = OrderEvent | ReportEvent | PatientEvent | StudyCompleted | AnalysisRequested | Findings | DiscrepancyEvent

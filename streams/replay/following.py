@@ -10,7 +10,17 @@ from schemas.errors import MalformedMessage, UnsupportedMessage
 from schemas.events import PatientUnlinked
 from schemas.history import History, Span
 from schemas.ports import Place
-from streams.case_names import Names, accession_names, model_name, of_a_case, of_patients, patient_names
+from streams.case_names import (
+    Names,
+    accession_names,
+    may_be_of_one_case,
+    model_name,
+    numbers_of,
+    of_a_case,
+    of_one_case_alone,
+    of_patients,
+    patient_names,
+)
 from streams.causes import cause_of
 from streams.replay.plan import records_of
 from streams.replay.selection import Selection
@@ -79,15 +89,15 @@ async def cases_of(selection: Selection, following: Following) -> Sequence[Trace
     """All records of the cases that are selected, whole, with what was said of their patients. Raises as `Following.naming`."""
     chosen: dict[Place, Traced] = {}
     persons: list[Traced] = []
-    kinds: list[set[str]] = []
+    kinds: list[Names] = []
     for names in _asked(selection):
         if of_patients(names):
             names, persons = await _said_of(names, following, joined_only=False)
         said = [one for one in await following.naming(names) if _within(one, selection)]
-        case, records = await _whole(of_a_case(name for one in said for name in one.names), following)
+        case, records = await _whole(said, following)
         kinds.append(case)
         chosen |= {one.place: one for one in records}
-    both = set.intersection(*kinds)
+    both = frozenset.intersection(*kinds)
     of_both = [one for one in chosen.values() if not both.isdisjoint(one.names)]
     patients = of_patients(name for one in of_both for name in one.names)
     _, joined = await _said_of(patients, following, joined_only=True)
@@ -107,15 +117,32 @@ def _asked(selection: Selection) -> Iterable[Names]:
             yield frozenset(name for text in texts for name in named(text))
 
 
-async def _whole(names: Names, following: Following) -> tuple[set[str], Sequence[Traced]]:
-    """What is linked to these by numbers of orders and studies, over any number of steps."""
-    known, new, found = set(names), set(names), dict[Place, Traced]()
-    while new:
-        records = await following.naming(new)
-        found |= {one.place: one for one in records}
-        new = set(of_a_case(name for one in records for name in one.names)) - known
+async def _whole(said: Iterable[Traced], following: Following) -> tuple[Names, Sequence[Traced]]:
+    """The numbers of a case, and what is linked to these records by them, over any number of steps."""
+    names, known = frozenset(name for one in said for name in one.names), Names()
+    found, apart = dict[Place, Traced](), dict[Place, Traced]()
+    while new := of_a_case(names) - known:
         known |= new
+        apart |= {one.place: one for one in await following.naming(new) if one.place not in found}
+        for one in await _own(list(apart.values()), names, following):
+            found[one.place] = apart.pop(one.place)
+            names |= one.names
     return known, list(found.values())
+
+
+async def _own(several: Sequence[Traced], names: Names, following: Following) -> list[Traced]:
+    """Of those that share a number with the case of these names, those that are of it: by accession number or study, or by the
+    number of an order that nothing contradicts. A patient may have another number by now."""
+    certain, case = of_one_case_alone(names), numbers_of(names)
+    own, others = list[Traced](), list[Traced]()
+    for one in several:
+        fits = not certain.isdisjoint(one.names) or may_be_of_one_case(numbers_of(one.names), case)
+        (own if fits else others).append(one)
+    if others:
+        patients, _ = await _said_of(of_patients(names), following, joined_only=True)
+        case = numbers_of(names | patients)
+        own += [one for one in others if may_be_of_one_case(numbers_of(one.names), case)]
+    return own
 
 
 async def _said_of(patients: Names, following: Following, *, joined_only: bool) -> tuple[Names, list[Traced]]:

@@ -158,6 +158,33 @@ async def test_acknowledgements_come_with_their_case(
     assert places(plan) == ours["first"] | ours["merge"] | ours["recall"] | {placed[1]}
 
 
+async def test_a_placer_order_number_that_many_orders_share_leads_to_none_of_them(
+    past: Past, log: FakeEventLog, history: FakeHistory, request: pytest.FixtureRequest
+) -> None:
+    """Some senders write a constant. An order under it that contradicts the case in nothing may be of it."""
+    ours: dict[int, set[Place]] = {}
+    for number in range(1, 6):
+        patient = str(100 + number)
+        ours[number] = {await past.message(order_message("CONST", "", patient, sender=f"HIS{number}|H"))}
+        ours[number].add(await past.message(order_message("CONST", f"A{number}", patient, control=f"C{number}")))
+        ours[number].add(await past.completed(completed(f"1.2.{number}", f"A{number}", patient)))
+    merge = await past.message(merge_message("103", "203"))
+    ours[3].add(await past.message(order_message("CONST", "", "203", control="M1")))
+    moved = {
+        await past.message(order_message("P9", "A9", "101")),
+        await past.message(order_message("P9", "A10", "101", control="X")),
+    }
+    projection = await kept(past, log, request.node.callspec.params["past"])
+    for asked, expected in (
+        ({"accession_numbers": ("A1",)}, ours[1]),
+        ({"accession_numbers": ("A9",)}, moved),
+        ({"patients": ("102",)}, ours[2]),
+        ({"accession_numbers": ("A3",)}, ours[3] | {merge}),
+    ):
+        plan = await planned(Selection(**asked), history, projection)  # type: ignore[arg-type]
+        assert places(plan) == expected
+
+
 async def test_who_was_parted_is_another_patient(
     past: Past, log: FakeEventLog, history: FakeHistory, request: pytest.FixtureRequest
 ) -> None:
