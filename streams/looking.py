@@ -16,9 +16,9 @@ from schemas.case_store import TimelineEntry
 from schemas.errors import SettingsInvalid
 from schemas.ports import Record
 from streams import topics
-from streams.audit.acts import audited, login_name, looked
+from streams.audit.acts import actor, audited, looked
 from streams.audit.keyed import hash_key, hashed_accession_number
-from streams.audit.looks import Onlooker, seen
+from streams.audit.looks import seen
 from streams.clock import SystemClock
 from streams.hidden import HIDDEN, came_past_our_listeners, is_dead_letter, key_may_name_a_patient, shown_type
 from streams.printable import printable, printable_json
@@ -86,6 +86,7 @@ async def tail_topic(
     reason: str = LOOKED,
 ) -> None:
     """Values are shown once it is audited who sees them. Raises BrokerUnavailable, SettingsInvalid (no such topic; who, why)."""
+    who = actor("tail", by, reason)
     if topic not in await asyncio.to_thread(list_topics, settings.kafka.bootstrap):
         raise SettingsInvalid("tail", topic, "there is no such topic: `radstream topics list` names them")
     if values:
@@ -93,7 +94,7 @@ async def tail_topic(
     async with log_for(settings) as log:
         records = log.read(topic, follow=follow, last=last)
         if values:
-            records = seen(log, records, "tail", Onlooker(by or login_name(), reason), SystemClock())
+            records = seen(log, records, "tail", who, SystemClock())
         async for record in records:
             line = line_of(shown(record, values), as_json)
             sys.stdout.write(line + "\n")
@@ -106,7 +107,7 @@ async def case_was_asked_for(
     """Onto the audit, before anything is shown. Raises BrokerUnavailable, SettingsInvalid (who, why; the key of the hashes)."""
     subject = hashed_accession_number(hash_key(settings.audit.hash_key_file), accession_number)
     places = [entry.place for entry in entries]
-    act = looked("case", by=by or login_name(), reason=reason, at=SystemClock().now(), places=places, subject=subject)
+    act = looked("case", actor("case", by, reason), at=SystemClock().now(), places=places, subject=subject)
     await asyncio.to_thread(ensure_all_topics, settings)
     async with log_for(settings) as log:
         await audited(log, "looked.case", act)

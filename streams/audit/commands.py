@@ -101,13 +101,12 @@ def export(
 
     [bold]radstream audit export --format syslog --since 24h --out audit.log --by "A. Lin" --reason "monthly review"[/bold]
     """
-    from streams.audit.acts import login_name
+    from streams.audit.acts import actor
     from streams.audit.exporting import Export, run_export
-    from streams.audit.looks import Onlooker
 
     wanted = Export(format.value, _moment("--since", since), _moment("--until", until), patients=not without_patients)
     file = None if out == "-" else Path(out)
-    who = Onlooker(by or login_name(), reason)
+    who = actor("audit export", by, reason)
     asyncio.run(run_export(read_settings(), wanted, file, who, lambda line: typer.echo(line, err=True)))
 
 

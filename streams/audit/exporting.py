@@ -22,13 +22,13 @@ from schemas.errors import SettingsInvalid
 from schemas.history import History, Span
 from schemas.ports import Clock, EventLog
 from schemas.renderings.audited import Audited, Receiver, Surroundings
-from streams.audit.acts import audited, looked
-from streams.audit.looks import Onlooker
+from streams.audit.acts import Actor, audited, looked
 from streams.audit.tracing import with_patients
 from streams.audit.viewing import AUDIT_EXPORT, ENGINE, PEOPLE, entries, spans_of
 from streams.clock import SystemClock
 from streams.destination_settings import FHIR_DESTINATION
-from streams.promotion.progress import progress
+from streams.existing import Existing
+from streams.progress import progress
 from streams.section import is_loopback
 from streams.settings import Settings
 from streams.wiring.clients import ensure_all_topics, log_for, open_history
@@ -57,12 +57,14 @@ class Count:
     unresolved: int = 0
 
 
-async def run_export(settings: Settings, export: Export, out: Path | None, who: Onlooker, say: Callable[[str], None]) -> None:
+async def run_export(settings: Settings, export: Export, out: Path | None, who: Actor, say: Callable[[str], None]) -> None:
     """To a file (it appears when it is whole) or standard output (None). Raises BrokerUnavailable, RecordsRemoved, SettingsInvalid
-    (who, why; the file cannot be written), and as an archive of the log does."""
-    await asyncio.to_thread(ensure_all_topics, settings)
+    (the file cannot be written), and as an archive of the log does."""
+    if export.patients:
+        await asyncio.to_thread(ensure_all_topics, settings)  # that of the audit may be missing yet
     render = renderer(settings, export.format)
-    async with open_history(settings) as history:
+    async with open_history(settings) as standing:
+        history = Existing(standing)
         async with log_for(settings) as log:
             spans = await begun(log, history, export, who, SystemClock())
         with _written_to(out) as file, progress("audit export", sum(map(len, spans)), say) as tell:
@@ -72,12 +74,11 @@ async def run_export(settings: Settings, export: Export, out: Path | None, who: 
     say(_summary(count, out, export))
 
 
-async def begun(log: EventLog, history: History, export: Export, who: Onlooker, clock: Clock) -> list[Span]:
-    """What there is to export now. With patients in it, it is audited first who takes them out. Raises BrokerUnavailable,
-    SettingsInvalid."""
+async def begun(log: EventLog, history: History, export: Export, who: Actor, clock: Clock) -> list[Span]:
+    """What there is to export now. With patients in it, it is audited first who takes them out. Raises BrokerUnavailable."""
     spans = await spans_of(history, PEOPLE + ENGINE, export.since)
     if export.patients:
-        act = looked(AUDIT_EXPORT, by=who.by, reason=who.reason, at=clock.now())
+        act = looked(AUDIT_EXPORT, who, at=clock.now())
         await audited(log, "looked.audit-export", act)
     return spans
 

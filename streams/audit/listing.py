@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections import deque
 from dataclasses import dataclass
@@ -15,10 +14,11 @@ from schemas.renderings.audited import Audited
 from streams.audit.keyed import hash_key, hashed_accession_number
 from streams.audit.tracing import Cause, causes_of
 from streams.audit.viewing import ENGINE, PEOPLE, entries, spans_of
+from streams.existing import Existing
 from streams.printable import printable, printable_json
 from streams.settings import Settings
 from streams.topics import Topic
-from streams.wiring.clients import ensure_all_topics, open_history
+from streams.wiring.clients import open_history
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +68,10 @@ async def found(history: History, wanted: Wanted) -> list[Audited]:
 
 
 async def run_list(settings: Settings, wanted: Wanted, *, causes: bool, as_json: bool) -> None:
-    """Raises BrokerUnavailable, RecordsRemoved, and as an archive of the log does."""
-    await asyncio.to_thread(ensure_all_topics, settings)
-    async with open_history(settings) as history:
+    """Makes no topic: one that is missing holds nothing. Raises BrokerUnavailable, RecordsRemoved, and as an archive of the log
+    does."""
+    async with open_history(settings) as standing:
+        history = Existing(standing)
         seen = await found(history, wanted)
         chains = await causes_of(history, seen) if causes else {}
     sys.stdout.write(as_json_text(seen, chains) if as_json else as_lines(seen, chains))

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
-from dataclasses import dataclass
 
 from schemas.ports import Clock, EventLog, Record
 from streams import topics
-from streams.audit.acts import audited, looked
+from streams.audit.acts import Actor, audited, looked
 
 #: who did what with which model, and what was signed: nothing there is about a patient, and an act about looking at acts would
 #: be followed by another for ever
@@ -20,21 +19,13 @@ _MOST, _MOST_BYTES = 100, 32 * 1024 * 1024
 _LINGER_S = 0.2
 
 
-@dataclass(frozen=True, slots=True)
-class Onlooker:
-    """Who looks, and why."""
-
-    by: str
-    reason: str
-
-
-async def seen(log: EventLog, records: AsyncIterator[Record], what: str, who: Onlooker, clock: Clock) -> AsyncIterator[Record]:
+async def seen(log: EventLog, records: AsyncIterator[Record], what: str, who: Actor, clock: Clock) -> AsyncIterator[Record]:
     """The same records, each only after an act on `radstream.audit` names its place. Raises as `records`, BrokerUnavailable (what
-    cannot be audited is not shown), SettingsInvalid."""
+    cannot be audited is not shown)."""
     async with aclosing(_together(records)) as batches:
         async for batch in batches:
             if places := [record.place for record in batch if record.place.topic not in _WITHOUT_PATIENTS]:
-                act = looked(what, by=who.by, reason=who.reason, at=clock.now(), places=places)
+                act = looked(what, who, at=clock.now(), places=places)
                 await audited(log, f"looked.{what}", act)
             for record in batch:
                 yield record

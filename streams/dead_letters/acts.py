@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
 
-from schemas.acts import DeadLetterDiscarded, DeadLetterResent, Looked
-from schemas.errors import SettingsInvalid
+from schemas.acts import DeadLetterDiscarded, DeadLetterResent
 from schemas.identifiers import identity
 from schemas.ports import Clock, EventLog, Outgoing
 from streams import topics
-from streams.audit.acts import login_name
+from streams.audit.acts import Actor
 from streams.dead_letters.letters import Letter
 from streams.emission import emit
 
@@ -22,26 +20,7 @@ Outcome = Literal["begun", "done", "failed"]
 BATCH = 200
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """Who acts, and why."""
-
-    by: str
-    reason: str
-
-
-def decision(by: str | None, reason: str | None) -> Decision:
-    """`by`: None is who is logged in. Raises SettingsInvalid, before anything is read or done."""
-    who = (login_name() if by is None else by).strip()
-    if not 1 <= len(who) <= 200:
-        raise SettingsInvalid("dead-letters", "--by", "says who does it, in 1 to 200 characters")
-    why = (reason or "").strip()
-    if not 1 <= len(why) <= 1000:
-        raise SettingsInvalid("dead-letters", "--reason", "says why, in 1 to 1000 characters: it is kept for ever")
-    return Decision(who, why)
-
-
-def resent(letter: Letter, of: Decision, outcome: Outcome, clock: Clock, corrected_sha256: str | None = None) -> Outgoing:
+def resent(letter: Letter, of: Actor, outcome: Outcome, clock: Clock, corrected_sha256: str | None = None) -> Outgoing:
     """Told twice: "begun" before it is sent, and "done" when it is on its topic. So a crash between them is not taken for done."""
     at = clock.now()
     event = DeadLetterResent(
@@ -57,7 +36,7 @@ def resent(letter: Letter, of: Decision, outcome: Outcome, clock: Clock, correct
     return emit(topics.AUDIT, f"dead-letter.{letter.id}", event, None)
 
 
-def discarded(letter: Letter, of: Decision, clock: Clock) -> Outgoing:
+def discarded(letter: Letter, of: Actor, clock: Clock) -> Outgoing:
     at = clock.now()
     event = DeadLetterDiscarded(
         id=identity("dead-letter-discarded", str(letter.id), at.isoformat()),
@@ -66,20 +45,6 @@ def discarded(letter: Letter, of: Decision, clock: Clock) -> Outgoing:
         reason=of.reason,
         letter=str(letter.place),
         letter_id=letter.id,
-    )
-    return emit(topics.AUDIT, f"dead-letter.{letter.id}", event, None)
-
-
-def looked(letter: Letter, of: Decision, clock: Clock) -> Outgoing:
-    """Its values were shown."""
-    at = clock.now()
-    event = Looked(
-        id=identity("looked", str(letter.place), of.by, at.isoformat()),
-        time=at,
-        by=of.by,
-        reason=of.reason,
-        what="dead-letters show",
-        places=(str(letter.place),),
     )
     return emit(topics.AUDIT, f"dead-letter.{letter.id}", event, None)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 
 from schemas.errors import SettingsInvalid
 from streams.clock import SystemClock
 from streams.dead_letters.letters import Letter
+from streams.dead_letters.standing import Letters
 
 _AGO = re.compile(r"([0-9]{1,6})([mhd])")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
@@ -70,3 +72,24 @@ def moment(option: str, text: str | None, now: datetime) -> datetime | None:
         return datetime.fromisoformat(text.strip()).astimezone()
     except (ValueError, OverflowError):  # the year 1 in another zone
         raise SettingsInvalid("dead-letters", option, "is a time as 2026-11-30T08:00, or so long ago: 90m, 24h, 7d") from None
+
+
+def must_choose(ids: Sequence[str], wanted: Filter, *, all_open: bool) -> None:
+    """Raises SettingsInvalid when nothing is said: "everything" must be, in as many words."""
+    if ids and (wanted.chooses or all_open):
+        raise SettingsInvalid("dead-letters", "ID", "name letters, or choose them by options: not both")
+    if not (ids or wanted.chooses or all_open):
+        raise SettingsInvalid("dead-letters", "ID", "name letters, choose them by options, or say --all-open")
+
+
+def those(letters: Letters, ids: Sequence[str], wanted: Filter, *, all_open: bool) -> list[Letter]:
+    """The letters that a person names: by ids, whatever their state; or all open ones that the filter lets through. Raises
+    SettingsInvalid, as `must_choose` too."""
+    must_choose(ids, wanted, all_open=all_open)
+    return letters.named(ids) if ids else chosen(letters, wanted)
+
+
+def chosen(letters: Letters, wanted: Filter, *, all_states: bool = False) -> list[Letter]:
+    """Oldest first."""
+    found = [one for one in letters.by_id.values() if wanted.matches(one) and (all_states or letters.is_open(one))]
+    return sorted(found, key=lambda one: (one.at, one.place.partition, one.place.offset))

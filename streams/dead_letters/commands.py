@@ -65,10 +65,10 @@ def show(
 
     [bold]radstream dead-letters show 5f2c1a --reveal --reason "asked by the RIS vendor, ticket 812"[/bold]
     """
-    from streams.dead_letters.acts import decision
+    from streams.audit.acts import actor
     from streams.dead_letters.showing import run_show
 
-    asyncio.run(run_show(read_settings(), id, decision(by, reason) if reveal else None, as_json=as_json))
+    asyncio.run(run_show(read_settings(), id, actor("dead-letters", by, reason) if reveal else None, as_json=as_json))
 
 
 @dead_letters_app.command()
@@ -98,12 +98,12 @@ def resend(
     [bold]radstream dead-letters resend --step deliver.fhir --since 24h --reason "disk was full" --dry-run[/bold]
     [bold]radstream dead-letters resend 5f2c1a --correct mended.hl7 --reason "PID-3 was cut"[/bold]
     """
-    from streams.dead_letters.acts import decision
+    from streams.audit.acts import actor
     from streams.dead_letters.choosing import filter_of
     from streams.dead_letters.resending import run_correct, run_resend
 
     wanted = filter_of(step, error, topic, sender, key, since, until)
-    of = None if dry_run else decision(by, reason)
+    of = None if dry_run else actor("dead-letters", by, reason)
     if correct is not None:
         if len(ids or []) != 1 or wanted.chooses or all_open:
             raise typer.BadParameter("--correct goes with the ID of one letter")
@@ -133,12 +133,12 @@ def discard(
 
     [bold]radstream dead-letters discard 5f2c1a --reason "a test message of the vendor"[/bold]
     """
-    from streams.dead_letters.acts import decision
+    from streams.audit.acts import actor
     from streams.dead_letters.choosing import filter_of
     from streams.dead_letters.discarding import run_discard
 
     wanted = filter_of(step, error, topic, sender, key, since, until)
-    of = None if dry_run else decision(by, reason)
+    of = None if dry_run else actor("dead-letters", by, reason)
     asyncio.run(run_discard(read_settings(), ids or [], wanted, of, all_open=all_open, say=_say))
 
 

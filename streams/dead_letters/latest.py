@@ -10,9 +10,10 @@ from pydantic import ValidationError
 
 from schemas.events import DeliveryAcknowledged
 from schemas.findings import Findings
-from schemas.ports import EventLog, Record
+from schemas.ports import Record
 from schemas.renderings.fhir.envelope import open_bundle
 from streams import topics
+from streams.existing import Readable
 
 
 class Report(NamedTuple):
@@ -41,7 +42,7 @@ def state_of(topic: str, value: bytes) -> State | None:
     return State(Report(str(of.study_instance_uid), findings.service), of.sequence, of.outward)
 
 
-async def latest_states(log: EventLog, topic: str, wanted: Collection[Report]) -> dict[Report, tuple[int, Record]]:
+async def latest_states(log: Readable, topic: str, wanted: Collection[Report]) -> dict[Report, tuple[int, Record]]:
     """The highest number that stands there for all to be told, and its first record. Raises BrokerUnavailable."""
     found: dict[Report, tuple[int, Record]] = {}
     keys = {report.study.encode("ascii") for report in wanted}
@@ -58,7 +59,7 @@ async def latest_states(log: EventLog, topic: str, wanted: Collection[Report]) -
     return found
 
 
-async def delivered_states(log: EventLog, wanted: Collection[tuple[str, str]]) -> dict[tuple[str, str], int]:
+async def delivered_states(log: Readable, wanted: Collection[tuple[str, str]]) -> dict[tuple[str, str], int]:
     """By destination (with its service, as of streams.deliveries.place_of) and study the highest number that it has taken. Raises
     BrokerUnavailable."""
     found: dict[tuple[str, str], int] = {}

@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from streams.dead_letters.choosing import Filter
+from streams.dead_letters.choosing import Filter, chosen
 from streams.dead_letters.letters import Letter
 from streams.dead_letters.standing import Letters, read_letters
+from streams.existing import Existing
 from streams.printable import printable, printable_json
 from streams.settings import Settings
-from streams.wiring.clients import ensure_all_topics, log_for
+from streams.wiring.clients import live_history_for
 
 #: of an id: tells thousands apart, and is taken for the whole
 _SHOWN = 13
 
 
 async def run_list(settings: Settings, wanted: Filter, *, all_states: bool, counts_only: bool, as_json: bool) -> None:
-    """Raises BrokerUnavailable."""
-    await asyncio.to_thread(ensure_all_topics, settings)
-    async with log_for(settings) as log:
-        letters = await read_letters(log, senders=wanted.sender is not None)
+    """Makes no topic: one that is missing holds nothing. Raises BrokerUnavailable."""
+    async with live_history_for(settings) as live:
+        letters = await read_letters(Existing(live), senders=wanted.sender is not None)
     sys.stdout.write(listed(letters, wanted, all_states=all_states, counts_only=counts_only, as_json=as_json))
-
-
-def chosen(letters: Letters, wanted: Filter, *, all_states: bool = False) -> list[Letter]:
-    """Oldest first."""
-    found = [one for one in letters.by_id.values() if wanted.matches(one) and (all_states or letters.is_open(one))]
-    return sorted(found, key=lambda one: (one.at, one.place.partition, one.place.offset))
 
 
 def listed(letters: Letters, wanted: Filter, *, all_states: bool, counts_only: bool, as_json: bool) -> str:

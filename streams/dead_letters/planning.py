@@ -7,13 +7,14 @@ from collections import Counter
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from schemas.ports import EventLog, Outgoing, Place, Record
+from schemas.ports import Outgoing, Place, Record
 from streams import topics
 from streams.dead_letter import original_of
 from streams.dead_letters.again import again, linked, objection
 from streams.dead_letters.latest import Report, delivered_states, latest_states, state_of
 from streams.dead_letters.letters import DELIVERS, Letter
 from streams.deliveries import place_of
+from streams.existing import Readable
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ class Plan:
         return [*said, *(f"{number} not: {why}" for why, number in refused.most_common())]
 
 
-async def plan_of(log: EventLog, chosen: Sequence[Letter], destinations: Collection[str]) -> Plan:
+async def plan_of(log: Readable, chosen: Sequence[Letter], destinations: Collection[str]) -> Plan:
     """`destinations`: the names of those that are told now. Raises BrokerUnavailable."""
     plan, delivering = Plan(), dict[Place, Letter]()
     for letter in chosen:
@@ -67,7 +68,7 @@ async def plan_of(log: EventLog, chosen: Sequence[Letter], destinations: Collect
     return plan
 
 
-async def sendings(log: EventLog, plan: Plan) -> AsyncIterator[Sending]:
+async def sendings(log: Readable, plan: Plan) -> AsyncIterator[Sending]:
     """The letters are read once more and sent as they pass, so that no more than a few are held: they may be large. Raises
     BrokerUnavailable."""
     for delivery in plan.deliveries:
@@ -89,7 +90,7 @@ class _Failed:
     record: Outgoing | None = None
 
 
-async def _deliveries(log: EventLog, delivering: dict[Place, Letter], plan: Plan) -> None:
+async def _deliveries(log: Readable, delivering: dict[Place, Letter], plan: Plan) -> None:
     failed: dict[tuple[str, str, Report], _Failed] = {}
     async for record in log.read(topics.DEAD_LETTERS.name):
         letter = delivering.get(record.place)

@@ -6,82 +6,76 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
-from schemas.errors import SettingsInvalid
-from schemas.ports import EventLog, Place, Record
-from streams import topics
+from schemas.ports import EventLog
+from streams.audit.acts import Actor
 from streams.clock import SystemClock
-from streams.dead_letters.acts import Decision, discarded, told
-from streams.dead_letters.choosing import Filter
+from streams.dead_letters.acts import discarded, told
+from streams.dead_letters.choosing import Filter, must_choose, those
 from streams.dead_letters.correcting import corrected
-from streams.dead_letters.discarding import must_choose, on_stderr, those
 from streams.dead_letters.letters import Letter
 from streams.dead_letters.planning import Plan, Sending, plan_of, sendings
 from streams.dead_letters.sending import Pace, Resender
-from streams.dead_letters.standing import Letters, read_letters
-from streams.promotion.progress import progress
+from streams.dead_letters.standing import Letters, read_letters, record_of
+from streams.existing import Existing
+from streams.progress import on_stderr, progress
 from streams.settings import Settings
-from streams.wiring.clients import ensure_all_topics, log_for
+from streams.wiring.clients import ensure_all_topics, live_history_for, log_for
 from streams.wiring.destinations import destinations
 
 Say = Callable[[str], None]
 
 
 async def run_resend(
-    settings: Settings, ids: Sequence[str], wanted: Filter, of: Decision | None, *, all_open: bool, rate: float, say: Say
+    settings: Settings, ids: Sequence[str], wanted: Filter, of: Actor | None, *, all_open: bool, rate: float, say: Say
 ) -> bool:
-    """Whether all that was chosen is sent, or need not be. Without a decision it only says what would be done. Raises
-    SettingsInvalid, BrokerUnavailable."""
+    """Whether all that was chosen is sent, or need not be. Nobody acts (None): then it only says what would be done, and makes no
+    topic. Raises SettingsInvalid, BrokerUnavailable."""
     must_choose(ids, wanted, all_open=all_open)
+    async with live_history_for(settings) as live:
+        there = Existing(live)
+        letters = await read_letters(there, senders=wanted.sender is not None)
+        chosen = _not_yet_sent(letters, those(letters, ids, wanted, all_open=all_open), say)
+        plan = await plan_of(there, chosen, [one.name for one in destinations(settings)])
+    for line in plan.lines() or ["nothing is to be sent again"]:
+        say(line)
+    if of is None:
+        say("Nothing was done.")
+        return not plan.refused
     await asyncio.to_thread(ensure_all_topics, settings)
     async with log_for(settings) as log:
-        letters = await read_letters(log, senders=wanted.sender is not None)
-        chosen = _not_yet_sent(letters, those(letters, ids, wanted, all_open=all_open), say)
-        plan = await plan_of(log, chosen, [one.name for one in destinations(settings)])
-        for line in plan.lines() or ["nothing is to be sent again"]:
-            say(line)
-        if of is None:
-            say("Nothing was done.")
-            return not plan.refused
         return await carry_out(log, plan, of, Pace(rate), say)
 
 
-async def carry_out(log: EventLog, plan: Plan, of: Decision, pace: Pace, say: Say) -> bool:
+async def carry_out(log: EventLog, plan: Plan, of: Actor, pace: Pace, say: Say) -> bool:
     """Whether nothing was refused, and nothing failed. Raises BrokerUnavailable."""
     clock = SystemClock()
     if plan.superseded:
         marks = (
-            discarded(letter, Decision(of.by, f"superseded: state {taken} was delivered"), clock)
-            for letter, taken in plan.superseded
+            discarded(letter, Actor(of.by, f"superseded: state {taken} was delivered"), clock) for letter, taken in plan.superseded
         )
         await told(log, marks)
     return await _send(log, sendings(log, plan), plan.letters, of, pace, say) and not plan.refused
 
 
-async def run_correct(settings: Settings, id: str, file: Path, of: Decision | None, *, say: Say) -> bool:
+async def run_correct(settings: Settings, id: str, file: Path, of: Actor | None, *, say: Say) -> bool:
     """As `run_resend`, of a copy that was corrected. Raises Rejected too: the copy would fail again."""
     value = await asyncio.to_thread(file.read_bytes)
-    await asyncio.to_thread(ensure_all_topics, settings)
-    async with log_for(settings) as log:
-        letters = await read_letters(log)
+    async with live_history_for(settings) as live:
+        there = Existing(live)
+        letters = await read_letters(there)
         (letter,) = letters.named([id])
         if not _not_yet_sent(letters, [letter], say):
             return True
-        sending = await corrected(await record_at(log, letter.place), letter, value, settings.site, settings.admission)
-        if of is None:
-            say(f"The corrected copy would be sent to {sending.record.topic}. Nothing was done.")
-            return True
+        sending = await corrected(await record_of(there, letter), letter, value, settings.site, settings.admission)
+    if of is None:
+        say(f"The corrected copy would be sent to {sending.record.topic}. Nothing was done.")
+        return True
+    await asyncio.to_thread(ensure_all_topics, settings)
+    async with log_for(settings) as log:
         return await _send(log, _only(sending), 1, of, Pace(1.0), say)
 
 
-async def record_at(log: EventLog, place: Place) -> Record:
-    """Of the dead letters. Raises BrokerUnavailable; SettingsInvalid when it is gone."""
-    async for record in log.read(topics.DEAD_LETTERS.name):
-        if record.place == place:
-            return record
-    raise SettingsInvalid("dead-letters", str(place), "is not on the topic any more")
-
-
-async def _send(log: EventLog, sending: AsyncIterator[Sending], total: int, of: Decision, pace: Pace, say: Say) -> bool:
+async def _send(log: EventLog, sending: AsyncIterator[Sending], total: int, of: Actor, pace: Pace, say: Say) -> bool:
     resender = Resender(log, of, SystemClock(), pace)
     with progress("sent again", total, on_stderr) as tell:
         await resender.send(sending, tell)

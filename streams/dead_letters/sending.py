@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 from schemas.errors import Rejected
 from schemas.ports import Clock, EventLog
-from streams.dead_letters.acts import Decision, Outcome, resent, told
+from streams.audit.acts import Actor
+from streams.dead_letters.acts import Outcome, resent, told
 from streams.dead_letters.letters import Letter
 from streams.dead_letters.planning import Sending
 
@@ -40,7 +41,7 @@ class Pace:
 class Resender:
     """Of one command. `sent`: letters done; `failed`: those whose record the broker never takes, and why."""
 
-    def __init__(self, log: EventLog, of: Decision, clock: Clock, pace: Pace) -> None:
+    def __init__(self, log: EventLog, of: Actor, clock: Clock, pace: Pace) -> None:
         self.sent = 0
         self.failed: list[tuple[Letter, str]] = []
         self._log = log

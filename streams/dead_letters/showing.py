@@ -14,20 +14,20 @@ from schemas.acts import DeadLetterDiscarded
 from schemas.ports import Headers, Record
 from streams import topics
 from streams.answering import ANSWER_CODES, ANSWER_TO, CHARSET, PEER
+from streams.audit.acts import Actor, audited, looked
 from streams.clock import SystemClock
 from streams.dead_letter import split_headers
-from streams.dead_letters.acts import Decision, looked
 from streams.dead_letters.decoded import Part, decoded
 from streams.dead_letters.faults import fault_of
 from streams.dead_letters.letters import RESENT_FROM, Letter
 from streams.dead_letters.listing import letters_plain
-from streams.dead_letters.resending import record_at
-from streams.dead_letters.standing import LetterAct, Letters, read_letters
+from streams.dead_letters.standing import LetterAct, Letters, read_letters, record_of
 from streams.due import ATTEMPTS, PARKED_BY, PARKED_FROM
+from streams.existing import Existing
 from streams.hidden import HIDDEN
 from streams.printable import printable, printable_json
 from streams.settings import Settings
-from streams.wiring.clients import ensure_all_topics, log_for
+from streams.wiring.clients import ensure_all_topics, live_history_for, log_for
 
 #: of our own making, where the record came to us first: others may have been written by anybody, with anything in them
 _OURS = {
@@ -40,15 +40,18 @@ _PATH = re.compile(r"[A-Za-z0-9_.,\[\]() /-]{1,200}")
 _CODE = re.compile(r"[a-z-]{1,40}")
 
 
-async def run_show(settings: Settings, id: str, revealed_for: Decision | None, *, as_json: bool) -> None:
+async def run_show(settings: Settings, id: str, revealed_for: Actor | None, *, as_json: bool) -> None:
     """`revealed_for`: who sees the values, and why: then the audit is told first. Raises SettingsInvalid, BrokerUnavailable."""
-    await asyncio.to_thread(ensure_all_topics, settings)
-    async with log_for(settings) as log:
-        letters = await read_letters(log, senders=True)
+    async with live_history_for(settings) as live:
+        there = Existing(live)
+        letters = await read_letters(there, senders=True)
         (letter,) = letters.named([id])
-        record = await record_at(log, letter.place)
-        if revealed_for is not None:
-            await log.append([looked(letter, revealed_for, SystemClock())])
+        record = await record_of(there, letter)
+    if revealed_for is not None:
+        await asyncio.to_thread(ensure_all_topics, settings)
+        async with log_for(settings) as log:
+            act = looked("dead-letters show", revealed_for, at=SystemClock().now(), places=[letter.place])
+            await audited(log, f"dead-letter.{letter.id}", act)
     told = shown(letters, letter, record, settings.site.default_charset, reveal=revealed_for is not None)
     sys.stdout.write(printable_json(told, indent=2) + "\n" if as_json else in_words(told))
 

@@ -12,9 +12,12 @@ from pydantic import ValidationError
 
 from schemas.acts import DeadLetterDiscarded, DeadLetterResent
 from schemas.errors import SettingsInvalid
-from schemas.ports import EventLog, Record
+from schemas.history import History
+from schemas.ports import Record
 from streams import topics
+from streams.audit.tracing import records_at
 from streams.dead_letters.letters import Letter, letter_of
+from streams.existing import Readable
 
 #: "sending": somebody began to send it again, and it is not known whether it was sent
 State = Literal["open", "sending", "resent", "discarded"]
@@ -73,7 +76,7 @@ class Letters:
         return found[0]
 
 
-async def read_letters(log: EventLog, *, senders: bool = False) -> Letters:
+async def read_letters(log: Readable, *, senders: bool = False) -> Letters:
     """All that is on both topics now; what is none is passed over. `senders` as of `letter_of`. Raises BrokerUnavailable."""
     found = Letters()
     async for record in log.read(topics.DEAD_LETTERS.name):
@@ -85,6 +88,14 @@ async def read_letters(log: EventLog, *, senders: bool = False) -> Letters:
         if act is not None:
             found.acts[act.letter_id].append(act)
     return found
+
+
+async def record_of(history: History, letter: Letter) -> Record:
+    """The letter as it stands on its topic. Raises BrokerUnavailable; SettingsInvalid when it is gone."""
+    found = [record async for record in records_at(history, [str(letter.place)])]
+    if not found:
+        raise SettingsInvalid("dead-letters", str(letter.place), "is not on the topic any more")
+    return found[0]
 
 
 def _act_of(record: Record) -> LetterAct | None:

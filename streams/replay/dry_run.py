@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.table import Table
 
 from streams.clock import SystemClock
+from streams.existing import Existing
 from streams.replay.estimating import seconds_of, seconds_per_analysis
-from streams.replay.existing import Existing
 from streams.replay.following import Seen
 from streams.replay.plan import Plan
 from streams.replay.planning import planned

@@ -19,18 +19,25 @@ import pytest
 
 from connectors.case_store import SqlCaseStore
 from connectors.kafka import KafkaLog
-from connectors.kafka_admin import begin_at_the_end
+from connectors.kafka_admin import begin_at_the_end, list_topics
 from schemas.acts import DeadLetterResent, Looked
-from schemas.errors import MalformedMessage, ResourceRefused
+from schemas.errors import MalformedMessage, ResourceRefused, SettingsInvalid
 from schemas.events import RAW_MESSAGE_TYPE, DeliveryAcknowledged, OrderPlaced
 from schemas.hl7v2.site import Site
 from schemas.identifiers import identity_text
 from schemas.ports import Outgoing, Place, Record, Step
 from schemas.renderings.fhir.bundle import bundle_of
 from streams import topics
+from streams.audit.listing import Wanted
+from streams.audit.listing import run_list as list_audited
 from streams.clock import SystemClock
 from streams.dead_letter import dead_letter
+from streams.dead_letters.choosing import Filter
+from streams.dead_letters.discarding import run_discard
 from streams.dead_letters.letters import RESENT_FROM
+from streams.dead_letters.listing import run_list
+from streams.dead_letters.resending import run_resend
+from streams.dead_letters.showing import run_show
 from streams.emission import HL7_ER7, headers
 from streams.guard import Guard, Outcome
 from streams.runner import group_of
@@ -140,6 +147,20 @@ def raw(number: int, charset: str = "") -> Outgoing:
     ).encode()
     own = headers(id=identity_text("test", str(number)), type=RAW_MESSAGE_TYPE, time=AT, cause=None, content_type=HL7_ER7)
     return Outgoing(topics.HL7_RAW.name, sender.encode(), value, (*own, ("peer", b"10.0.0.1:1")))
+
+
+async def test_who_only_looks_makes_no_topics(kafka: LocalServices) -> None:
+    """The first of the file: the broker has none yet."""
+    settings = Settings(kafka={"bootstrap": kafka.kafka_bootstrap})
+    everything = Filter()
+    before = set(list_topics(kafka.kafka_bootstrap))
+    await run_list(settings, everything, all_states=True, counts_only=False, as_json=False)
+    assert await run_resend(settings, [], everything, None, all_open=True, rate=1.0, say=lambda _: None)
+    await run_discard(settings, [], everything, None, all_open=True, say=lambda _: None)
+    with pytest.raises(SettingsInvalid, match="there is none"):
+        await run_show(settings, "5f2c1a", None, as_json=False)
+    await list_audited(settings, Wanted(), causes=True, as_json=False)
+    assert set(list_topics(kafka.kafka_bootstrap)) == before
 
 
 async def test_ten_thousand_are_listed_and_sent_again_through_a_kill_without_a_duplicate(bench: Bench) -> None:

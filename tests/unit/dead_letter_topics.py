@@ -7,14 +7,14 @@ from datetime import UTC, datetime
 from schemas.errors import MalformedMessage
 from schemas.ports import Headers, Outgoing, Place, Record
 from streams import topics
+from streams.audit.acts import Actor
 from streams.dead_letter import dead_letter
-from streams.dead_letters.acts import Decision
 from streams.dead_letters.letters import Letter
 from streams.dead_letters.standing import read_letters
 from tests.contract.fake_event_log import FakeEventLog
 
 AT = datetime(2026, 11, 30, 8, tzinfo=UTC)
-OF = Decision("Pat Example", "the vendor has mended it")
+OF = Actor("Pat Example", "the vendor has mended it")
 PEER: Headers = (("ce_id", b"of the message"), ("peer", b"10.0.0.1:1"))
 MESSAGE = b"MSH|^~\\&|RIS|TAICHUNG|||20261130||ORM^O01|1|P|2.5.1\rPID|1||\xff4711||DOE^JANE\rORC|NW|P1\r"
 

@@ -16,8 +16,7 @@ from schemas.identifiers import StudyInstanceUID
 from schemas.ports import Acknowledgement, Outgoing, Place, Record
 from schemas.renderings.fhir.bundle import bundle_of
 from streams import topics
-from streams.dead_letters.choosing import Filter
-from streams.dead_letters.listing import chosen
+from streams.dead_letters.choosing import Filter, chosen
 from streams.dead_letters.planning import Plan, plan_of
 from streams.dead_letters.resending import carry_out
 from streams.dead_letters.sending import Pace

@@ -10,14 +10,19 @@ import pytest
 
 from schemas.errors import BrokerUnavailable, SettingsInvalid, StudyIncomplete
 from schemas.ports import Outgoing
+from schemas.renderings.fhir.bundle import bundle_of
 from streams import topics
-from streams.dead_letters.acts import decision, discarded, resent
-from streams.dead_letters.choosing import Filter, moment
-from streams.dead_letters.discarding import discard, those
-from streams.dead_letters.listing import chosen, listed
-from streams.dead_letters.resending import record_at
+from streams.dead_letters.acts import discarded, resent
+from streams.dead_letters.choosing import Filter, chosen, moment, those
+from streams.dead_letters.discarding import discard
+from streams.dead_letters.listing import listed
+from streams.dead_letters.planning import plan_of
 from streams.dead_letters.showing import in_words, shown
-from streams.dead_letters.standing import read_letters
+from streams.dead_letters.standing import read_letters, record_of
+from streams.existing import Existing
+from tests.contract.example_findings import SITE, two_findings
+from tests.contract.fake_event_log import FakeEventLog
+from tests.contract.fake_history import FakeHistory
 from tests.unit.dead_letter_topics import CLOCK, MESSAGE, OF, failed, letter_in, new_log, original
 
 NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
@@ -142,7 +147,7 @@ async def test_a_sender_does_not_speak_to_the_terminal() -> None:
     letters = await read_letters(log)
     text = listed(letters, Filter(), all_states=False, counts_only=False, as_json=False)
     assert "RIS\ufffd[2J\ufffd\ufffd|H" in text
-    told = shown(letters, letter, await record_at(log, letter.place), "UNICODE UTF-8", reveal=True)
+    told = shown(letters, letter, await record_of(FakeHistory(log), letter), "UNICODE UTF-8", reveal=True)
     as_json = listed(letters, Filter(), all_states=False, counts_only=False, as_json=True)
     assert json.loads(as_json)["letters"][0]["key"] == hostile
     for said in (text, as_json, in_words(told)):
@@ -197,12 +202,22 @@ async def test_discarded_ones_stay_where_they_are() -> None:
     assert MESSAGE not in [act.value for act in acts]
 
 
-def test_who_and_why_are_asked_for_before_anything_is_read() -> None:
-    assert decision(" Pat ", " because ").by == "Pat"
-    assert decision(None, "because").by
-    for by, reason, option in ((" ", "because", "--by"), ("Pat", None, "--reason"), ("Pat", "x" * 1001, "--reason")):
-        with pytest.raises(SettingsInvalid, match=option):
-            decision(by, reason)
+async def test_topics_that_nobody_made_hold_nothing() -> None:
+    there = Existing(FakeHistory(FakeEventLog()))
+    letters = await read_letters(there)
+    assert listed(letters, Filter(), all_states=True, counts_only=False, as_json=False) == "0 letters\n"
+    plan = await plan_of(there, chosen(letters, Filter()), ["fhir"])
+    assert (plan.letters, plan.lines()) == (0, [])
+
+
+async def test_letters_are_read_where_the_topics_of_their_studies_are_missing() -> None:
+    log = FakeEventLog(topics.DEAD_LETTERS.name)
+    about = original(topic=topics.FINDINGS, value=bundle_of(two_findings(), SITE))
+    await log.append([failed(about, "deliver.fhir", StudyIncomplete("deliver", "x", "y"))])
+    there = Existing(FakeHistory(log))
+    plan = await plan_of(there, chosen(await read_letters(there), Filter()), ["fhir"])
+    assert plan.letters == 1
+    assert not set(log.topics) - {topics.DEAD_LETTERS.name}
 
 
 async def test_a_broker_that_is_away_is_said_to_be() -> None:

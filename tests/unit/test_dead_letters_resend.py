@@ -15,16 +15,15 @@ from schemas.hl7v2.site import Site
 from schemas.ports import Outgoing, Place, Record
 from streams import topics
 from streams.dead_letters.again import again, objection
-from streams.dead_letters.choosing import Filter
+from streams.dead_letters.choosing import Filter, chosen
 from streams.dead_letters.correcting import corrected
 from streams.dead_letters.letters import Letter
-from streams.dead_letters.listing import chosen
 from streams.dead_letters.planning import plan_of, sendings
-from streams.dead_letters.resending import record_at
 from streams.dead_letters.sending import Pace, Resender
-from streams.dead_letters.standing import read_letters
+from streams.dead_letters.standing import read_letters, record_of
 from streams.due import PARKED_BY
 from tests.contract.fake_event_log import FakeEventLog
+from tests.contract.fake_history import FakeHistory
 from tests.unit.dead_letter_topics import AT, CLOCK, MESSAGE, OF, PEER, failed, letter_in, new_log, original
 
 DESTINATIONS = ["fhir"]
@@ -80,7 +79,7 @@ async def test_the_original_is_sent_to_the_step_that_failed_and_to_no_other() ->
 async def test_what_a_listener_refused_has_been_nowhere_and_is_for_all_readers() -> None:
     log = new_log()
     letter = await letter_in(log, failed(original(), "listen"))
-    sent = again(await record_at(log, letter.place), letter)
+    sent = again(await record_of(FakeHistory(log), letter), letter)
     assert PARKED_BY not in dict(sent.headers)
 
 
@@ -88,7 +87,7 @@ async def test_an_answer_that_could_not_be_given_still_knows_where_to() -> None:
     log = new_log()
     owed = (("answer-to", b"10.0.0.1:2"),)
     letter = await letter_in(log, failed(original(topic=topics.HL7_ACKNOWLEDGEMENTS, headers=owed), "answer.10.0.0.1:2"))
-    assert again(await record_at(log, letter.place), letter).headers[:1] == owed
+    assert again(await record_of(FakeHistory(log), letter), letter).headers[:1] == owed
 
 
 async def test_what_fails_again_is_a_new_letter_that_names_the_first() -> None:
@@ -206,7 +205,7 @@ async def test_not_faster_than_was_asked_for() -> None:
 async def copied(log: FakeEventLog, letter: Letter, file: bytes, admission: Admission | None = None) -> Record:
     """What would be sent, as a record."""
     sending = await corrected(
-        await record_at(log, letter.place), letter, file, Site(default_assigner="H"), admission or Admission()
+        await record_of(FakeHistory(log), letter), letter, file, Site(default_assigner="H"), admission or Admission()
     )
     assert sending.corrected_sha256 == hashlib.sha256(sending.record.value).hexdigest()
     return Record(Place(sending.record.topic, 0, 0), sending.record.key, sending.record.value, sending.record.headers, AT)

@@ -16,14 +16,14 @@ from schemas.hl7v2.message import Message
 from schemas.ports import Place, Record
 from schemas.renderings.fhir.bundle import bundle_of
 from streams import topics
-from streams.dead_letters.acts import discarded, looked, resent
+from streams.dead_letters.acts import discarded, resent
 from streams.dead_letters.decoded import decoded, masked
 from streams.dead_letters.faults import Fault, fault_of, faulty
 from streams.dead_letters.latest import state_of
-from streams.dead_letters.resending import record_at
 from streams.dead_letters.showing import in_words, shown
-from streams.dead_letters.standing import read_letters
+from streams.dead_letters.standing import read_letters, record_of
 from tests.contract.example_findings import SITE
+from tests.contract.fake_history import FakeHistory
 from tests.unit.any_findings import any_findings
 from tests.unit.dead_letter_topics import CLOCK, MESSAGE, OF, PEER, failed, letter_in, new_log, original
 
@@ -33,7 +33,7 @@ TWO_GROUPS = b"MSH|^~\\&|RIS|H|||20261130||ORM^O01|1|P|2.5.1\rPID|1||4711\rORC|N
 async def show(record: Record, error: Exception, step: str = "normalise", *, reveal: bool = False) -> dict[str, Any]:
     log = new_log()
     letter = await letter_in(log, failed(record, step, error))
-    return shown(await read_letters(log), letter, await record_at(log, letter.place), "UNICODE UTF-8", reveal=reveal)
+    return shown(await read_letters(log), letter, await record_of(FakeHistory(log), letter), "UNICODE UTF-8", reveal=reveal)
 
 
 def marked(told: dict[str, Any]) -> list[tuple[str, str]]:
@@ -152,7 +152,7 @@ async def test_a_letter_that_is_here_is_named_whoever_named_it() -> None:
     log = new_log()
     first = await letter_in(log, failed(original(headers=())))
     back = await letter_in(log, failed(original(9, headers=(("resent-from", str(first.place).encode()),))))
-    told = shown(await read_letters(log), back, await record_at(log, back.place), "ASCII", reveal=False)
+    told = shown(await read_letters(log), back, await record_of(FakeHistory(log), back), "ASCII", reveal=False)
     assert (told["came_from"], told["headers"]) == (str(first.place), [["resent-from", "(hidden)"]])
 
 
@@ -168,19 +168,12 @@ async def test_what_became_of_it_is_told() -> None:
         discarded(letter, OF, CLOCK),
         back,
     )
-    told = shown(await read_letters(log), letter, await record_at(log, letter.place), "ASCII", reveal=False)
+    told = shown(await read_letters(log), letter, await record_of(FakeHistory(log), letter), "ASCII", reveal=False)
     text = in_words(told)
     assert f"sent again, corrected (SHA-256 aaaaaaaaaaaaaaaa...) by {OF.by}: {OF.reason}" in text
     assert f"discarded by {OF.by}" in text
     assert f"it came back as {second.id}, open" in text
     assert "written 2 times" in text
-
-
-async def test_looking_is_an_act_that_names_the_place_alone() -> None:
-    log = new_log()
-    letter = await letter_in(log, failed(original()))
-    act = json.loads(looked(letter, OF, CLOCK).value)
-    assert (act["what"], act["places"], act["by"], act["subject"]) == ("dead-letters show", [str(letter.place)], OF.by, None)
 
 
 @pytest.mark.parametrize("name", ["SMITH^JOHN.1970", "smith", "สมชาย"])

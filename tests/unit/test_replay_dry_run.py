@@ -17,9 +17,9 @@ from schemas.errors import RecordsRemoved
 from schemas.history import Span
 from schemas.identifiers import StudyInstanceUID
 from streams.cli import app
+from streams.existing import Existing
 from streams.replay.dry_run import show
 from streams.replay.estimating import seconds_per_analysis
-from streams.replay.existing import Existing
 from streams.replay.following import Seen
 from streams.replay.plan import Part, Plan
 from streams.replay.planning import planned

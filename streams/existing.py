@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
+from typing import Protocol
 
 from schemas.errors import TopicMissing
 from schemas.history import History, Span
 from schemas.ports import Record
+
+
+class Readable(Protocol):
+    """An EventLog, or an Existing, for who reads alone."""
+
+    def read(self, topic: str) -> AsyncIterator[Record]:
+        """See `EventLog.read`: what is there now."""
+        ...
 
 
 class Existing:
@@ -33,3 +42,9 @@ class Existing:
     def records(self, span: Span) -> AsyncIterator[Record]:
         """See `History.records`."""
         return self._history.records(span)
+
+    async def read(self, topic: str) -> AsyncIterator[Record]:
+        """All that is on the topic now, partition by partition in order. Raises as `records`."""
+        for span in await self.spans(topic):
+            async for record in self.records(span):
+                yield record
