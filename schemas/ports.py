@@ -6,6 +6,7 @@ All I/O is async; all errors are of schemas.errors. Nothing here knows a topic n
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 Headers = tuple[tuple[str, bytes], ...]
 
+#: names as Kafka allows them ("." and ".." it does not)
+_PLACE = re.compile(r"(?!\.{1,2}/)([A-Za-z0-9._-]{1,249})/([0-9]{1,9})/([0-9]{1,18})")
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -30,6 +34,12 @@ class Place:
     topic: str
     partition: int
     offset: int
+
+    @classmethod
+    def parse(cls, text: str) -> Place | None:
+        """Of TOPIC/PARTITION/OFFSET; None: it is none, for whoever may write to the log may write anything."""
+        found = _PLACE.fullmatch(text)
+        return cls(found[1], int(found[2]), int(found[3])) if found else None
 
     def __str__(self) -> str:
         return f"{self.topic}/{self.partition}/{self.offset}"

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-import re
-
 from schemas.ports import Place, Record
 from streams import topics
+from streams.topics import plain_name
 
-_PLACE = re.compile(r"(?P<topic>[A-Za-z0-9._-]+)/(?P<partition>[0-9]{1,9})/(?P<offset>[0-9]{1,18})\Z")
 _OURS = frozenset(topic.name for topic in topics.ALL)
 
 
 def cause_of(record: Record) -> Place | None:
     """None where there is none, or none on a topic of ours: whoever produces onto `hl7.v2.raw` may send such a header too."""
-    found = _PLACE.match(record.header("cause") or "")
-    if found is None or found["topic"] not in _OURS:
+    place = Place.parse(record.header("cause") or "")
+    return place if place is not None and place.topic in _OURS else None
+
+
+def replay_of(record: Record) -> str | None:
+    """The replay from which a person published it: it stands on a live topic, and what it was made of in the sandbox of that
+    replay. None: it was not published."""
+    place = Place.parse(record.header("cause") or "")
+    if place is None or plain_name(place.topic) not in _OURS - {place.topic} or record.place.topic not in _OURS:
         return None
-    return Place(found["topic"], int(found["partition"]), int(found["offset"]))
+    return place.topic.split(".")[1]

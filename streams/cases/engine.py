@@ -12,6 +12,7 @@ from schemas.study_events import AnalysisRequested
 from streams import acknowledging, topics
 from streams.cases.items import Answer, DeadLetter, Discrepant, Held
 from streams.cases.reading import Line, Lines, of_kind
+from streams.causes import replay_of
 from streams.deliveries import place_of
 
 
@@ -50,6 +51,7 @@ def _answer(line: Line[Findings], *, stands: bool) -> Answer:
         findings=len(findings.findings) if findings.locates else None,
         not_analysed=None if findings.not_analysed is None else findings.not_analysed.reason,
         after_verification=findings.verified_at is not None,
+        replay=replay_of(line.record),
     )
 
 

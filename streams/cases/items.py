@@ -93,12 +93,15 @@ class Answer(Item):
     findings: int | None = None
     not_analysed: str | None = None
     after_verification: bool = False
+    #: from which a person published it
+    replay: str | None = None
 
     def words(self, told: Told) -> str:
         by = f", model {self.model}" if self.model else ""
         if self.asked:
             return f"{self.summary}: no answer had come"
-        return self.summary + by + ("" if self.stands else ", replaced since")
+        published = f", published from the replay {self.replay}" if self.replay else ""
+        return self.summary + by + published + ("" if self.stands else ", replaced since")
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -11,19 +10,17 @@ from pydantic import BaseModel
 
 from schemas.case_store import TimelineEntry
 from schemas.discrepancies import DISCREPANCY_EVENTS
-from schemas.errors import InvalidResource, RecordsRemoved, TopicMissing
 from schemas.events import ORDER_EVENTS, REPORT_EVENTS, DeliveryAcknowledged
 from schemas.findings import Findings
-from schemas.history import History, Span
+from schemas.history import History
 from schemas.ports import Place, Record
 from schemas.study_events import AnalysisRequested, StudyCompleted
 from streams import topics
 from streams.causes import cause_of
+from streams.placed import records_at
 
 _V = TypeVar("_V", bound=BaseModel | None, covariant=True)
 _K = TypeVar("_K", bound=BaseModel)
-
-_AT_A_TIME = 8
 
 
 class Reading:
@@ -31,7 +28,6 @@ class Reading:
 
     def __init__(self, history: History) -> None:
         self._history = history
-        self._turns = asyncio.Semaphore(_AT_A_TIME)
         self.records: dict[Place, Record] = {}
         self.gone: dict[Place, str] = {}
 
@@ -39,8 +35,10 @@ class Reading:
         """These, and all that led to them. Raises BrokerUnavailable, ObjectStoreUnavailable."""
         wanted = {place for place in places if place not in self.records and place not in self.gone}
         while wanted:
-            await asyncio.gather(*map(self._one, wanted))
-            causes = (cause_of(self.records[place]) for place in wanted if place in self.records)
+            records, gone = await records_at(self._history, wanted)
+            self.records |= records
+            self.gone |= gone
+            causes = map(cause_of, records.values())
             wanted = {cause for cause in causes if cause is not None and cause not in self.records and cause not in self.gone}
 
     def behind(self, place: Place) -> list[Place]:
@@ -51,22 +49,6 @@ class Reading:
                 break
             chain.append(cause)
         return chain
-
-    async def _one(self, place: Place) -> None:
-        span = Span(place.topic, place.partition, place.offset, place.offset + 1)
-        async with self._turns:
-            try:
-                async for record in self._history.records(span):
-                    self.records[record.place] = record
-            except RecordsRemoved:
-                self.gone[place] = "removed (retention)"
-            except TopicMissing:  # that of a sandbox was deleted since
-                self.gone[place] = "removed (its topic is not there)"
-            except InvalidResource:
-                self.gone[place] = "its archived segment is not what it was: radstream audit verify"
-            else:
-                if place not in self.records:
-                    self.gone[place] = "removed (no record stands there)"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,13 @@ from datetime import datetime
 from itertools import pairwise
 from statistics import median
 
-from schemas.errors import RecordsRemoved
 from schemas.events import FINDINGS_TYPE
 from schemas.history import History, Span
 from schemas.ports import Place
 from streams import topics
 from streams.causes import cause_of
-from streams.replay.plan import Plan, compressed, records_of
+from streams.placed import records_at
+from streams.replay.plan import Plan, records_of
 
 #: results of each partition that are looked at
 _LAST = 32
@@ -33,29 +33,11 @@ async def seconds_per_analysis(history: History) -> float | None:
                 cause = cause_of(record)
                 if cause is not None and cause.topic in _REQUESTS and record.header("ce_type") == FINDINGS_TYPE:
                     answered.append((record.timestamp, cause))
-    asked = await _times(history, [cause for _, cause in answered])
-    waits = [(at - asked[cause]).total_seconds() for at, cause in answered if cause in asked]
+    asked, _ = await records_at(history, [cause for _, cause in answered])
+    waits = [(at - asked[cause].timestamp).total_seconds() for at, cause in answered if cause in asked]
     gaps = [(after - before).total_seconds() for before, after in pairwise(sorted(at for at, _ in answered))]
     measured = [median(some) for some in (waits, gaps) if len(some) >= 2]
     return max(min(measured), _LEAST_S) if measured else None
-
-
-async def _times(history: History, places: list[Place]) -> dict[Place, datetime]:
-    """Of those that are still there."""
-    found: dict[Place, datetime] = {}
-    begins = {
-        (held.topic, held.partition): held.first
-        for topic in sorted({place.topic for place in places})
-        for held in await history.spans(topic)
-    }
-    there = [place for place in places if place.offset >= begins.get((place.topic, place.partition), place.offset + 1)]
-    try:
-        async with aclosing(records_of(history, compressed(there))) as records:
-            async for record in records:
-                found[record.place] = record.timestamp
-    except RecordsRemoved:
-        return found  # retention, while we looked
-    return found
 
 
 def seconds_of(plan: Plan, rate: float | None, *, analyses: bool = True) -> float | None:

@@ -17,6 +17,7 @@ from schemas.identifiers import identity
 from schemas.ports import Place, Record
 from schemas.renderings.fhir.envelope import open_bundle
 from schemas.study_events import AnalysisRequested
+from streams.causes import replay_of
 from streams.replay.letters import Letter, Twin, letter_of
 from streams.topics import REQUESTS, REQUESTS_BULK, REQUESTS_STAT, plain_name
 
@@ -85,7 +86,7 @@ class Side:
         key, state = (str(findings.subject.study_instance_uid), findings.service), State(findings, record)
         self.ids.add(findings.analysis_id)
         _keep(self.standing, key, state)
-        if _of_a_replay(record) or findings.analysis_id in self._published:
+        if replay_of(record) is not None or findings.analysis_id in self._published:
             self._published |= {findings.analysis_id, identity("recalled", str(findings.analysis_id))}
         elif self.counts(findings.subject, record):
             _keep(self.latest, key, state)
@@ -176,7 +177,7 @@ def of_requests(spans: tuple[Span, ...]) -> Counts:
 
     def counts(subject: Subject, record: Record) -> bool:
         del subject
-        place = _place(record.header("cause"))
+        place = Place.parse(record.header("cause") or "")
         if place is None:
             return False
         return any(span.first <= place.offset < span.end for span in within.get((place.topic, place.partition), ()))
@@ -205,14 +206,3 @@ def _keep(where: dict[Key, State], key: Key, state: State) -> None:
     before = where.get(key)
     if before is None or before.sequence < state.sequence:
         where[key] = state
-
-
-def _of_a_replay(record: Record) -> bool:
-    cause = (record.header("cause") or "").partition("/")[0]
-    return plain_name(cause) != cause and plain_name(record.place.topic) == record.place.topic
-
-
-def _place(text: str | None) -> Place | None:
-    topic, _, rest = (text or "").partition("/")
-    partition, _, offset = rest.partition("/")
-    return Place(topic, int(partition), int(offset)) if partition.isdecimal() and offset.isdecimal() else None

@@ -16,9 +16,10 @@ from connectors.case_store import SqlCaseStore
 from schemas.discrepancies import DiscrepancyAcknowledged, DiscrepancyOpened
 from schemas.errors import BrokerUnavailable, MalformedMessage, SettingsInvalid
 from schemas.events import ReportAmended, ReportDrafted, ReportEvent, ReportSigned
+from schemas.findings import Findings
 from schemas.hl7v2.site import Site
 from schemas.identifiers import StudyInstanceUID
-from schemas.ports import Outgoing, Record
+from schemas.ports import Outgoing, Place, Record
 from streams import topics
 from streams.case_state import Policy
 from streams.cases.known import Known, known_then
@@ -154,6 +155,18 @@ async def test_what_was_known_does_not_depend_on_what_came_later(engine: Engine)
     before = await engine.then(5)
     await engine.message(6, order(6, "CA", "MSG2"))
     assert (await engine.then(5)).sections == before.sections
+
+
+async def test_that_a_state_was_published_from_a_replay_is_said(engine: Engine) -> None:
+    await analysed(engine)
+    answer = engine.last(topics.RESULTS)
+    told = Findings.model_validate_json(answer.value)
+    published = told.model_copy(update={"subject": told.subject.model_copy(update={"sequence": FIRST + 3})})
+    of = replace(answer, place=Place("sandbox.last-week.ai.results", 0, 4))
+    await engine.write(5, emit_findings(published, of))
+    _, line = words(await engine.then(6), "findings")
+    assert line.startswith(f"result, state {FIRST + 3}, ")
+    assert line.endswith(", published from the replay last-week")
 
 
 async def test_then_is_when_the_log_knew_not_what_a_message_speaks_of(engine: Engine) -> None:
