@@ -41,8 +41,9 @@ from peers.contenders import Contender, machine, running
 from replay_figures import APPENDING, BARE, OF_THE_RATE, OURS, NotProven
 from rich.console import Console
 
-from connectors.kafka import KafkaLog, record_of
+from connectors.kafka import KafkaLog
 from connectors.kafka_admin import TopicSpec, ensure_topics
+from connectors.kafka_records import record_of
 from schemas.errors import RadstreamError
 from schemas.ports import Outgoing
 from streams import topics

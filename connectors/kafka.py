@@ -14,7 +14,6 @@ from collections import defaultdict
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, Self
 
@@ -29,6 +28,7 @@ from aiokafka.errors import (
 from aiokafka.partitioner import murmur2
 from aiokafka.producer.message_accumulator import BatchBuilder
 
+from connectors.kafka_records import readable, record_of, stop_consumer
 from schemas.errors import BrokerUnavailable, Rejected
 from schemas.ports import Outgoing, Place, Record
 
@@ -46,40 +46,6 @@ _CONNECTED = (UnknownTopicOrPartitionError, TopicAuthorizationFailedError)
 _RETRY_S = 0.2
 _IDLE_PROBE_S = 2.0
 _READ_TIMEOUT_MS = 5_000
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-#: Kafka takes any 64 bits as a time; with a year of room, for others reckon with what we give
-_EARLIEST_MS, _LATEST_MS = (
-    (moment - _EPOCH) // timedelta(milliseconds=1) for moment in (datetime(2, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC))
-)
-
-
-def moment_of(milliseconds: int) -> datetime:
-    """Of Kafka's milliseconds since 1970; what is before the year 2, or behind 9998, counts as the first moment of 2, or of
-    9999."""
-    return _EPOCH + timedelta(milliseconds=min(max(milliseconds, _EARLIEST_MS), _LATEST_MS))
-
-
-def record_of(message: Any) -> Record:
-    """An aiokafka ConsumerRecord as a Record; a tombstone has an empty value."""
-    return Record(
-        place=Place(message.topic, message.partition, message.offset),
-        key=message.key,
-        value=message.value or b"",
-        headers=tuple((name, value or b"") for name, value in message.headers or ()),
-        timestamp=moment_of(message.timestamp),
-    )
-
-
-async def stop_consumer(consumer: AIOKafkaConsumer) -> None:
-    """Stop it, whatever the broker does. aiokafka (0.14, Fetcher.close) lets the cancellation of its own fetch task out when
-    the broker has just gone away, and then stays connected."""
-    try:
-        await consumer.stop()
-    except asyncio.CancelledError:
-        task = asyncio.current_task()
-        if task is None or task.cancelling():
-            raise
-        await consumer._client.close()
 
 
 class KafkaLog:
@@ -158,7 +124,7 @@ class KafkaLog:
 
     async def read(self, topic: str, *, follow: bool = False, last: int | None = None) -> AsyncIterator[Record]:
         """See EventLog. Partition by partition in order; no group, nothing is committed. Raises BrokerUnavailable, also
-        for a topic that does not exist."""
+        for a topic that does not exist; InvalidResource for a record that cannot be read."""
         consumer = AIOKafkaConsumer(
             topic,
             bootstrap_servers=self._bootstrap,
@@ -169,7 +135,7 @@ class KafkaLog:
             request_timeout_ms=_READ_TIMEOUT_MS,
         )
         try:
-            async with aclosing(_records(consumer, follow=follow, last=last)) as records:
+            async with aclosing(_records(consumer, topic, follow=follow, last=last)) as records:
                 async for record in records:
                     yield record
         except (KafkaError, TimeoutError) as error:
@@ -264,7 +230,7 @@ def _partition(key: bytes | None, partitions: Sequence[int]) -> int:
     return random.choice(partitions) if key is None else partitions[_hash(key) % len(partitions)]
 
 
-async def _records(consumer: AIOKafkaConsumer, *, follow: bool, last: int | None) -> AsyncGenerator[Record]:
+async def _records(consumer: AIOKafkaConsumer, topic: str, *, follow: bool, last: int | None) -> AsyncGenerator[Record]:
     await consumer.start()
     partitions = sorted(consumer.assignment())
     begins, ends = await consumer.beginning_offsets(partitions), await consumer.end_offsets(partitions)
@@ -274,7 +240,8 @@ async def _records(consumer: AIOKafkaConsumer, *, follow: bool, last: int | None
     # by position, not by what was seen: compaction and transaction markers leave holes
     remaining = {partition for partition in partitions if await consumer.position(partition) < ends[partition]}
     while follow or remaining:
-        batches = await consumer.getmany(timeout_ms=int(_IDLE_PROBE_S * 1000))
+        with readable("read", topic):
+            batches = await consumer.getmany(timeout_ms=int(_IDLE_PROBE_S * 1000))
         if not batches:
             await consumer.end_offsets(partitions)  # getmany is silent when the broker is away; this is not
         for partition, messages in batches.items():

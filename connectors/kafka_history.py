@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Self
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
-from connectors.kafka import record_of, stop_consumer
-from schemas.errors import BrokerUnavailable, RecordsRemoved, TopicMissing
+from connectors.kafka_records import readable, record_of, stop_consumer
+from schemas.errors import BrokerUnavailable, InvalidResource, RecordsRemoved, TopicMissing
 from schemas.history import Span
+from schemas.moments import ceiling
 from schemas.ports import Record
 
 _IDLE_PROBE_MS = 2_000
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _REQUEST_TIMEOUT_MS = 5_000
 #: offsets of a short span, and the bytes that are fetched of it at a time: a broker sends a batch that is larger all the same
 _SHORT, _SHORT_FETCH = 500, 256 * 1024
@@ -52,7 +52,7 @@ class KafkaHistory:
         """See `History.since`."""
         async with self._consumer(topic) as consumer:
             partitions = await _partitions(consumer, topic)
-            milliseconds = max(0, -((_EPOCH - moment) // timedelta(milliseconds=1)))  # the first one that is not before it
+            milliseconds = max(0, ceiling(moment))
             found = await consumer.offsets_for_times(dict.fromkeys(partitions, milliseconds))
             ends = await consumer.end_offsets(partitions)
         firsts = {one: ends[one] if at is None else min(at.offset, ends[one]) for one, at in found.items()}
@@ -134,9 +134,17 @@ async def _records(consumer: AIOKafkaConsumer, span: Span) -> AsyncGenerator[Rec
     if span.first < held.first or span.end > held.end:
         raise RecordsRemoved("history", str(span), f"the log holds {held}")
     consumer.seek(partition, span.first)
-    while await consumer.position(partition) < span.end:
+    at_a_time: int | None = None
+    while (at := await consumer.position(partition)) < span.end:
         try:
-            batches = await consumer.getmany(partition, timeout_ms=_IDLE_PROBE_MS)
+            with readable("history", f"{span.topic}/{span.partition}/{at}"):
+                batches = await consumer.getmany(partition, timeout_ms=_IDLE_PROBE_MS, max_records=at_a_time)
+        except InvalidResource:
+            if at_a_time is not None:
+                raise
+            consumer.seek(partition, at)
+            at_a_time = 1  # up to what cannot be read
+            continue
         except OffsetOutOfRangeError:  # retention, while it was read
             raise RecordsRemoved("history", str(span), "retention removed records while they were read") from None
         if not batches:

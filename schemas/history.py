@@ -47,5 +47,5 @@ class History(Protocol):
 
     def records(self, span: Span) -> AsyncIterator[Record]:
         """In order. Raises BrokerUnavailable; RecordsRemoved when some of them are gone (retention), before the first is given;
-        ObjectStoreUnavailable, InvalidResource (an archived segment that is not what it was)."""
+        ObjectStoreUnavailable, InvalidResource (an archived segment that is not what it was; what is no Kafka record)."""
         ...

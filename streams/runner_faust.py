@@ -24,8 +24,8 @@ import faust
 import structlog
 from aiokafka.errors import KafkaError
 
-from connectors.kafka import moment_of
 from schemas.errors import BrokerUnavailable
+from schemas.moments import moment_of
 from schemas.ports import Place, Record
 from streams.guard import Guard, Outcome, StepStopped
 from streams.runner import HEARTBEAT_S, LONGEST_PAUSE_S, SESSION_TIMEOUT_S, group_of

@@ -15,7 +15,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError
 
-from connectors.kafka import record_of, stop_consumer
+from connectors.kafka_records import record_of, stop_consumer
 from schemas.errors import BrokerUnavailable
 from streams.beginning import OpenPositions, begin_now
 from streams.guard import Guard, Outcome, StepStopped

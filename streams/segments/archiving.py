@@ -30,10 +30,13 @@ _TOLD = 8
 
 @dataclass(slots=True)
 class _Partition:
-    """`trouble`: why nothing more is archived of it. `closed`: when a segment was closed last."""
+    """`trouble`: why nothing more is archived of it; `unreadable`: likewise, as long as it is so. `seen`: when the first record of
+    what grows was read; `closed`: when a segment was closed last."""
 
     growing: OpenSegment
     trouble: str = ""
+    unreadable: str = ""
+    seen: datetime | None = None
     closed: datetime | None = None
 
 
@@ -70,7 +73,10 @@ class Archiver:
             with contextlib.suppress(TopicMissing):  # nobody has made it yet
                 for span in await self._live.spans(topic):
                     if not stop.is_set():
-                        await self._follow(span, stop)
+                        try:
+                            await self._follow(span, stop)
+                        except InvalidResource as error:  # as it began with it
+                            self._alarm((span.topic, span.partition), str(error))
 
     async def _follow(self, live: Span, stop: asyncio.Event) -> None:
         key = live.topic, live.partition
@@ -98,26 +104,34 @@ class Archiver:
         try:
             async for record in self._live.records(Span(*key, partition.growing.end, live.end)):
                 partition.growing.add(record)
+                partition.seen = partition.seen or self._clock.now()
                 if partition.growing.size >= self._size:
                     await self._close(partition)
                     if stop.is_set():
                         return
         except RecordsRemoved:
             return  # the next turn sees what is left
-        partition.growing.cover(live.end)
+        except InvalidResource as error:  # what stands before it is archived
+            self._tell_unreadable(partition, str(error))
+        else:
+            self._tell_unreadable(partition, "")
+            partition.growing.cover(live.end)
         if self._is_old(partition):
             await self._close(partition)
 
     def _is_old(self, partition: _Partition) -> bool:
-        """A sender whose clock is slow must not make a segment of every record: two ends by age are `age` apart."""
-        begun = partition.growing.begun
-        return begun is not None and self._clock.now() - max(begun, partition.closed or begun) >= self._age
+        """A sender whose clock is fast must not keep it open: at the latest it begins when it was seen. One whose clock is slow
+        must not make a segment of every record: two ends by age are `age` apart."""
+        if partition.growing.begun is None or partition.seen is None:
+            return False
+        begun = min(partition.growing.begun, partition.seen)
+        return self._clock.now() - max(begun, partition.closed or begun) >= self._age
 
     async def _close(self, partition: _Partition) -> None:
         name, file = partition.growing.closed()
         await self._put(name, file)
         partition.growing = OpenSegment(name.topic, name.partition, name.end)
-        partition.closed = self._clock.now()
+        partition.seen, partition.closed = None, self._clock.now()
 
     async def _put(self, name: SegmentName, file: bytes) -> None:
         """Soon it is the only copy: it is read back."""
@@ -181,7 +195,7 @@ class Archiver:
         try:
             async for record in self._live.records(name.span):
                 again.add(record)
-        except RecordsRemoved:  # meanwhile
+        except (RecordsRemoved, InvalidResource):  # meanwhile
             return False
         again.cover(name.end)
         if again.begun is None or again.closed()[0] != name:
@@ -208,6 +222,17 @@ class Archiver:
         if said not in told:
             _log.error("the archive of the log has a gap, or cannot go on", place="/".join(map(str, key)), reason=said)
             told.append(said)
+
+    def _tell_unreadable(self, partition: _Partition, said: str) -> None:
+        """Empty: it is no more."""
+        key = partition.growing.topic, partition.growing.partition
+        if partition.unreadable and partition.unreadable != said:
+            self.alarms[key].remove(partition.unreadable)
+            if not self.alarms[key]:
+                del self.alarms[key]
+        partition.unreadable = said
+        if said:
+            self._alarm(key, said)
 
     def _said(self) -> tuple[str, str]:
         """For its health: why a person must act, and the gaps."""

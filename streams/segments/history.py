@@ -9,9 +9,10 @@ from datetime import datetime
 
 from schemas.errors import RecordsRemoved, TopicMissing
 from schemas.history import History, Span
+from schemas.moments import ceiling
 from schemas.ports import ObjectStore, Record
 from streams.segments.division import Part, Piece, cut, divided
-from streams.segments.names import SegmentName, archived, ceiling
+from streams.segments.names import SegmentName, archived
 from streams.segments.segment import Segment
 
 #: files kept in memory: who reads single records asks for the same one again and again

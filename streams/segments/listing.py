@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from rich.console import Console
@@ -14,8 +14,9 @@ from rich.table import Table
 
 from schemas.errors import BrokerUnavailable, InvalidResource, SettingsInvalid, TopicMissing
 from schemas.history import History, Span
+from schemas.moments import moment_of
 from schemas.ports import ObjectStore
-from streams.promotion.progress import progress
+from streams.progress import progress
 from streams.segments.names import SegmentName, archived, gaps
 from streams.segments.segment import Segment
 from streams.settings import Settings
@@ -43,7 +44,7 @@ class ArchivedPartition:
 
     @property
     def latest(self) -> datetime:
-        return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=max(one.latest for one in self.names))
+        return moment_of(max(one.latest for one in self.names))
 
 
 async def run_list(settings: Settings, console: Console, *, check: bool, as_json: bool) -> bool:

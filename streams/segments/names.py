@@ -8,9 +8,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from schemas.history import Span
+from schemas.moments import milliseconds, moment_of
 from schemas.ports import ObjectStore
 
 FOLDER = "segments"
@@ -20,8 +21,6 @@ _NAME = re.compile(
     re.ASCII,
 )
 _LATEST = "%Y%m%dT%H%M%S%f"
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND = timedelta(milliseconds=1)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -39,14 +38,9 @@ class SegmentName:
         return Span(self.topic, self.partition, self.first, self.end)
 
     def __str__(self) -> str:
-        moment = _EPOCH + self.latest * _MILLISECOND
+        moment = moment_of(self.latest)
         latest = f"{moment.year:04}{moment:%m%dT%H%M%S%f}"[:-3]  # %Y has fewer digits before the year 1000
         return f"{FOLDER}/{self.topic}/{self.partition}/{self.first:020d}-{self.end:020d}-{latest}Z.zst"
-
-
-def ceiling(moment: datetime) -> int:
-    """The first whole millisecond since 1970 that is not before it."""
-    return -((_EPOCH - moment) // _MILLISECOND)
 
 
 def segment_name(name: str) -> SegmentName | None:
@@ -55,7 +49,7 @@ def segment_name(name: str) -> SegmentName | None:
     if found is None:
         return None
     try:
-        latest = ceiling(datetime.strptime(found["latest"] + "000", _LATEST).replace(tzinfo=UTC))
+        latest = milliseconds(datetime.strptime(found["latest"] + "000", _LATEST).replace(tzinfo=UTC))
     except ValueError:
         return None
     first, end = int(found["first"]), int(found["end"])

@@ -7,24 +7,13 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
+from schemas.moments import milliseconds, moment_of
 from schemas.ports import Place, Record
 
 _HEAD = struct.Struct("<Iqqi")
 _NUMBER = struct.Struct("<I")
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-def milliseconds(moment: datetime) -> int:
-    """Since 1970: what Kafka keeps of a time."""
-    return round(moment.timestamp() * 1000)
-
-
-def moment_of(milliseconds: int) -> datetime:
-    """As Kafka's connector reads it. Raises OverflowError for what is no time."""
-    return _EPOCH + timedelta(milliseconds=milliseconds)
 
 
 def written(record: Record) -> bytes:
@@ -40,7 +29,7 @@ def written(record: Record) -> bytes:
 
 
 def read(data: bytes, topic: str, partition: int) -> Iterator[Record]:
-    """Raises ValueError, struct.error, OverflowError, OSError for bytes that are no records."""
+    """Raises ValueError, struct.error for bytes that are no records."""
     at = 0
     while at < len(data):
         length, offset, timestamp, key_length = _HEAD.unpack_from(data, at)

@@ -18,9 +18,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from schemas.errors import InvalidResource
 from schemas.findings import Digest
+from schemas.moments import ceiling, milliseconds
 from schemas.ports import Record
-from streams.segments.names import SegmentName, ceiling
-from streams.segments.record_bytes import milliseconds, read, written
+from streams.segments.names import SegmentName
+from streams.segments.record_bytes import read, written
 
 #: a later form has another number, and is refused
 VERSION = 1
@@ -232,7 +233,7 @@ class Segment:
                 raise self._invalid(where, "has another size than the index says")
             data = zstandard.ZstdDecompressor().decompress(packed, allow_extra_data=False)
             records = list(read(data, self.name.topic, self.name.partition))
-        except (zstandard.ZstdError, struct.error, ValueError, OverflowError, OSError):
+        except (zstandard.ZstdError, struct.error, ValueError):
             raise self._invalid(where, "holds no records") from None
         offsets = [record.place.offset for record in records]
         if (

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from struct import pack
 from uuid import uuid4
 
 import pytest
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.record.util import calc_crc32c
 from kafka import TopicPartition
 from kafka.admin import KafkaAdminClient
 
 from connectors.kafka import KafkaLog
 from connectors.kafka_admin import TopicSpec, ensure_topics
 from connectors.kafka_history import KafkaHistory
-from schemas.errors import RecordsRemoved
+from schemas.errors import InvalidResource, RecordsRemoved
 from schemas.history import Span
 from schemas.ports import Outgoing
 from tests.contract.history import HistoryContract
@@ -58,6 +60,34 @@ class TestKafkaHistory(HistoryContract):
         assert [record.place.offset async for record in history.records(left)] == list(range(4, 10))
         with pytest.raises(RecordsRemoved):
             await anext(aiter(history.records(span)))
+
+    async def test_what_others_compressed(self, kafka_bootstrap: str, log: KafkaLog, history: KafkaHistory, topic: str) -> None:
+        for codec in ("gzip", "snappy", "lz4", "zstd"):
+            async with AIOKafkaProducer(bootstrap_servers=kafka_bootstrap, compression_type=codec) as producer:
+                await producer.send_and_wait(topic, codec.encode() * 100, key=b"one")
+        (span,) = [span for span in await history.spans(topic) if len(span)]
+        read = [record async for record in history.records(span)]
+        assert [record.value for record in read] == [codec * 100 for codec in (b"gzip", b"snappy", b"lz4", b"zstd")]
+        assert [record async for record in log.read(topic)] == read
+
+    async def test_all_before_what_cannot_be_read(self, kafka_bootstrap: str, history: KafkaHistory, topic: str) -> None:
+        """A broker takes a header whose name is not UTF-8."""
+        async with AIOKafkaProducer(bootstrap_servers=kafka_bootstrap) as producer:
+            batch = producer.create_batch()
+            for name in ("a", "a", "Abc", "a"):
+                batch.append(key=b"one", value=b"value", timestamp=1000, headers=[(name, b"")])
+            batch.close()
+            raw = batch._build()
+            raw[raw.find(b"Abc")] = 0xE4
+            raw[17:21] = pack(">I", calc_crc32c(bytes(raw[21:])))
+            await (await producer.send_batch(batch, topic, partition=1))
+            await producer.send_and_wait(topic, b"behind", partition=1)
+        assert (await history.spans(topic))[1] == Span(topic, 1, 0, 5)
+        records = history.records(Span(topic, 1, 0, 5))
+        assert [(await anext(records)).place.offset for _ in range(2)] == [0, 1]
+        with pytest.raises(InvalidResource, match=f"{topic}/1/2: "):
+            await anext(records)
+        assert [record.value async for record in history.records(Span(topic, 1, 4, 5))] == [b"behind"]
 
     async def test_many_short_spans_of_large_records_over_one_connection(
         self, log: KafkaLog, history: KafkaHistory, topic: str, monkeypatch: pytest.MonkeyPatch

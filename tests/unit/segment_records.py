@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
 from itertools import accumulate
 
 from hypothesis import strategies as st
 
+from schemas.moments import moment_of
 from schemas.ports import Place, Record
 from streams.segments.segment import OpenSegment, Segment
 
 TOPIC, PARTITION = "hl7.v2.raw", 3
 #: Kafka has -1 for none; a foreign producer may write any other
-_TIMES = st.one_of(st.just(-1), st.integers(1_700_000_000_000, 1_900_000_000_000), st.integers(-1, 253_402_300_799_000))
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_TIMES = st.one_of(st.just(-1), st.integers(1_700_000_000_000, 1_900_000_000_000), st.integers(-1, 253_370_764_800_000))
 _BYTES = st.binary(max_size=60)
 
 
@@ -30,7 +29,7 @@ def some_records(draw: st.DrawFn, least: int = 1) -> list[Record]:
             draw(st.none() | _BYTES),
             draw(_BYTES),
             draw(headers),
-            _EPOCH + timedelta(milliseconds=draw(_TIMES)),  # as Kafka's connector reads it: exact, however far
+            moment_of(draw(_TIMES)),  # as Kafka's connector reads it: exact, however far
         )
         for at in accumulate(steps)
     ]

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from connectors.objects import in_memory
-from schemas.errors import ObjectStoreUnavailable, RecordsRemoved
+from schemas.errors import InvalidResource, ObjectStoreUnavailable, RecordsRemoved
 from schemas.history import Span
-from schemas.ports import ObjectStore, Outgoing, Record
+from schemas.ports import ObjectStore, Outgoing, Place, Record
 from streams.health import Health, Part, Shared, read_health
 from streams.segments.archiving import Archiver
 from streams.segments.history import ArchivedHistory
@@ -107,6 +107,47 @@ async def test_a_segment_is_closed_when_it_is_old_enough(room: Room) -> None:
     room.clock.moment = START + HOUR
     await archiver.turn(room.stop)
     assert [(one.first, one.end) for one in await room.names()] == [(0, 2)]
+
+
+@pytest.mark.parametrize("ahead", [timedelta(days=4000), timedelta(days=-400)], ids=["ahead", "behind"])
+async def test_a_sender_whose_clock_is_wrong_is_closed_by_age_all_the_same(room: Room, ahead: timedelta) -> None:
+    """An hour after it was seen, whatever its first record says."""
+    archiver = room.archiver(size=10**6)
+    await room.append(2)
+    seen = room.clock.moment = START - ahead
+    await archiver.turn(room.stop)
+    room.clock.moment = seen + HOUR
+    await archiver.turn(room.stop)
+    assert [(one.first, one.end) for one in await room.names()] == [(0, 2)]
+
+
+async def test_a_record_that_cannot_be_read_stops_its_own_partition_and_no_other(room: Room, tmp_path: Path) -> None:
+    class Unreadable(FakeHistory):
+        mended = False
+
+        async def records(self, span: Span) -> AsyncIterator[Record]:
+            async for record in super().records(span):
+                if record.place.partition == 0 and record.place.offset == 15 and not self.mended:
+                    raise InvalidResource("history", "topic/0/15", "here stands what is no Kafka record")
+                yield record
+
+    room.log.create(TOPIC, 2)
+    for number in range(2):
+        room.log.topics[TOPIC][number] += [Record(Place(TOPIC, number, n), KEY, b"value %03d" % n, (), START) for n in range(40)]
+    room.live = Unreadable(room.log)
+    archiver = room.archiver()
+    for _ in range(2):
+        await archiver.turn(room.stop)
+        room.clock.moment += HOUR
+    kept = await archived(room.objects, TOPIC)
+    assert [kept[number][-1].end for number in range(2)] == [15, 40]
+    assert archiver.alarms == {(TOPIC, 0): ["history: topic/0/15: here stands what is no Kafka record"]}
+    room.live.mended = True
+    await archiver.turn(room.stop)
+    room.clock.moment += HOUR
+    await archiver.turn(room.stop)
+    assert (await archived(room.objects, TOPIC))[0][-1].end == 40
+    assert archiver.alarms == {}, "it goes on, as nothing is lacking"
 
 
 async def test_a_slow_clock_makes_no_segment_of_every_record(room: Room) -> None:
