@@ -8,7 +8,14 @@ from dataclasses import dataclass, field
 
 from kafka import TopicPartition
 from kafka.admin import KafkaAdminClient, OffsetSpec
-from kafka.errors import KafkaError, NoError, TopicAlreadyExistsError
+from kafka.errors import (
+    KafkaError,
+    NoError,
+    TopicAlreadyExistsError,
+    TopicAuthorizationFailedError,
+    TopicDeletionDisabledError,
+    UnknownTopicOrPartitionError,
+)
 from kafka.structs import OffsetAndMetadata
 
 from schemas.errors import BrokerUnavailable, SettingsInvalid
@@ -56,6 +63,22 @@ def ensure_topics(bootstrap: str, specs: Sequence[TopicSpec]) -> Sequence[str]:
                 continue  # another process was faster
             created.append(spec.name)
         return created
+
+
+def delete_topics(bootstrap: str, names: Sequence[str]) -> Sequence[str]:
+    """With all that stands on them, and for ever; returns those that there were. Raises BrokerUnavailable; SettingsInvalid when the
+    broker lets nobody delete any."""
+    with _admin(bootstrap, "delete topics") as admin:
+        existing, deleted = _partitions(admin), []
+        for name in (name for name in names if name in existing):
+            try:
+                admin.delete_topics([name])
+            except UnknownTopicOrPartitionError:
+                continue  # another process was faster
+            except (TopicDeletionDisabledError, TopicAuthorizationFailedError) as error:
+                raise SettingsInvalid("delete topics", name, f"the broker refuses it: {type(error).__name__}") from None
+            deleted.append(name)
+        return deleted
 
 
 def list_topics(bootstrap: str) -> Mapping[str, int]:

@@ -68,6 +68,13 @@ class ReplayBegun(Act):
     models: tuple[str, ...] = ()
 
 
+class ReplayRemoved(Act):
+    """All that a replay has written, its sandbox and its folder, is deleted; what was published of it stays."""
+
+    TYPE: ClassVar[str] = "org.radstream.replay.removed.v1"
+    replay: SandboxName
+
+
 class ReplayPublished(Act):
     """What a replay said of a study is told to receivers, as a state of its own. `analysis_id` and `sequence` are those of that
     state; `replaced`: the sequence of what stood before. `by` has approved it."""
@@ -94,5 +101,6 @@ class SettingsChanged(Act):
 
 #: by CloudEvents type
 ACTS: dict[str, type[Act]] = {
-    kind.TYPE: kind for kind in (Looked, DeadLetterResent, DeadLetterDiscarded, ReplayBegun, ReplayPublished, SettingsChanged)
+    kind.TYPE: kind
+    for kind in (Looked, DeadLetterResent, DeadLetterDiscarded, ReplayBegun, ReplayRemoved, ReplayPublished, SettingsChanged)
 }

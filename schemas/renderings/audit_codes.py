@@ -49,6 +49,7 @@ _KINDS: Mapping[Deed, Kind] = {
     Deed.LETTER_RESENT: Kind(_lifecycle("reactivate", "Re-activate"), "E"),
     Deed.LETTER_DISCARDED: Kind(_lifecycle("deprecate", "Deprecate"), "U"),
     Deed.REPLAY_BEGUN: Kind(dcm("110100", "Application Activity"), "E"),
+    Deed.REPLAY_REMOVED: Kind(_lifecycle("destroy", "Destroy/Delete"), "D"),
     Deed.REPLAY_PUBLISHED: Kind(_lifecycle("amend", "Amend (Update)"), "U"),
     Deed.SETTINGS_CHANGED: _SOFTWARE,
     Deed.MODEL_CHANGED: _SOFTWARE,

@@ -19,6 +19,7 @@ class Deed(StrEnum):
     LETTER_RESENT = "dead letter resent"
     LETTER_DISCARDED = "dead letter discarded"
     REPLAY_BEGUN = "replay begun"
+    REPLAY_REMOVED = "replay removed"
     REPLAY_PUBLISHED = "replay published"
     SETTINGS_CHANGED = "settings changed"
     MODEL_CHANGED = "model changed"

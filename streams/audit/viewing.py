@@ -17,6 +17,7 @@ from schemas.acts import (
     Looked,
     ReplayBegun,
     ReplayPublished,
+    ReplayRemoved,
     SettingsChanged,
 )
 from schemas.discrepancies import DiscrepancyAcknowledged
@@ -99,6 +100,8 @@ def _of_act(act: Act) -> dict[str, Any]:
         case ReplayBegun():
             words = f"replayed {act.records} records into sandbox {act.replay}"
             return {"deed": Deed.REPLAY_BEGUN, "words": words, "names": act.models}
+        case ReplayRemoved():
+            return {"deed": Deed.REPLAY_REMOVED, "words": f"removed replay {act.replay} with its sandbox"}
         case ReplayPublished():
             words = f"published state {act.sequence} of {act.service} from replay {act.replay}"
             return {"deed": Deed.REPLAY_PUBLISHED, "words": words, "study": act.study_instance_uid}

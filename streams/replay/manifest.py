@@ -85,7 +85,7 @@ class ReplayFolder:
         try:
             self.path.mkdir(mode=0o700)
         except FileExistsError:
-            said = "there is a replay of this name: resume it (radstream replay resume), or take another one"
+            said = "there is, or was, a replay of this name: resume it (radstream replay resume), or take another one"
             raise SettingsInvalid("replay", self.name, said) from None
         self.write(manifest)
 
@@ -106,6 +106,16 @@ class ReplayFolder:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(self.path / _FILE)
+
+    @property
+    def exists(self) -> bool:
+        """Also one of another version; not one that was removed."""
+        return (self.path / _FILE).exists()
+
+    def empty(self) -> None:
+        """The folder itself stays, and with it the name is used. Blocking; last what says that there is something to remove."""
+        for file in sorted(self.path.iterdir(), key=lambda file: file.name == _FILE):
+            file.unlink(missing_ok=True)
 
     @contextmanager
     def held(self) -> Iterator[None]:

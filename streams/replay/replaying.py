@@ -22,6 +22,7 @@ from streams.replay.manifest import Manifest, ReplayFolder, Through
 from streams.replay.outbox import sandbox_of
 from streams.replay.plan import Plan
 from streams.replay.running import Pace, until_pause_is_asked
+from streams.replay.snapshot import Snapshots
 from streams.settings import Settings
 from streams.topics import plain_name
 from streams.wiring.clients import history_for, log_for
@@ -43,14 +44,18 @@ class Who:
     by: str
     reason: str
 
+    def check(self, name: str) -> None:
+        """Raises SettingsInvalid."""
+        if not (0 < len(self.by.strip()) <= 200 and 0 < len(self.reason.strip()) <= 1000):
+            raise SettingsInvalid("replay", name, "--by has 1 to 200 characters, --reason 1 to 1000")
+
 
 def create(
     settings: Settings, name: str, plan: Plan, who: Who, *, models: Sequence[str] = (), through: Through = "report"
 ) -> ReplayFolder:
     """A replay that was not run yet. `models`: NAME/VERSION, that speak in it whichever is in use. Raises SettingsInvalid: the name
     was used before, or is none; who or why is missing."""
-    if not (0 < len(who.by.strip()) <= 200 and 0 < len(who.reason.strip()) <= 1000):
-        raise SettingsInvalid("replay", name, "--by has 1 to 200 characters, --reason 1 to 1000")
+    who.check(name)
     folder = ReplayFolder(settings, name)
     folder.create(
         Manifest(
@@ -85,6 +90,7 @@ async def run(
     with folder.held():
         manifest, clock = _to_be_run(folder.read(), settings), SystemClock()
         async with AsyncExitStack() as stack:
+            stack.push_async_callback(_without_work, folder)
             looking = asyncio.create_task(until_pause_is_asked(lambda: folder.pause_is_asked, stop))
             stack.callback(looking.cancel)
             # to load a model, or to read where the answers stand, takes its time
@@ -148,6 +154,12 @@ async def _begun(
         said = "its sandbox is not empty, and nobody knows what is in it: take another name"
         raise SettingsInvalid("replay", manifest.name, said)
     return manifest, replay, act
+
+
+async def _without_work(folder: ReplayFolder) -> None:
+    """Nobody needs the case store of one that is done, and it names patients. To be called when it is closed."""
+    if folder.read().state == "done":
+        await asyncio.to_thread(Snapshots(folder.path).remove)
 
 
 def _to_be_run(manifest: Manifest, settings: Settings) -> Manifest:

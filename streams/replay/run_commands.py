@@ -1,4 +1,4 @@
-"""`radstream replay resume|pause|list`, and what `radstream replay --run` hands over to."""
+"""`radstream replay resume|pause|list|remove`, and what `radstream replay --run` hands over to."""
 
 from __future__ import annotations
 
@@ -34,6 +34,7 @@ def register(app: typer.Typer) -> None:
     app.command("resume")(resume)
     app.command("pause")(pause)
     app.command("list")(list_replays)
+    app.command("remove")(remove)
 
 
 def resume(
@@ -67,6 +68,26 @@ def pause(name: Name) -> None:
         return
     folder.ask_pause()
     console.print(f"{name} will pause: radstream replay resume {name} goes on with it.")
+
+
+def remove(
+    name: Name,
+    reason: Annotated[str, typer.Option(metavar="WHY", help="Kept for ever, so without patient data.")],
+    by: Annotated[str | None, typer.Option(metavar="WHO", help="Who removes it.", show_default="your login name")] = None,
+) -> None:
+    """Delete a replay for ever: the topics of its sandbox and its folder, which hold patient data. It cannot be compared or
+    published any more; what was published of it stays, and its name stays used.
+
+    [bold]radstream replay remove last-week --reason "the release was decided"[/bold]
+    """
+    from streams.audit.acts import login_name
+    from streams.replay.manifest import ReplayFolder
+    from streams.replay.removing import remove as remove_replay
+    from streams.replay.replaying import Who
+
+    settings = read_settings()
+    deleted = asyncio.run(remove_replay(settings, ReplayFolder(settings, name), Who(by or login_name(), reason)))
+    console.print(f"{name} is removed: its folder, and {len(deleted)} topics of its sandbox.")
 
 
 def list_replays(as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False) -> None:

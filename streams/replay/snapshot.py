@@ -91,6 +91,11 @@ class Snapshots:
         await self._store.put_position(_SOURCE, state.model_dump_json())
         await asyncio.to_thread(copy_database, self._folder / _WORK, self._folder / _SNAPSHOT)
 
+    def remove(self) -> None:
+        """Both files. Blocking."""
+        for name in (_WORK, _SNAPSHOT):
+            remove_database(self._folder / name)
+
 
 def _text(value: bytes) -> str:
     return base64.b64encode(value).decode("ascii")

@@ -12,12 +12,14 @@ from uuid import uuid4
 import pytest
 
 from connectors.kafka import KafkaLog
+from connectors.kafka_admin import list_topics
 from schemas.acts import ReplayBegun
 from schemas.history import Span
 from schemas.ports import Outgoing
 from streams import topics
 from streams.demo.orders import order_for
 from streams.replay.manifest import ReplayFolder
+from streams.replay.outbox import sandbox_of
 from streams.replay.plan import Plan
 from streams.replay.planning import planned
 from streams.replay.replaying import Who, create
@@ -130,6 +132,13 @@ async def test_a_replay_is_audited_listed_and_its_name_is_used_once(settings: Se
     told = [ReplayBegun.model_validate_json(act.value) for act in acts]
     assert [(act.outcome, act.by, act.reason) for act in told] == [("begun", "Dr Other", "a test"), ("done", "Dr Other", "a test")]
     assert {act.records for act in told} == {MESSAGES}
+
+    assert {file.name for file in folder.path.iterdir()} == {"manifest.json", "lock"}, "its case store names patients"
+    own = {topic.name for topic in sandbox_of(name).topics}
+    assert own <= list_topics(settings.kafka.bootstrap).keys()
+    code, said = await replay(settings, "remove", name, "--reason", "a test", "--by", "Dr Other")
+    assert (code, f"{len(own)} topics" in said) == (0, True), said
+    assert not own & list_topics(settings.kafka.bootstrap).keys()
 
 
 async def test_a_pause_is_asked_of_a_process_that_runs_it(settings: Settings, plan: Plan) -> None:

@@ -13,6 +13,7 @@ from schemas.acts import (
     Looked,
     ReplayBegun,
     ReplayPublished,
+    ReplayRemoved,
     SettingsChanged,
 )
 from schemas.discrepancies import DiscrepancyAcknowledged
@@ -107,6 +108,7 @@ async def one_of_everything(day: Yesterday) -> None:
     await day.act(act(DeadLetterResent, outcome="begun", letter=str(letter.place), letter_id=UUID(int=5)))
     await day.act(act(DeadLetterDiscarded, letter=str(letter.place), letter_id=UUID(int=5)))
     await day.act(act(ReplayBegun, outcome="failed", replay="next", selection="{}", records=7, models=("chest-nodule/2",)))
+    await day.act(act(ReplayRemoved, replay="next"))
     published = {"study_instance_uid": STUDY, "service": "chest-radiograph-findings", "analysis_id": FINDINGS.analysis_id}
     await day.act(act(ReplayPublished, replay="next", **published, sequence=19, replaced=16))
     await day.act(act(SettingsChanged, names=("RADSTREAM_FHIR__URL",), digests={"RADSTREAM_FHIR__URL": "a" * 64}, key="b" * 64))

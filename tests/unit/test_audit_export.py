@@ -49,7 +49,7 @@ async def test_everything_is_a_line(day: Yesterday, settings: Settings, format: 
     await one_of_everything(day)
     count = Count()
     written = await lines(day, settings, Export(format), count)
-    assert len(written) == count.written == 17
+    assert len(written) == count.written == 18
     assert not [line for line in written if "\n" in line or "\r" in line]
     assert PATIENT is not None
     together = "".join(written)

@@ -45,7 +45,7 @@ async def test_everything_is_in_one_view_and_in_order_of_time(day: Yesterday) ->
     assert [one.at for one in seen] == sorted(one.at for one in seen)
     assert {one.deed for one in seen} == set(Deed)
     counted = sum(len(day.log.records(topic.name)) for topic in PEOPLE + ENGINE)
-    assert len(seen) == counted == 17, "what cannot be read is told too"
+    assert len(seen) == counted == 18, "what cannot be read is told too"
     assert {one.by for one in seen} == {"A. Lin", "B. Chen", "Dr A", "Dr B", None}
     assert {one.outcome for one in seen} == {"begun", "done", "failed"}
     told = {one.words: one for one in seen}
@@ -59,7 +59,7 @@ async def test_everything_is_in_one_view_and_in_order_of_time(day: Yesterday) ->
 @pytest.mark.parametrize(
     ("wanted", "count"),
     [
-        (Wanted(topics=PEOPLE), 13),
+        (Wanted(topics=PEOPLE), 14),
         (Wanted(topics=ENGINE), 4),
         (Wanted(by="b. chen"), 1),
         (Wanted(subject=hashed_accession_number(KEY, "ACC-1^HOSPITAL")), 1),
@@ -216,7 +216,7 @@ async def test_what_is_shown_holds_no_patient_data(day: Yesterday) -> None:
         assert not [secret for secret in (PATIENT.value, "MRN-1", "ALT-1", "DOE", "ACC-1") if secret in text]
     rows = json.loads(as_json_text(seen, chains))
     assert [row["place"] for row in rows] == [one.place for one in seen]
-    assert sum(row["person"] for row in rows) == 12
+    assert sum(row["person"] for row in rows) == 13
     (delivery,) = (row for row in rows if row["destination"] == "fhir")
     assert [cause["place"].partition("/")[0] for cause in delivery["causes"]] == ["ai.results", "imaging.orders", "hl7.v2.raw"]
     assert "because of hl7.v2.raw/" in as_lines(seen, chains)

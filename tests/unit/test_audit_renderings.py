@@ -167,6 +167,7 @@ async def test_each_is_an_audit_message(everything: Sequence[Audited]) -> None:
         Deed.DELIVERED: {"DCM 110106"},
         Deed.LETTER_RESENT: {"ISO21089 reactivate"},
         Deed.LETTER_DISCARDED: {"ISO21089 deprecate"},
+        Deed.REPLAY_REMOVED: {"ISO21089 destroy"},
         Deed.REPLAY_PUBLISHED: {"ISO21089 amend"},
         Deed.DISCREPANCY_ACKNOWLEDGED: {"ISO21089 attest"},
         Deed.NOT_FINISHED: {"ISO21089 transform"},

@@ -14,7 +14,7 @@ import yaml
 from jsonschema import Draft7Validator, ValidationError
 
 import schemas
-from schemas.acts import DeadLetterDiscarded, DeadLetterResent, Looked, ReplayBegun, ReplayPublished, SettingsChanged
+from schemas.acts import DeadLetterDiscarded, DeadLetterResent, Looked, ReplayBegun, ReplayPublished, ReplayRemoved, SettingsChanged
 from schemas.checkpoints import CheckpointSigned
 from schemas.discrepancies import (
     DiscrepancyAcknowledged,
@@ -117,6 +117,7 @@ EVENTS: tuple[Event, ...] = (
     DeadLetterResent(**EVENT, **BY, letter="radstream.dead-letters/0/1", letter_id=UUID(int=5), corrected_sha256="a" * 64),
     DeadLetterDiscarded(**EVENT, **BY, letter="radstream.dead-letters/0/1", letter_id=UUID(int=5)),
     ReplayBegun(**EVENT, **BY, outcome="begun", replay="next", selection="{}", records=7, models=("chest-nodule/1",)),
+    ReplayRemoved(**EVENT, **BY, replay="next"),
     ReplayPublished(
         **EVENT,
         **BY,

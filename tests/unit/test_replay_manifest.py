@@ -13,12 +13,13 @@ from types import SimpleNamespace
 import pytest
 from typer.testing import CliRunner
 
-from schemas.acts import ReplayBegun
+from schemas.acts import ReplayBegun, ReplayRemoved
 from schemas.errors import SettingsInvalid
 from streams import topics
-from streams.replay import replaying, run_commands
+from streams.replay import removing, replaying, run_commands
 from streams.replay.commands import replay_app
 from streams.replay.manifest import Manifest, ReplayFolder, all_replays
+from streams.replay.outbox import sandbox_of
 from streams.replay.plan import Plan
 from streams.replay.replaying import Who, create, run
 from streams.replay.selection import Selection
@@ -208,3 +209,41 @@ async def test_that_it_is_done_is_on_the_audit_also_when_it_was_killed_while_it_
     assert folder.read().state == "done"
     assert [act.outcome for act in opening.acts] == ["begun", "done", "begun", "done"]
     assert len({act.id for act in opening.acts if act.outcome == "done"}) == 1
+
+
+async def test_what_is_removed_is_audited_before_and_its_name_stays_used(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, folder = FakeEventLog(topics.AUDIT.name), create(settings, "one", PLAN, WHO)
+    (folder.path / "work.db").touch()
+
+    def deleted(bootstrap: str, names: list[str]) -> list[str]:
+        (record,) = log.records(topics.AUDIT.name)
+        act = ReplayRemoved.model_validate_json(record.value)
+        assert (act.replay, act.by, act.reason, record.key) == ("one", "Dr A", "because", b"replay.one")
+        assert folder.exists
+        return list(names)
+
+    monkeypatch.setattr(removing, "log_for", lambda settings: nullcontext(log))
+    monkeypatch.setattr(removing, "delete_topics", deleted)
+    with folder.held(), pytest.raises(SettingsInvalid, match="another process"):
+        await removing.remove(settings, ReplayFolder(settings, "one"), WHO)
+    with pytest.raises(SettingsInvalid, match="--reason"):
+        await removing.remove(settings, folder, Who("Dr A", " "))
+    assert await removing.remove(settings, folder, WHO) == [topic.name for topic in sandbox_of("one").topics]
+    assert not list(folder.path.iterdir())
+    assert not all_replays(settings)
+    for name in ("one", "none"):
+        with pytest.raises(SettingsInvalid, match="no replay of this name"):
+            await removing.remove(settings, ReplayFolder(settings, name), WHO)
+    with pytest.raises(SettingsInvalid, match="there is, or was, a replay of this name"):
+        create(settings, "one", PLAN, WHO)
+
+
+async def test_one_that_is_done_keeps_no_case_store(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    opening, folder = Opening(monkeypatch), create(settings, "one", PLAN, WHO)
+    opening.goes_on.set()
+    for name in ("work.db", "work.db-wal", "snapshot.db"):
+        (folder.path / name).touch()
+    await run(settings, folder, rate=None, stop=asyncio.Event(), tell=lambda done: None)
+    assert {file.name for file in folder.path.iterdir()} == {"manifest.json", "lock"}
