@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from schemas.errors import SettingsInvalid
+from streams.whole_file import write_whole
 
 #: starting -> ready <-> paused (a dependency is down; nothing is lost). Ready with a reason: it works, but a person must act. With
 #: a note: there is something to know that nobody can mend, or need
@@ -67,9 +68,7 @@ class Health:
         health = RoleHealth(self._role, os.getpid(), state, reason, note)
         if health == self._last:
             return
-        temporary = self._file.with_suffix(f".{os.getpid()}.tmp")
-        temporary.write_text(json.dumps(asdict(health)))
-        temporary.replace(self._file)
+        write_whole(self._file, json.dumps(asdict(health)).encode("ascii"), 0o666, sync=False)
         self._last = health
 
 

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import structlog
 
+from streams.whole_file import write_whole
+
 log = structlog.get_logger()
 
 #: seconds between two writes of the file, and between two alarms about one sender
@@ -79,10 +81,8 @@ class Tally:
     def _write(self) -> None:
         self._later = None
         self._written = self._monotonic()
-        temporary = self._file.with_suffix(".tally.tmp")
         try:
-            temporary.write_text(json.dumps(self._counts))
-            temporary.replace(self._file)
+            write_whole(self._file, json.dumps(self._counts).encode("ascii"), 0o666, sync=False)
         except OSError as error:  # no disk is no reason to lose a message
             log.warning("the tally is not written", file=str(self._file), error=error.strerror)
 

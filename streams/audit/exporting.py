@@ -5,15 +5,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import platform
 import sys
-import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import version
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TextIO
 from urllib.parse import urlsplit
@@ -31,6 +30,7 @@ from streams.existing import Existing
 from streams.progress import progress
 from streams.section import is_loopback
 from streams.settings import Settings
+from streams.whole_file import whole_file
 from streams.wiring.clients import ensure_all_topics, log_for, open_history
 
 Render = Callable[[Audited], str]
@@ -163,29 +163,16 @@ def _address(url: str) -> str:
 
 @contextmanager
 def _written_to(out: Path | None) -> Iterator[TextIO]:
-    """A file that is nobody else's, and appears when it is whole: made anew, under a name that nobody guesses."""
+    """A file that is nobody else's, and appears when it is whole."""
     if out is None:
         yield sys.stdout
         return
     try:
-        opened, name = tempfile.mkstemp(prefix=f".{out.name}.", dir=out.parent)  # O_EXCL, O_NOFOLLOW, 0600
+        with whole_file(out) as file:
+            text = TextIOWrapper(file, encoding="utf-8", newline="\n")
+            yield text
+            text.detach()
     except OSError as error:
-        raise SettingsInvalid("audit export", str(out), f"cannot be written: {error.strerror}") from None
-    unfinished = Path(name)
-    try:
-        with os.fdopen(opened, "w", encoding="utf-8", newline="\n") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        _take_place(unfinished, out)
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
-def _take_place(unfinished: Path, out: Path) -> None:
-    try:
-        unfinished.replace(out)
-    except OSError as error:  # a folder has this name
         raise SettingsInvalid("audit export", str(out), f"cannot be written: {error.strerror}") from None
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hmac
-import os
 import secrets
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Literal
 
 from schemas.errors import SettingsInvalid
+from streams.whole_file import write_whole
 
 #: bytes (RFC 2104: at least as many as the digest has)
 _KEY_SIZE = 32
@@ -36,19 +37,10 @@ def _read(file: Path) -> bytes:
 
 
 def _made(file: Path) -> bytes:
-    """Whole under another name first: two that begin at once must end with one key."""
+    """Two that begin at once must end with one key."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = file.with_name(f"{file.name}.{os.getpid()}")
-    with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as written:
-        written.write(secrets.token_hex(_KEY_SIZE) + "\n")
-        written.flush()
-        os.fsync(written.fileno())
-    try:
-        os.link(unfinished, file)
-    except FileExistsError:
-        pass  # another was faster: its key is the one
-    finally:
-        unfinished.unlink()
+    with suppress(FileExistsError):  # another was faster: its key is the one
+        write_whole(file, f"{secrets.token_hex(_KEY_SIZE)}\n".encode("ascii"), replace=False)
     return _read(file)
 
 

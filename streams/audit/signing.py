@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from uuid import UUID
@@ -24,6 +24,7 @@ from pydantic import ValidationError
 from schemas.checkpoints import CheckpointSigned
 from schemas.errors import MalformedMessage, SettingsInvalid
 from schemas.identifiers import identity
+from streams.whole_file import write_whole
 
 #: by the SHA-256 of the key
 Keys = Mapping[str, Ed25519PublicKey]
@@ -108,7 +109,7 @@ def signer_of(file: Path) -> Signer:
         if not isinstance(key, Ed25519PrivateKey):
             raise SettingsInvalid("audit", KEY_SETTING, f"{file} is no Ed25519 key")
         if not public.exists():
-            _write(public, key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo), 0o644)
+            write_whole(public, key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo), 0o644)
     except OSError as error:
         raise SettingsInvalid("audit", KEY_SETTING, f"{file}: {error.strerror}") from None
     except (ValueError, TypeError, UnsupportedAlgorithm):
@@ -139,15 +140,5 @@ def public_keys(files: Iterable[Path]) -> Keys:
 def _make(file: Path) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     key = Ed25519PrivateKey.generate()
-    _write(file, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), 0o600)
-
-
-def _write(file: Path, content: bytes, mode: int) -> None:
-    """Whole or not at all: half a key would be no key for ever."""
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
-    temporary.unlink(missing_ok=True)
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as made:
-        made.write(content)
-        made.flush()
-        os.fsync(made.fileno())
-    temporary.replace(file)
+    with suppress(FileExistsError):  # another was faster: its key is the one
+        write_whole(file, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), replace=False)

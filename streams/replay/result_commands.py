@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -13,6 +12,7 @@ from rich.console import Console
 
 from streams.printable import printable, printable_json
 from streams.settings import read_settings
+from streams.whole_file import write_whole
 
 console = Console()
 
@@ -63,7 +63,7 @@ def diff(
             raise typer.BadParameter(f"{html} is no ordinary file: it would not be readable by you alone")
         text, with_plots = page(found)
         try:
-            write_alone(html, text)
+            write_whole(html, text.encode("utf-8"))  # patient data: its owner's alone
         except OSError as error:
             raise typer.BadParameter(f"{html} cannot be written ({type(error).__name__})") from None
         if not with_plots:
@@ -106,21 +106,6 @@ def publish(
     approval = Approval(approved_by, reason)
     if not asyncio.run(run_publish(read_settings(), name, chosen, approval, tolerance, say=say, as_json=as_json)):
         raise typer.Exit(1)
-
-
-def write_alone(file: Path, text: str) -> None:
-    """Patient data, readable by its owner alone; whole or not at all, whatever stood there. Raises OSError."""
-    unfinished = file.with_name(f".{file.name}.{os.getpid()}.unfinished")
-    opened = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    try:
-        with os.fdopen(opened, "w", encoding="utf-8") as written:
-            written.write(text)
-            written.flush()
-            os.fsync(written.fileno())
-        unfinished.replace(file)
-    except BaseException:
-        unfinished.unlink(missing_ok=True)
-        raise
 
 
 def _say(line: str) -> None:

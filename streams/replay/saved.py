@@ -4,7 +4,6 @@ week. It may hold numbers of patients: readable by its owner alone."""
 from __future__ import annotations
 
 import json
-import os
 import re
 import tomllib
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from schemas.errors import SettingsInvalid
 from schemas.model_events import SandboxName
 from streams.replay.selection import Selection, Start
 from streams.settings import Settings
+from streams.whole_file import write_whole
 
 _AGO = re.compile(r"(?P<count>[0-9]{1,5})(?P<unit>[dhm])\Z")
 _UNITS = {"d": "days", "h": "hours", "m": "minutes"}
@@ -92,11 +92,7 @@ def save(settings: Settings, name: str, query: Query) -> Path:
         raise SettingsInvalid("replay", name, "nothing is selected that could be saved")
     file = _file(settings, name)
     file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    temporary = file.with_suffix(".tmp")
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as written:
-        os.fchmod(written.fileno(), 0o600)
-        written.writelines(f"{key} = {_toml(value)}\n" for key, value in told.items())
-    temporary.replace(file)
+    write_whole(file, "".join(f"{key} = {_toml(value)}\n" for key, value in told.items()).encode("utf-8"))
     return file
 
 

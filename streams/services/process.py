@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from streams.services import tether
+from streams.whole_file import write_whole
 
 GRACE_SECONDS = 20.0
 _children: dict[int, subprocess.Popen[bytes]] = {}  # a child of ours that has ended stays a zombie until waited for
@@ -52,9 +53,7 @@ class RunningProcess:
                 child.wait()
 
     def remember(self, file: Path) -> None:
-        partial = file.with_suffix(".partial")
-        partial.write_text(json.dumps(asdict(self)))
-        partial.replace(file)
+        write_whole(file, json.dumps(asdict(self)).encode("ascii"), 0o666, sync=False)
 
 
 def myself() -> RunningProcess:

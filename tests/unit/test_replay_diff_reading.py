@@ -26,7 +26,7 @@ from streams.replay.manifest import Manifest, ReplayFolder
 from streams.replay.plan import Part, Plan
 from streams.replay.publish import run_publish
 from streams.replay.publishing import Approval
-from streams.replay.result_commands import register, write_alone
+from streams.replay.result_commands import register
 from streams.replay.said import Side
 from streams.replay.selection import Selection
 from streams.settings import Settings
@@ -186,16 +186,6 @@ async def test_what_retention_took_of_what_was_selected_is_told_and_not_passed(l
 async def test_a_replay_is_not_compared_with_itself(tmp_path: Path) -> None:
     with pytest.raises(SettingsInvalid, match="with itself"):
         await diffing.read_diff(Settings(run_folder=tmp_path / "run"), NAME, NAME, Tolerance())
-
-
-@pytest.mark.parametrize("before", [None, "old"])
-def test_the_page_is_readable_by_its_owner_alone(tmp_path: Path, before: str | None) -> None:
-    page = tmp_path / "diff.html"
-    if before is not None:
-        page.write_text(before)
-        page.chmod(0o644)
-    write_alone(page, "new")
-    assert (page.read_text(), page.stat().st_mode & 0o777, list(tmp_path.iterdir())) == ("new", 0o600, [page])
 
 
 def test_a_page_does_not_follow_a_link(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
