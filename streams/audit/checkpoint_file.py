@@ -15,18 +15,6 @@ class CheckpointFileChanged(Refused):
     """Somebody else wrote to the file."""
 
 
-def read_lines(file: Path) -> tuple[list[bytes], bytes]:
-    """Its lines, and what stands behind the last line end: one that was not written whole. No file: no lines. Raises
-    StoreUnavailable."""
-    try:
-        *lines, torn = file.read_bytes().split(b"\n")
-    except FileNotFoundError:
-        return [], b""
-    except OSError as error:
-        raise StoreUnavailable("audit", str(file), error.strerror or "cannot be read") from None
-    return lines, torn
-
-
 class CheckpointFile:
     """For its one writer."""
 
@@ -58,8 +46,9 @@ class CheckpointFile:
             yield ours
 
     def read(self, size: int | None = None) -> tuple[list[bytes], bytes, bool]:
-        """See `read_lines`; of the last `size` bytes (None: all), and whether those are all. From now on `append` writes behind the
-        last whole line, over what is torn."""
+        """Lines of the last `size` bytes (None: all); what stands behind the last line end, one that was not written whole; and
+        whether those are all. No file: no lines. From now on `append` writes behind the last whole line, over what is torn. Raises
+        StoreUnavailable."""
         try:
             with self.path.open("rb") as file:
                 end = file.seek(0, os.SEEK_END)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Sequence
 from datetime import datetime
+from hashlib import sha256
 from typing import Protocol
 
 import structlog
@@ -17,6 +18,7 @@ from schemas.ports import Clock, EventLog
 from streams import topics
 from streams.audit.chain import Chain, linked
 from streams.audit.checkpoint_file import CheckpointFile
+from streams.audit.series import Checkpoint
 from streams.audit.signing import UNSIGNED_ID, Signer, value_of
 from streams.audit.standing import CheckpointsDisagree, Standing, begin
 from streams.emission import emit
@@ -162,8 +164,9 @@ class Notary:
         return unread is None and end < span.end
 
     def _add(self, standing: Standing, partition: tuple[str, int], chain: Chain, at: datetime) -> None:
-        self._unpublished.append(self._checkpoint(standing, *partition, chain, at))
-        standing.add(self._unpublished[-1])
+        signed = self._checkpoint(standing, *partition, chain, at)
+        self._unpublished.append(signed)
+        standing.add(Checkpoint.of(signed, sha256(value_of(signed)).digest()))
 
     async def _tell(self, place: str, first: int, unread: RadstreamError | None) -> None:
         """An alarm, for as long as it cannot be read from `first` on. Raises BrokerUnavailable when that is away as a whole."""

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from hashlib import sha256
 from pathlib import Path
+from sys import intern
 
-from schemas.checkpoints import CheckpointSigned
 from schemas.errors import Refused
 from schemas.history import History, Span
 from schemas.ports import Record
@@ -16,8 +15,8 @@ from streams import topics
 from streams.audit.chain import Chain
 from streams.audit.checkpoint_file import CheckpointFile
 from streams.audit.faults import Fault
-from streams.audit.series import NONE_BEFORE, Entry, Joined, joined, read_source
-from streams.audit.signing import Signer, value_of
+from streams.audit.series import NONE_BEFORE, Checkpoint, Entry, Joined, Source, joined, read_source
+from streams.audit.signing import Signer
 
 #: a partition is signed for again, new or not, when so many other checkpoints have come since: so the last few tell of every one
 AGAIN_AFTER = 500
@@ -25,6 +24,8 @@ AGAIN_AFTER = 500
 TAIL = 2_000
 #: bytes of a line, at most
 _LINE = 1_000
+#: records that are taken from the topic at a time
+_LOT = 1_000
 
 
 class CheckpointsDisagree(Refused):
@@ -40,10 +41,10 @@ class Standing:
     chains: dict[tuple[str, int], Chain] = field(default_factory=dict)
     numbers: dict[tuple[str, int], int] = field(default_factory=dict)
 
-    def add(self, one: CheckpointSigned) -> None:
+    def add(self, one: Checkpoint) -> None:
         """What is signed next follows it."""
-        self.number, self.digest = one.number, sha256(value_of(one)).hexdigest()
-        self.chains[one.topic, one.partition] = Chain(one.first, one.end, one.records, bytes.fromhex(one.chain))
+        self.number, self.digest = one.number, one.digest.hex()
+        self.chains[one.topic, one.partition] = one.chain
         self.numbers[one.topic, one.partition] = one.number
 
     def old(self) -> list[tuple[str, int]]:
@@ -69,7 +70,7 @@ async def begin(history: History, file: CheckpointFile, signer: Signer, *, tail:
     assert read is not None
     _agree(read.faults, file)
     if read.both.behind:
-        await asyncio.to_thread(file.append, [one.value for one in read.both.behind])
+        await asyncio.to_thread(file.append, read.both.values)
     return Begun(_standing(read.both), read.next_offset, read.mixed)
 
 
@@ -85,16 +86,26 @@ async def _read(history: History, file: CheckpointFile, signer: Signer, tail: in
     """The last `tail` of both, or all; None when those are too few to know where every partition stands."""
     (span,) = await history.spans(topics.CHECKPOINTS.name)
     first = span.first if tail is None else max(span.first, span.end - tail)
-    records = [record async for record in history.records(Span(span.topic, span.partition, first, span.end))]
+    topic, lot = Source(span.topic), list[Record]()
+    async for record in history.records(Span(span.topic, span.partition, first, span.end)):
+        lot.append(record)
+        if len(lot) == _LOT:
+            await asyncio.to_thread(_take, topic, lot, signer)
+            lot = []
+    await asyncio.to_thread(_take, topic, lot, signer)
     lines, torn, whole = await asyncio.to_thread(file.read, None if tail is None else tail * _LINE)
-    return await asyncio.to_thread(_compared, records, lines, torn, first == span.first and whole, file.path, signer, span.end)
+    return await asyncio.to_thread(_compared, topic, lines, torn, first == span.first and whole, file.path, signer, span.end)
+
+
+def _take(topic: Source, records: Sequence[Record], signer: Signer) -> None:
+    """Signatures take their time: not in the event loop."""
+    for record in records:
+        topic.add(entry_of(record), signer.keys)
 
 
 def _compared(
-    records: Sequence[Record], lines: list[bytes], torn: bytes, all_of_both: bool, path: Path, signer: Signer, end: int
+    topic: Source, lines: list[bytes], torn: bytes, all_of_both: bool, path: Path, signer: Signer, end: int
 ) -> _Read | None:
-    """Signatures take their time: not in the event loop."""
-    topic = read_source(topics.CHECKPOINTS.name, (Entry(str(one.place), one.value, one.key) for one in records), signer.keys)
     in_file = read_source(str(path), entries_of(str(path), lines), signer.keys, repeats=False, beside=topic)
     since = 1
     if not all_of_both:
@@ -109,13 +120,19 @@ def _compared(
     return _Read(both, faults, end, signer.name in topic.mixed)
 
 
-def entries_of(name: str, lines: list[bytes]) -> list[Entry]:
-    return [Entry(f"{name}:{number}", line) for number, line in enumerate(lines, start=1)]
+def entry_of(record: Record) -> Entry:
+    return Entry(intern(f"{record.place.topic}/{record.place.partition}/"), record.place.offset, record.value, record.key)
+
+
+def entries_of(name: str, lines: Iterable[bytes]) -> Iterator[Entry]:
+    where = f"{name}:"
+    for number, line in enumerate(lines, start=1):
+        yield Entry(where, number, line)
 
 
 def unfinished(both: Joined, name: str, torn: bytes) -> list[Fault]:
     """A last line that is not whole must be the beginning of what the topic has next."""
-    if not torn or (both.behind and both.behind[0].value.startswith(torn)):
+    if not torn or (both.values and both.values[0].startswith(torn)):
         return []
     return [Fault("checkpoint", name, "its last line is not whole, and not the beginning of the next checkpoint on the topic")]
 

@@ -9,16 +9,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from schemas.errors import TopicMissing
+from schemas.errors import StoreUnavailable, TopicMissing
 from schemas.history import History, Span
 from schemas.ports import Record
 from streams import topics
-from streams.audit.checkpoint_file import read_lines
 from streams.audit.faults import Fault, merged
 from streams.audit.notary import NOTARISED
-from streams.audit.series import Entry, Series, Source, joined, read_source
+from streams.audit.series import Series, Source, joined
 from streams.audit.signing import Keys
-from streams.audit.standing import entries_of, unfinished
+from streams.audit.standing import entries_of, entry_of, unfinished
 from streams.audit.verifying import Copy, Proven, Tell, Verified, length, verify_records
 
 #: given the number of offsets to come, what is told of them
@@ -115,19 +114,22 @@ def _nobody(_: int) -> None:
 
 
 async def _checkpoints(history: History, live: History, sources: Sources, keys: Keys, told: Told) -> list[Series]:
-    """The files are read before the topic and again behind it: the notary may be at work."""
-    before = [await asyncio.to_thread(read_lines, file) for file in sources.files]
-    records = [record async for record in _checkpoint_records(history, live)]
-    after = [await asyncio.to_thread(read_lines, file) for file in sources.files]
+    """The notary may be at work, and writes to the topic first: what the files hold before the topic is read must be there, and of
+    what they get meanwhile nothing is said."""
+    before = [await asyncio.to_thread(_looks, file) for file in sources.files]
+    topic = Source(topics.CHECKPOINTS.name)
+    async for record in _checkpoint_records(history, live):
+        topic.add(entry_of(record), keys)
     name = ", ".join(map(str, sources.files))
-    topic = read_source(topics.CHECKPOINTS.name, (Entry(str(one.place), one.value, one.key) for one in records), keys)
-    earlier = _read_files(name, sources.files, [lines for lines, _ in before], keys, topic)
-    file = _read_files(name, sources.files, [lines for lines, _ in after], keys, topic)
+    sizes = [size for size, _ in before]
+    file, earlier, torn = await asyncio.to_thread(_read_files, name, sources.files, sizes, keys, topic)
+    still = before == [await asyncio.to_thread(_looks, file) for file in sources.files]
     told.faults += [*topic.faults, *topic.disorder, *file.faults, *file.disorder]
     found = []
     for key in keys:
-        known = max((*topic.of(key), *earlier.of(key)), default=0)
-        file.series[key] = {number: one for number, one in file.of(key).items() if number <= known}
+        known = max(topic.last.get(key, 0), earlier.get(key, 0))
+        if file.last.get(key, 0) > known:
+            file.series[key] = {number: one for number, one in file.of(key).items() if number <= known}
         both = joined(topic, file, key, older_copy=sources.copies)
         told.faults += both.faults
         if both.series:
@@ -135,8 +137,8 @@ async def _checkpoints(history: History, live: History, sources: Sources, keys: 
         if both.behind:
             first, last = both.behind[0].checkpoint.number, both.behind[-1].checkpoint.number
             told.notes.append(f"{name}: lacks the last checkpoints, {first}-{last}: the notary writes them when it starts")
-        if not sources.copies and len(before) == 1 and before[0] == after[0]:
-            told.faults += unfinished(both, name, after[0][1])
+        if not sources.copies and len(before) == 1 and still:
+            told.faults += unfinished(both, name, torn)
     if not found:
         told.faults.append(
             Fault("checkpoint", topics.CHECKPOINTS.name, "there is no checkpoint under this key: has the notary run?")
@@ -163,9 +165,45 @@ async def _spans(history: History, topic: str) -> Sequence[Span]:
         return ()
 
 
-def _read_files(name: str, files: Sequence[Path], lines: Sequence[list[bytes]], keys: Keys, topic: Source) -> Source:
-    entries = [entry for file, of_file in zip(files, lines, strict=True) for entry in entries_of(str(file), of_file)]
-    return read_source(name, entries, keys, repeats=False, beside=topic)
+def _looks(file: Path) -> tuple[int, int]:
+    """Its size, and when it was changed; of none: zeros. Raises StoreUnavailable."""
+    try:
+        now = file.stat()
+    except FileNotFoundError:
+        return 0, 0
+    except OSError as error:
+        raise StoreUnavailable("audit", str(file), error.strerror or "cannot be read") from None
+    return now.st_size, now.st_mtime_ns
+
+
+def _read_files(
+    name: str, files: Sequence[Path], sizes: Sequence[int], keys: Keys, topic: Source
+) -> tuple[Source, dict[str, int], bytes]:
+    """Line by line, for there are millions. The highest number of each key that began before `sizes`; what stands behind the last
+    line end of the last file. Raises StoreUnavailable."""
+    source, earlier, torn = Source(name, repeats=False, opened=topic.opened), dict[str, int](), b""
+    for file, size in zip(files, sizes, strict=True):
+        at, torn = 0, b""
+        for entry in entries_of(str(file), _lines(file)):
+            if not entry.value.endswith(b"\n"):
+                torn = entry.value
+                break
+            checkpoint = source.add(replace(entry, value=entry.value[:-1]), keys)
+            if checkpoint is not None and at < size:
+                earlier[checkpoint.key] = max(checkpoint.number, earlier.get(checkpoint.key, 0))
+            at += len(entry.value)
+    return source, earlier, torn
+
+
+def _lines(file: Path) -> Iterator[bytes]:
+    """With their ends; the last one may have none. No file: no lines. Raises StoreUnavailable."""
+    try:
+        with file.open("rb") as opened:
+            yield from opened
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise StoreUnavailable("audit", str(file), error.strerror or "cannot be read") from None
 
 
 async def _unsigned(history: History, told: Told) -> None:

@@ -11,35 +11,46 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from schemas.errors import SettingsInvalid
 from streams.audit.signing import public_file, public_keys
 from streams.audit.verified import Sources, Told, verify
 from streams.audit.verifying import Copy
-from streams.promotion.progress import progress
+from streams.audit_settings import AuditSettings
+from streams.progress import progress
 from streams.segments.history import ArchivedHistory
 from streams.settings import Settings
-from streams.wiring.clients import history_for, live_history_for
+from streams.wiring.clients import live_history_for, open_history
 
 
 async def run_verify(
     settings: Settings, public_key_files: Sequence[Path], copies: Sequence[Path], console: Console, *, as_json: bool
 ) -> bool:
     """Whether all is as it was signed. `copies`: of the checkpoint file, in the place of the notary's own. Raises SettingsInvalid
-    (a key), BrokerUnavailable, ObjectStoreUnavailable, StoreUnavailable."""
+    (a key; the notary never ran here), BrokerUnavailable, ObjectStoreUnavailable, StoreUnavailable."""
     keys = public_keys(public_key_files or [public_file(settings.audit.key_file)])
+    if not copies:
+        _require_notary(settings.audit)
     sources = Sources(copies or [settings.audit.checkpoint_file], copies=bool(copies))
     say = Console(stderr=True)
     shown = partial(progress, "verified", say=lambda line: say.print(line, highlight=False))
-    history = history_for(settings)
-    if isinstance(history, ArchivedHistory):
-        archive = Copy(history, history.holes, settings.segments.topics)
-        told = await verify(live_history_for(settings), sources, keys, shown, archive=archive)
-    else:
-        told = await verify(history, sources, keys, shown)
+    async with open_history(settings) as history, live_history_for(settings) as live:
+        if isinstance(history, ArchivedHistory):
+            archive = Copy(history, history.holes, settings.segments.topics)
+            told = await verify(live, sources, keys, shown, archive=archive)
+        else:
+            told = await verify(history, sources, keys, shown)
     if as_json:
         sys.stdout.write(json.dumps(told.plain(), indent=2) + "\n")
     else:
         show(told, console)
     return told.well
+
+
+def _require_notary(audit: AuditSettings) -> None:
+    """Where its key is, a file that is gone is a fault. Where neither is it is another machine, and nobody has removed anything."""
+    if not audit.checkpoint_file.exists() and not audit.key_file.exists():
+        advice = f"{audit.checkpoint_file} is not here, nor is the notary's key: name a copy of its file: --checkpoint-file FILE"
+        raise SettingsInvalid("audit", "checkpoint file", advice)
 
 
 def show(told: Told, console: Console) -> None:
@@ -68,5 +79,6 @@ def _table(told: Told) -> Table:
         offsets = f"{one.first}-{one.end - 1}" if one.end > one.first else "none"
         removed = f"{one.removed} (retention, or somebody)" if one.removed else ""
         unproven = str(one.unproven) if one.unproven else ""
-        table.add_row(f"{one.topic}/{one.partition}", offsets, f"{one.after} and {one.upto}", removed, unproven)
+        place = f"{one.topic}/{one.partition} {one.copy}".rstrip()
+        table.add_row(place, offsets, f"{one.after} and {one.upto}", removed, unproven)
     return table

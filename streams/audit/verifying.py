@@ -9,13 +9,12 @@ from functools import partial
 from itertools import groupby, pairwise
 from typing import Any
 
-from schemas.checkpoints import CheckpointSigned
 from schemas.errors import InvalidResource, RecordsRemoved, TopicMissing
 from schemas.history import History, Span
 from schemas.ports import Record
 from streams.audit.chain import Chain, linked
 from streams.audit.faults import Fault, Kind, Runs, runs, told
-from streams.audit.series import Series
+from streams.audit.series import Checkpoint, Series
 
 Tell = Callable[[int], None]
 
@@ -65,9 +64,9 @@ class Verified:
     faults: list[Fault] = field(default_factory=list)
 
 
-def chains(series: Series) -> dict[tuple[str, int], list[list[CheckpointSigned]]]:
+def chains(series: Series) -> dict[tuple[str, int], list[list[Checkpoint]]]:
     """Of each partition, in their order; a chain that begins elsewhere, or goes back, is another one."""
-    found: dict[tuple[str, int], list[list[CheckpointSigned]]] = {}
+    found: dict[tuple[str, int], list[list[Checkpoint]]] = {}
     for number in sorted(series):
         one = series[number].checkpoint
         of_partition = found.setdefault((one.topic, one.partition), [])
@@ -111,7 +110,7 @@ def length(series: Series) -> int:
     return sum(chain[-1].end - chain[0].first for of_partition in chains(series).values() for chain in of_partition)
 
 
-def _breaks(of_partition: Sequence[Sequence[CheckpointSigned]]) -> Iterator[Fault]:
+def _breaks(of_partition: Sequence[Sequence[Checkpoint]]) -> Iterator[Fault]:
     """Where the notary had to begin anew, it saw that something was gone."""
     for before, after in pairwise(of_partition):
         old, new = before[-1], after[0]
@@ -132,7 +131,7 @@ class _Block:
 
     begin: Chain
     after: int
-    signed: CheckpointSigned
+    signed: Checkpoint
 
     @property
     def end(self) -> int:
@@ -158,7 +157,7 @@ class _Found:
 class _Partition:
     """One chain over its partition. A fault in one block hides none behind it: each begins with what is signed."""
 
-    def __init__(self, copy: Copy, chain: Sequence[CheckpointSigned], tell: Tell) -> None:
+    def __init__(self, copy: Copy, chain: Sequence[Checkpoint], tell: Tell) -> None:
         self._copy, self._history, self._chain, self._tell = copy, copy.history, chain, tell
         self._topic, self._partition = chain[0].topic, chain[0].partition
         self._place = f"{self._topic}/{self._partition}"
@@ -224,7 +223,7 @@ class _Partition:
     def _blocks(self, first: int) -> tuple[int, int, list[_Block]]:
         """From the beginning, or from the first checkpoint behind which nothing is gone: its offset, number, and what follows."""
         begun = Chain(self._chain[0].first, self._chain[0].first)
-        begins = [(begun, 0), *((_as_chain(one), one.number) for one in self._chain)]
+        begins = [(begun, 0), *((one.chain, one.number) for one in self._chain)]
         index = next((at for at, (begin, _) in enumerate(begins) if begin.end >= first), len(self._chain))
         blocks = [_Block(*begin, signed) for begin, signed in zip(begins[index:], self._chain[index:], strict=False)]
         return begins[index][0].end, begins[index][1], blocks
@@ -258,7 +257,7 @@ class _Partition:
 
     def _judge(self, block: _Block, found: _Found) -> None:
         self._tell(block.end - self._chain[0].first)
-        if found.head == bytes.fromhex(block.signed.chain):
+        if found.head == block.signed.head:
             return
         absent = [offset for offset in range(block.begin.end, block.end) if offset not in found.offsets]
         short = block.signed.records - found.records
@@ -282,7 +281,3 @@ class _Partition:
 
     def _fault(self, kind: Kind, said: str, block: _Block, missing: Runs = ()) -> Fault:
         return Fault(kind, self._place, said, block.begin.end, block.end, block.between, missing)
-
-
-def _as_chain(one: CheckpointSigned) -> Chain:
-    return Chain(one.first, one.end, one.records, bytes.fromhex(one.chain))

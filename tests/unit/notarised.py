@@ -15,7 +15,7 @@ from schemas.errors import RecordsRemoved
 from schemas.history import Span
 from schemas.ports import Outgoing, Record
 from streams import topics
-from streams.audit.checkpoint_file import CheckpointFile, read_lines
+from streams.audit.checkpoint_file import CheckpointFile
 from streams.audit.notary import NOTARISED, Notary
 from streams.audit.signing import Signer
 from streams.audit.verified import Sources, Told, verify
@@ -111,7 +111,7 @@ class Notarised:
         return await verify(history or self.history, Sources([self.file], **more), keys)
 
     def lines(self) -> list[bytes]:
-        return read_lines(self.file)[0]
+        return self.file.read_bytes().split(b"\n")[:-1] if self.file.exists() else []
 
 
 def changed(record: Record, **more: object) -> Record:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import random
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from rich.console import Console
 from typer.testing import CliRunner
 
+from schemas.errors import SettingsInvalid
 from streams.audit import verify_command
 from streams.audit.faults import Fault, merged
 from streams.audit.verify_command import run_verify
@@ -40,7 +42,7 @@ def settings(notarised: Notarised) -> Settings:
 async def said(
     settings: Settings, history: object, monkeypatch: pytest.MonkeyPatch, copies: tuple[Path, ...] = (), *, as_json: bool = False
 ) -> tuple[bool, str]:
-    monkeypatch.setattr(verify_command, "history_for", lambda _: history)
+    monkeypatch.setattr(verify_command, "open_history", lambda _: nullcontext(history))
     console = Console(file=io.StringIO(), width=200)
     well = await run_verify(settings, [], copies, console, as_json=as_json)
     return well, console.file.getvalue()  # type: ignore[attr-defined]
@@ -96,6 +98,18 @@ async def test_an_older_copy_of_the_file_will_do(
     copy.write_bytes(copy.read_bytes().replace(b'"partition":', b'"partition": ', 1))
     well, text = await said(settings, notarised.history, monkeypatch, (copy,))
     assert not well and f"{copy}:1: is not what was signed" in text
+
+
+async def test_where_the_notary_never_ran_nobody_is_accused(
+    settings: Settings, notarised: Notarised, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    notarised.file.rename(tmp_path / "copy.jsonl")
+    with pytest.raises(SettingsInvalid, match="--checkpoint-file"):
+        await said(settings, notarised.history, monkeypatch)
+    assert (await said(settings, notarised.history, monkeypatch, (tmp_path / "copy.jsonl",)))[0]
+    settings.audit.key_file.touch()
+    well, text = await said(settings, notarised.history, monkeypatch)
+    assert not well and "lacks checkpoints 1-" in text, "where it ran somebody has taken its file"
 
 
 def test_a_key_that_is_not_there(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import random
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -245,8 +246,8 @@ async def test_the_command_verifies_both(kept: Kept, tmp_path: Path, monkeypatch
         await objects.put(str(name), file)
     (key,) = kept.log.signer.keys.values()
     (tmp_path / "notary.pub").write_bytes(key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
-    monkeypatch.setattr(verify_command, "history_for", lambda _: ArchivedHistory(objects, live))
-    monkeypatch.setattr(verify_command, "live_history_for", lambda _: live)
+    monkeypatch.setattr(verify_command, "open_history", lambda _: nullcontext(ArchivedHistory(objects, live)))
+    monkeypatch.setattr(verify_command, "live_history_for", lambda _: nullcontext(live))
     audit = AuditSettings(key_file=tmp_path / "notary.key", checkpoint_file=kept.log.file)
     console = Console(file=io.StringIO(), width=200)
     assert not await verify_command.run_verify(Settings(audit=audit), [], [], console, as_json=False)
