@@ -27,7 +27,7 @@ _BACKOFF: BackoffConfig = {"init_backoff": timedelta(milliseconds=200), "max_bac
 
 
 class Objects:
-    """`ObjectStore`. `timeout_s`: of one call, with all its tries."""
+    """`ObjectStore`. `timeout_s`: of one call, with all its tries; of a list of names, each page of it."""
 
     def __init__(self, store: LocalStore | MemoryStore | S3Store, timeout_s: float) -> None:
         self._store = store
@@ -63,10 +63,15 @@ class Objects:
 
     async def names(self, folder: str = "") -> Sequence[str]:
         """See `ObjectStore.names`."""
+        found: list[str] = []
         with self._our_errors(folder or "all objects"):
-            async with asyncio.timeout(self._timeout_s):
-                found = [one["path"] async for some in obstore.list(self._store, folder or None) for one in some]
-        return sorted(found)
+            pages = aiter(obstore.list(self._store, folder or None))
+            while True:  # S3 gives a thousand names an answer: years of segments are many
+                async with asyncio.timeout(self._timeout_s):
+                    page = await anext(pages, None)
+                if page is None:
+                    return sorted(found)
+                found += [one["path"] for one in page]
 
     @contextmanager
     def _our_errors(self, name: str) -> Iterator[None]:

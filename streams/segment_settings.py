@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from streams import topics
-from streams.section import Seconds, Section
+from streams.section import Section
 
 
 def _can_be_archived(name: str) -> str:
@@ -32,7 +32,8 @@ class SegmentSettings(Section):
         topics.RESULTS.name,
         topics.DELIVERIES.name,
     )
-    #: bytes of records, before compression, from which on a segment is closed
-    size: Annotated[int, Field(ge=1024 * 1024, le=1024**3)] = 32 * 1024 * 1024
-    #: from the time of its first record until it is closed, however small
-    age_s: Seconds = 3600.0
+    #: bytes of records, before compression, from which on a segment is closed; each partition holds one in memory, and a file must
+    #: come and go within one call
+    size: Annotated[int, Field(ge=1024 * 1024, le=128 * 1024 * 1024)] = 32 * 1024 * 1024
+    #: from the time of its first record until it is closed, however small: else years of it are more files than anybody lists
+    age_s: Annotated[float, Field(ge=600)] = 3600.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -72,3 +73,13 @@ def test_what_is_no_place_is_refused(url: str) -> None:
         SegmentSettings(url=url)
     with pytest.raises(ValidationError, match="no topic that can be archived"):
         SegmentSettings(topics=("radstream.models",))
+
+
+@pytest.mark.parametrize("strange", [{"age_s": 599}, {"size": 2**20 - 1}, {"size": 128 * 2**20 + 1}])
+def test_neither_a_file_of_every_record_nor_one_that_no_memory_holds(strange: dict[str, Any]) -> None:
+    from pydantic import ValidationError
+
+    from streams.segment_settings import SegmentSettings
+
+    with pytest.raises(ValidationError, match="than or equal to"):
+        SegmentSettings(**strange)
