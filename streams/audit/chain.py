@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from struct import pack
 
+from schemas.moments import milliseconds
 from schemas.ports import Record
 
 #: before the first record
 BEGINNING = bytes(32)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND = timedelta(milliseconds=1)
 
 
 def linked(before: bytes, record: Record) -> bytes:
     """SHA-256 over `before`, then offset, timestamp (milliseconds, as Kafka keeps it), key, value, number of headers, and name and
     value of each. Every part has its length before it (8 bytes; -1: there is no key), so that no two records give the same bytes.
     A value that is null and one that is empty are the same: `Record` does not tell them apart; and so are all timestamps before the
-    year 2, and all behind 9998 (`connectors.kafka.moment_of`)."""
-    milliseconds = (record.timestamp - _EPOCH) // _MILLISECOND
+    year 2, and all behind 9998 (`schemas.moments.moment_of`)."""
     parts: list[bytes | None] = [
         pack(">q", record.place.offset),
-        pack(">q", milliseconds),
+        pack(">q", milliseconds(record.timestamp)),
         record.key,
         record.value,
         pack(">q", len(record.headers)),
