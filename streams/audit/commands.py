@@ -11,7 +11,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from streams.settings import read_settings
+from streams.asked_moments import TIME_HELP, asked_moment
+from streams.settings import Settings, read_settings
 
 audit_app = typer.Typer(no_args_is_help=True)
 console = Console()
@@ -30,7 +31,7 @@ class Format(StrEnum):
     SYSLOG = "syslog"
 
 
-Since = Annotated[str, typer.Option(metavar="TIME", help="Written then or later: 2026-11-30T08:00, or 90m, 24h, 7d ago.")]
+Since = Annotated[str, typer.Option(metavar="TIME", help=f"Written then or later: {TIME_HELP}")]
 Until = Annotated[str | None, typer.Option(metavar="TIME", help="Written before then.")]
 
 
@@ -64,8 +65,8 @@ def list_audited(
     settings = read_settings()
     wanted = Wanted(
         topics=PEOPLE if people else ENGINE if engine else PEOPLE + ENGINE,
-        since=_moment("--since", since),
-        until=_moment("--until", until),
+        since=_moment("--since", since, settings),
+        until=_moment("--until", until, settings),
         by=by,
         study=study,
         subject=None if accession is None else subject_of(settings, accession),
@@ -104,21 +105,21 @@ def export(
     from streams.audit.acts import actor
     from streams.audit.exporting import Export, run_export
 
-    wanted = Export(format.value, _moment("--since", since), _moment("--until", until), patients=not without_patients)
+    settings = read_settings()
+    first, end = _moment("--since", since, settings), _moment("--until", until, settings)
+    wanted = Export(format.value, first, end, patients=not without_patients)
     file = None if out == "-" else Path(out)
     who = actor("audit export", by, reason)
-    asyncio.run(run_export(read_settings(), wanted, file, who, lambda line: typer.echo(line, err=True)))
+    asyncio.run(run_export(settings, wanted, file, who, lambda line: typer.echo(line, err=True)))
 
 
-def _moment(option: str, text: str | None) -> datetime | None:
-    from schemas.errors import SettingsInvalid
+def _moment(option: str, text: str | None, settings: Settings) -> datetime | None:
     from streams.clock import SystemClock
-    from streams.dead_letters.choosing import moment
 
     try:
-        return moment(option, text, SystemClock().now())
-    except SettingsInvalid as error:
-        raise typer.BadParameter(f"{option} {error.reason}") from None
+        return None if text is None else asked_moment(text, settings.site.time_zone, SystemClock().now())
+    except ValueError as error:
+        raise typer.BadParameter(f"{option}: {error}") from None
 
 
 @audit_app.command()

@@ -8,9 +8,9 @@ import sys
 from rich.console import Console
 
 from schemas.errors import SettingsInvalid
+from streams.asked_moments import asked_moment
 from streams.cases.known import known_then
 from streams.cases.linked import case_of
-from streams.cases.moments import moment_of
 from streams.cases.page import lines, plain
 from streams.clock import SystemClock
 from streams.looking import case_was_asked_for
@@ -23,10 +23,13 @@ async def show_case_then(
 ) -> bool:
     """Whether anything is known of it, then or now; who asks is audited first. Raises SettingsInvalid (`at` is no time that can be
     meant; who, why), StoreUnavailable, BrokerUnavailable, ObjectStoreUnavailable."""
+    now = SystemClock().now()
     try:
-        moment = moment_of(at, settings.site.time_zone, SystemClock().now())
+        moment = asked_moment(at, settings.site.time_zone, now)
     except ValueError as error:
         raise SettingsInvalid("case", "--at", str(error)) from None
+    if moment > now:
+        raise SettingsInvalid("case", "--at", f"{at} is still to come: without --at, case shows what is known now")
     if not database_is_there(settings):
         return False
     cases = case_store_for(settings)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from datetime import datetime, timedelta
+from datetime import datetime
+from zoneinfo import ZoneInfo
 
 from schemas.errors import SettingsInvalid
+from streams.asked_moments import asked_moment
 from streams.clock import SystemClock
 from streams.dead_letters.letters import Letter
 from streams.dead_letters.standing import Letters
-
-_AGO = re.compile(r"([0-9]{1,6})([mhd])")
-_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,25 +51,20 @@ def filter_of(
     key: str | None,
     since: str | None,
     until: str | None,
+    zone: ZoneInfo,
 ) -> Filter:
-    """Of what was typed. Raises SettingsInvalid."""
+    """Of what was typed; `zone`: of times without an offset. Raises SettingsInvalid."""
     now = SystemClock().now()
-    return Filter(step, error, topic, sender, key, moment("--since", since, now), moment("--until", until, now))
+    return Filter(step, error, topic, sender, key, _moment("--since", since, zone, now), _moment("--until", until, zone, now))
 
 
-def moment(option: str, text: str | None, now: datetime) -> datetime | None:
-    """A time in ISO 8601, without an offset one of this machine's zone; or so long ago: 90m, 24h, 7d. Raises SettingsInvalid."""
+def _moment(option: str, text: str | None, zone: ZoneInfo, now: datetime) -> datetime | None:
     if text is None:
         return None
-    if ago := _AGO.fullmatch(text.strip()):
-        try:
-            return now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
-        except OverflowError:
-            raise SettingsInvalid("dead-letters", option, "is before the year 1: leave it out, or say less") from None
     try:
-        return datetime.fromisoformat(text.strip()).astimezone()
-    except (ValueError, OverflowError):  # the year 1 in another zone
-        raise SettingsInvalid("dead-letters", option, "is a time as 2026-11-30T08:00, or so long ago: 90m, 24h, 7d") from None
+        return asked_moment(text, zone, now)
+    except ValueError as error:
+        raise SettingsInvalid("dead-letters", option, str(error)) from None
 
 
 def must_choose(ids: Sequence[str], wanted: Filter, *, all_open: bool) -> None:

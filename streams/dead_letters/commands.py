@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from streams.asked_moments import TIME_HELP
 from streams.printable import printable
 from streams.settings import read_settings
 
@@ -21,7 +22,7 @@ Error = Annotated[str | None, typer.Option(metavar="CLASS", help="e.g. Malformed
 Topic = Annotated[str | None, typer.Option(metavar="TOPIC", help="What its record was written to, e.g. hl7.v2.raw.")]
 Sender = Annotated[str | None, typer.Option(metavar="MSH-3|MSH-4", help="Of an HL7 message.")]
 Key = Annotated[str | None, typer.Option(metavar="KEY", help="Of its record, e.g. a Study Instance UID.")]
-Since = Annotated[str | None, typer.Option(metavar="TIME", help="Written then or later: 2026-11-30T08:00, or 90m, 24h, 7d ago.")]
+Since = Annotated[str | None, typer.Option(metavar="TIME", help=f"Written then or later: {TIME_HELP}")]
 Until = Annotated[str | None, typer.Option(metavar="TIME", help="Written before then.")]
 AllOpen = Annotated[bool, typer.Option("--all-open", help="Every open letter.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
@@ -47,8 +48,9 @@ def list_letters(
     from streams.dead_letters.choosing import filter_of
     from streams.dead_letters.listing import run_list
 
-    wanted = filter_of(step, error, topic, sender, key, since, until)
-    asyncio.run(run_list(read_settings(), wanted, all_states=all_states, counts_only=count, as_json=as_json))
+    settings = read_settings()
+    wanted = filter_of(step, error, topic, sender, key, since, until, settings.site.time_zone)
+    asyncio.run(run_list(settings, wanted, all_states=all_states, counts_only=count, as_json=as_json))
 
 
 @dead_letters_app.command()
@@ -102,14 +104,15 @@ def resend(
     from streams.dead_letters.choosing import filter_of
     from streams.dead_letters.resending import run_correct, run_resend
 
-    wanted = filter_of(step, error, topic, sender, key, since, until)
+    settings = read_settings()
+    wanted = filter_of(step, error, topic, sender, key, since, until, settings.site.time_zone)
     of = None if dry_run else actor("dead-letters", by, reason)
     if correct is not None:
         if len(ids or []) != 1 or wanted.chooses or all_open:
             raise typer.BadParameter("--correct goes with the ID of one letter")
-        well = asyncio.run(run_correct(read_settings(), (ids or [])[0], correct, of, say=_say))
+        well = asyncio.run(run_correct(settings, (ids or [])[0], correct, of, say=_say))
     else:
-        well = asyncio.run(run_resend(read_settings(), ids or [], wanted, of, all_open=all_open, rate=rate, say=_say))
+        well = asyncio.run(run_resend(settings, ids or [], wanted, of, all_open=all_open, rate=rate, say=_say))
     if not well:
         raise typer.Exit(1)
 
@@ -137,9 +140,10 @@ def discard(
     from streams.dead_letters.choosing import filter_of
     from streams.dead_letters.discarding import run_discard
 
-    wanted = filter_of(step, error, topic, sender, key, since, until)
+    settings = read_settings()
+    wanted = filter_of(step, error, topic, sender, key, since, until, settings.site.time_zone)
     of = None if dry_run else actor("dead-letters", by, reason)
-    asyncio.run(run_discard(read_settings(), ids or [], wanted, of, all_open=all_open, say=_say))
+    asyncio.run(run_discard(settings, ids or [], wanted, of, all_open=all_open, say=_say))
 
 
 def _say(line: str) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 from rich.console import Console
 
+from streams.asked_moments import TIME_HELP
 from streams.replay import result_commands, run_commands
 from streams.settings import read_settings
 
@@ -29,9 +30,7 @@ _Texts = list[str] | None
 @replay_app.callback(invoke_without_command=True)
 def replay(
     context: typer.Context,
-    since: Annotated[
-        str | None, typer.Option(metavar="TIME", help="2026-11-23, 2026-11-23T08:00+01:00 (else UTC), or 7d, 12h, 30m ago.")
-    ] = None,
+    since: Annotated[str | None, typer.Option(metavar="TIME", help=TIME_HELP)] = None,
     until: Annotated[
         str | None, typer.Option(metavar="TIME", help="The first moment that is no longer meant.", show_default="now")
     ] = None,
@@ -146,7 +145,7 @@ def _replay(
     name = wanted.name or f"{now:%Y%m%d-%H%M%S}"
     ReplayFolder(settings, name)  # whether it is a name
     query = asked if saved is None else queries.load(settings, saved).overruled_by(asked)
-    selection = query.selection(now)
+    selection = query.selection(settings.site.time_zone, now)
     if (selection.start, wanted.through) in _ENDS_BEFORE:
         raise typer.BadParameter(f"a replay that starts at {selection.start} cannot end with {wanted.through}")
     if save is not None:

@@ -4,23 +4,22 @@ week. It may hold numbers of patients: readable by its owner alone."""
 from __future__ import annotations
 
 import json
-import re
 import tomllib
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
+from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from schemas.errors import SettingsInvalid
 from schemas.model_events import SandboxName
+from streams.asked_moments import asked_moment
 from streams.replay.selection import Selection, Start
 from streams.settings import Settings
 from streams.whole_file import write_whole
 
-_AGO = re.compile(r"(?P<count>[0-9]{1,5})(?P<unit>[dhm])\Z")
-_UNITS = {"d": "days", "h": "hours", "m": "minutes"}
 _NAME: TypeAdapter[str] = TypeAdapter(SandboxName)
 
 #: by the names of Query and Selection
@@ -38,7 +37,7 @@ OPTIONS = {
 
 
 class Query(BaseModel):
-    """`since`, `until`: as of `moment_of`; everything else as of Selection, which judges it."""
+    """`since`, `until`: as of `asked_moment`; everything else as of Selection, which judges it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
@@ -52,10 +51,10 @@ class Query(BaseModel):
     models: tuple[str, ...] = ()
     start_at: Start | None = None
 
-    def selection(self, now: datetime) -> Selection:
-        """Raises SettingsInvalid that names the option, and no value that may be a patient's."""
+    def selection(self, zone: ZoneInfo, now: datetime) -> Selection:
+        """`zone`: of times without an offset. Raises SettingsInvalid that names the option, and no patient."""
         asked = self.model_dump(exclude={"since", "until"})
-        moments = {name: moment_of(text, now, OPTIONS[name]) for name in ("since", "until") if (text := getattr(self, name))}
+        moments = {name: _moment(OPTIONS[name], text, zone, now) for name in ("since", "until") if (text := getattr(self, name))}
         try:
             return Selection(**asked, **moments)
         except ValidationError as error:
@@ -72,17 +71,11 @@ class Query(BaseModel):
         return [word for name, option in OPTIONS.items() for value in values.get(name, []) for word in (option, value)]
 
 
-def moment_of(text: str, now: datetime, option: str) -> datetime:
-    """ISO 8601, of UTC where no offset stands; or 7d, 12h, 30m: so long before `now`. Raises SettingsInvalid."""
-    ago = _AGO.match(text.strip().lower())
-    if ago is not None:
-        return now - timedelta(**{_UNITS[ago["unit"]]: int(ago["count"])})
+def _moment(option: str, text: str, zone: ZoneInfo, now: datetime) -> datetime:
     try:
-        moment = datetime.fromisoformat(text.strip())
-    except ValueError:
-        said = f"{option} is no time such as 2026-11-23, 2026-11-23T08:00+01:00, 7d or 12h (ago)"
-        raise SettingsInvalid("replay", text.strip()[:40], said) from None
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+        return asked_moment(text, zone, now)
+    except ValueError as error:
+        raise SettingsInvalid("replay", option, str(error)) from None
 
 
 def save(settings: Settings, name: str, query: Query) -> Path:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -24,7 +23,6 @@ from streams import topics
 from streams.case_state import Policy
 from streams.cases.known import Known, known_then
 from streams.cases.linked import case_of
-from streams.cases.moments import moment_of
 from streams.cases.page import lines, plain
 from streams.cases.then import show_case_then
 from streams.dead_letter import dead_letter
@@ -327,43 +325,8 @@ async def test_nothing_of_the_patient_is_shown(engine: Engine) -> None:
     assert "4711" not in shown
 
 
-BERLIN = ZoneInfo("Europe/Berlin")
-
-
-@pytest.mark.parametrize(
-    ("text", "utc"),
-    [
-        ("2026-11-24T13:00", datetime(2026, 11, 24, 12, tzinfo=UTC)),
-        ("2026-11-24 13:00:01.5", datetime(2026, 11, 24, 12, 0, 1, 500_000, tzinfo=UTC)),
-        ("2026-07-24T13:00", datetime(2026, 7, 24, 11, tzinfo=UTC)),
-        ("2026-11-24T13:00Z", datetime(2026, 11, 24, 13, tzinfo=UTC)),
-        ("2026-11-24T13:00-05:00", datetime(2026, 11, 24, 18, tzinfo=UTC)),
-        ("2026-11-24", datetime(2026, 11, 23, 23, tzinfo=UTC)),
-        ("2026-10-25T02:30+02:00", datetime(2026, 10, 25, 0, 30, tzinfo=UTC)),
-    ],
-)
-def test_a_moment(text: str, utc: datetime) -> None:
-    moment = moment_of(text, BERLIN, NOW)
-    assert moment.astimezone(UTC) == utc
-    assert moment.tzinfo is BERLIN
-
-
-@pytest.mark.parametrize(
-    ("text", "why"),
-    [
-        ("yesterday", "is no time of ISO 8601"),
-        ("", "is no time of ISO 8601"),
-        ("24.11.2026 13:00", "is no time of ISO 8601"),
-        ("2026-10-25T02:30", "say the offset"),  # twice
-        ("2026-03-29T02:30", "say the offset"),  # never
-        ("2026-11-30T14:00", "still to come"),
-    ],
-)
-def test_no_moment(text: str, why: str) -> None:
-    with pytest.raises(ValueError, match=why):
-        moment_of(text, BERLIN, NOW)
-
-
 async def test_a_time_that_cannot_be_meant_is_a_wrong_setting_before_anything_is_looked_up() -> None:
     with pytest.raises(SettingsInvalid, match=r"--at: 'noon' is no time of ISO 8601"):
         await show_case_then(Settings(), "A1", "noon", Console(), as_json=False, by=None, reason="test")
+    with pytest.raises(SettingsInvalid, match="--at: 9999-01-01 is still to come"):
+        await show_case_then(Settings(), "A1", "9999-01-01", Console(), as_json=False, by=None, reason="test")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -13,7 +14,7 @@ from schemas.ports import Outgoing
 from schemas.renderings.fhir.bundle import bundle_of
 from streams import topics
 from streams.dead_letters.acts import discarded, resent
-from streams.dead_letters.choosing import Filter, chosen, moment, those
+from streams.dead_letters.choosing import Filter, chosen, filter_of, those
 from streams.dead_letters.discarding import discard
 from streams.dead_letters.listing import listed
 from streams.dead_letters.planning import plan_of
@@ -24,8 +25,6 @@ from tests.contract.example_findings import SITE, two_findings
 from tests.contract.fake_event_log import FakeEventLog
 from tests.contract.fake_history import FakeHistory
 from tests.unit.dead_letter_topics import CLOCK, MESSAGE, OF, failed, letter_in, new_log, original
-
-NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
 
 
 async def test_the_same_failure_written_twice_is_one_letter() -> None:
@@ -100,15 +99,11 @@ async def test_a_time_is_when_the_letter_was_written() -> None:
 
 
 def test_times_as_people_type_them() -> None:
-    assert moment("--since", "90m", NOW) == NOW - timedelta(minutes=90)
-    assert moment("--since", "7d", NOW) == NOW - timedelta(days=7)
-    assert moment("--since", "2026-11-30T08:00+00:00", NOW) == datetime(2026, 11, 30, 8, tzinfo=UTC)
-    local = moment("--since", "2026-11-30", NOW)
-    assert local is not None
-    assert local.tzinfo is not None
-    for never in ("yesterday", "999999d", "0001-01-01T00:00+14:00", "9999-12-31T23:59-12:00"):
-        with pytest.raises(SettingsInvalid, match="--since"):
-            moment("--since", never, NOW)
+    typed = filter_of(None, None, None, None, None, "2026-11-30T08:00", "2026-11-30T10:00Z", ZoneInfo("Asia/Taipei"))
+    assert typed == Filter(since=datetime(2026, 11, 30, 0, tzinfo=UTC), until=datetime(2026, 11, 30, 10, tzinfo=UTC))
+    for since, until, option in (("yesterday", None, "--since"), (None, "999999d", "--until")):
+        with pytest.raises(SettingsInvalid, match=option):
+            filter_of(None, None, None, None, None, since, until, ZoneInfo("UTC"))
 
 
 async def test_the_sender_of_what_came_through_no_listener_is_read_only_when_asked_for() -> None:
