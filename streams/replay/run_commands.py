@@ -121,6 +121,9 @@ def run_here(settings: Settings, folder: ReplayFolder, *, rate: float, by: str |
     if manifest.state == "done":
         letters = manifest.written.get("radstream.dead-letters", 0)
         console.print(f"{manifest.name} is done: {manifest.records} records read, {letters} dead letters in its sandbox.")
+    elif manifest.state == "planned":
+        console.print(f"{manifest.name} has not begun: radstream replay resume {manifest.name} begins it.")
+        raise typer.Exit(1)
     else:
         done = f"{manifest.records} of {manifest.plan.records} records"
         console.print(f"{manifest.name} is paused after {done}: radstream replay resume {manifest.name} goes on with it.")

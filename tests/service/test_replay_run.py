@@ -147,8 +147,8 @@ async def test_a_pause_is_asked_of_a_process_that_runs_it(settings: Settings, pl
     code, said = await replay(settings, "pause", name)
     assert (code, "does not run" in said) == (0, True)
     running = asyncio.create_task(replay(settings, "resume", name, "--rate", "50"))
-    while not folder.is_held:
-        await asyncio.sleep(0.05)  # another process takes the lock: it gives no event
+    while folder.read().state == "planned" and not running.done():
+        await asyncio.sleep(0.05)  # another process writes the file: it gives no event
     while not folder.pause_is_asked and not running.done():
         await replay(settings, "pause", name)
     code, said = await running
