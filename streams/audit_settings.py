@@ -13,6 +13,6 @@ class AuditSettings(Section):
     #: a copy of radstream.checkpoints outside the broker
     checkpoint_file: Path = Path("var/audit/checkpoints.jsonl")
     #: between two looks for what is new; None: there is no notary
-    checkpoint_interval_s: Seconds | None = 10.0
+    checkpoint_interval_s: Seconds | None = 60.0
     #: of the hashes that stand for patients' numbers in acts: made when it is absent
     hash_key_file: Path = Path("var/audit/hash.key")
