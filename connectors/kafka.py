@@ -8,13 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
-import time
 from collections import defaultdict
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any, Self
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
@@ -25,9 +21,8 @@ from aiokafka.errors import (
     TopicAuthorizationFailedError,
     UnknownTopicOrPartitionError,
 )
-from aiokafka.partitioner import murmur2
-from aiokafka.producer.message_accumulator import BatchBuilder
 
+from connectors.kafka_lots import lots_of
 from connectors.kafka_records import readable, record_of, stop_consumer
 from schemas.errors import BrokerUnavailable, Rejected
 from schemas.ports import Outgoing, Place, Record
@@ -99,7 +94,7 @@ class KafkaLog:
         places: dict[int, Place] = {}
         try:
             async with asyncio.timeout(self._append_timeout_s):
-                lots = await self._lots(producer, records)
+                lots = await lots_of(producer, records)
                 for lot in lots:
                     async with self._turns[lot.topic, lot.partition]:
                         sent.append(await producer.send_batch(lot.builder, lot.topic, partition=lot.partition))
@@ -143,25 +138,6 @@ class KafkaLog:
         finally:
             await stop_consumer(consumer)
 
-    async def _lots(self, producer: AIOKafkaProducer, records: Sequence[Outgoing]) -> list[_Lot]:
-        """What goes to one partition goes as one batch, with one answer: a future for each record costs more than all the rest."""
-        lots: list[_Lot] = []
-        open_lots: dict[tuple[str, int], _Lot] = {}
-        partitions: dict[str, list[int]] = {}
-        now = int(time.time() * 1000)
-        for at, record in enumerate(records):
-            if record.topic not in partitions:
-                partitions[record.topic] = sorted(await producer.partitions_for(record.topic))
-            to = record.topic, _partition(record.key, partitions[record.topic])
-            lot = open_lots.get(to)
-            if lot is None or not lot.add(at, record, now):
-                lot = open_lots[to] = _Lot(*to, producer.create_batch())
-                lot.add(at, record, now)
-                lots.append(lot)
-        for lot in lots:
-            lot.builder.close()
-        return lots
-
     async def _connect(self) -> AIOKafkaProducer:
         producer = AIOKafkaProducer(
             bootstrap_servers=self._bootstrap,
@@ -201,33 +177,6 @@ class KafkaLog:
         size = len(record.key or b"") + len(record.value) + sum(len(name) + len(value) for name, value in record.headers)
         if size > self._record_limit:
             raise Rejected("append", record.topic, f"a record of {size} bytes exceeds the limit of {self._record_limit}")
-
-
-@dataclass(slots=True)
-class _Lot:
-    """A batch for one partition; `records` are their places in the list that is appended."""
-
-    topic: str
-    partition: int
-    builder: BatchBuilder
-    records: list[int] = field(default_factory=list)
-
-    def add(self, at: int, record: Outgoing, timestamp_ms: int) -> bool:
-        """False when the batch is full; an empty one takes a record of any size."""
-        if self.builder.append(timestamp=timestamp_ms, key=record.key, value=record.value, headers=list(record.headers)) is None:
-            return False
-        self.records.append(at)
-        return True
-
-
-@lru_cache(maxsize=10_000)
-def _hash(key: bytes) -> int:
-    return int(murmur2(key)) & 0x7FFFFFFF
-
-
-def _partition(key: bytes | None, partitions: Sequence[int]) -> int:
-    """As every Kafka client places keys; a record without a key goes anywhere."""
-    return random.choice(partitions) if key is None else partitions[_hash(key) % len(partitions)]
 
 
 async def _records(consumer: AIOKafkaConsumer, topic: str, *, follow: bool, last: int | None) -> AsyncGenerator[Record]:

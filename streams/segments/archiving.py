@@ -16,7 +16,8 @@ from schemas.history import History, Span
 from schemas.ports import Clock, ObjectStore, Record
 from streams.health import Part
 from streams.segments.names import SegmentName, archived, gaps
-from streams.segments.segment import OpenSegment, Segment
+from streams.segments.open_segment import OpenSegment
+from streams.segments.segment import Segment
 
 _log = structlog.get_logger(__name__)
 

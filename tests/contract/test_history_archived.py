@@ -17,7 +17,7 @@ from schemas.history import Span
 from schemas.ports import Outgoing, Record
 from streams.segments.history import ArchivedHistory
 from streams.segments.names import FOLDER, archived, gaps
-from streams.segments.segment import OpenSegment
+from streams.segments.open_segment import OpenSegment
 from tests.contract.fake_event_log import START, FakeEventLog
 from tests.contract.fake_history import FakeHistory
 from tests.contract.history import HistoryContract, everything, written

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from schemas.moments import moment_of
 from schemas.ports import Place, Record
-from streams.segments.segment import OpenSegment, Segment
+from streams.segments.open_segment import OpenSegment
+from streams.segments.segment import Segment
 
 TOPIC, PARTITION = "hl7.v2.raw", 3
 #: Kafka has -1 for none; a foreign producer may write any other

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from schemas.errors import InvalidResource
 from schemas.ports import Place, Record
 from streams.segments.names import SegmentName, segment_name
+from streams.segments.open_segment import OpenSegment
 from streams.segments.record_bytes import read
-from streams.segments.segment import OpenSegment, Segment
+from streams.segments.segment import Segment
 from tests.unit.segment_records import PARTITION, TOPIC, file_of, some_records
 
 NOON = datetime(2026, 11, 30, 12, tzinfo=UTC)

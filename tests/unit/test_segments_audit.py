@@ -25,7 +25,8 @@ from streams.audit_settings import AuditSettings
 from streams.segments.archiving import Archiver
 from streams.segments.history import ArchivedHistory
 from streams.segments.names import SegmentName, archived
-from streams.segments.segment import OpenSegment, Segment
+from streams.segments.open_segment import OpenSegment
+from streams.segments.segment import Segment
 from streams.settings import Settings
 from tests.unit.notarised import Notarised, Tampered
 

@@ -14,7 +14,8 @@ from schemas.ports import Record
 from streams.audit.chain import BEGINNING, linked
 from streams.runner_faust import _record
 from streams.segments.names import SegmentName, segment_name
-from streams.segments.segment import OpenSegment, Segment
+from streams.segments.open_segment import OpenSegment
+from streams.segments.segment import Segment
 
 #: what the broker takes
 TIMES = (
