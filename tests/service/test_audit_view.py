@@ -155,7 +155,7 @@ async def test_what_cannot_be_audited_is_not_shown(broker: LocalServices, tmp_pa
     assert (code, out) == (1, ""), err
     code, out, err = await radstream(settings, "case", "ACC-AWAY", "--by", " ")
     assert (code, out) == (2, "")
-    assert "--by has 1 to 200 characters" in err
+    assert "--by: says who does it" in err
 
 
 async def test_changed_settings_are_told_on_the_log(broker: LocalServices, tmp_path: Path) -> None:
