@@ -20,8 +20,8 @@ from schemas.ports import Clock, EventLog
 from streams import topics
 from streams.clock import SystemClock
 from streams.health import read_health
-from streams.promotion.acts import Acts, audit_and_tell, promoted, promoted_before, recall, recall_key
 from streams.progress import progress
+from streams.promotion.acts import Acts, audit_and_tell, promoted, promoted_before, recall, recall_key
 from streams.promotion.promoting import Say, read_acts
 from streams.promotion.standing import Standing, Stands
 from streams.promotion.stopping import stopped_by_all
