@@ -125,9 +125,10 @@ def children() -> set[str]:
     """Processes of ours that hold a model."""
     found = set()
     for task in Path("/proc/self/task").iterdir():
-        for pid in (task / "children").read_text().split():
-            if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes():
-                found.add(pid)
+        with suppress(FileNotFoundError, ProcessLookupError):  # a thread, or a process, that has just ended
+            for pid in (task / "children").read_text().split():
+                if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    found.add(pid)
     return found
 
 
