@@ -18,7 +18,7 @@ from schemas.ports import Clock, EventLog, Place, Record
 from streams import topics
 from streams.audit.acts import audited
 from streams.audit.keyed import hash_key, keyed_hash
-from streams.audit.tracing import place_of, records_at
+from streams.audit.tracing import records_at
 from streams.settings import Settings, as_environment
 
 #: in the run folder: where the last such act stands on the log
@@ -78,7 +78,7 @@ async def _noted(history: History, file: Path) -> _Told | None:
     """The act whose place is noted; None when nothing is, or another stands there: it is another log. The note says only where to
     look, for what was told is on the log; to read all of it at each start takes ever longer."""
     try:
-        place = place_of(file.read_text("ascii"))
+        place = Place.parse(file.read_text("ascii"))
     except (OSError, ValueError):
         return None
     if place is None or place.topic != topics.AUDIT.name:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -28,21 +27,13 @@ from streams.hidden import shown_type
 _GAP = 500
 #: no chain of ours is so long; a circle would be
 _LONGEST = 32
-#: names as Kafka allows them ("." and ".." it does not), 32 and 64 bits
-_PLACE = re.compile(r"(?!\.{1,2}/)([A-Za-z0-9._-]{1,249})/(\d{1,10})/(\d{1,19})", re.ASCII)
-
-
-def place_of(text: str) -> Place | None:
-    """Of TOPIC/PARTITION/OFFSET; whoever may write to the log may name anything."""
-    found = _PLACE.fullmatch(text)
-    return Place(found[1], int(found[2]), int(found[3])) if found else None
 
 
 async def records_at(history: History, places: Iterable[str]) -> AsyncIterator[Record]:
     """In no order, each once; those that the log does not hold any more are missing. Raises BrokerUnavailable,
     ObjectStoreUnavailable."""
     wanted: dict[str, dict[int, set[int]]] = defaultdict(lambda: defaultdict(set))
-    for place in filter(None, map(place_of, places)):
+    for place in filter(None, map(Place.parse, places)):
         wanted[place.topic][place.partition].add(place.offset)
     for topic, partitions in wanted.items():
         async for record in _of_topic(history, topic, partitions):

@@ -72,13 +72,18 @@ async def verify(
         for series in all_series:
             found = []
             for copy in copies:
-                found.append(await verify_records(copy, series, lambda more, so_far=done: tell(so_far + more)))  # type: ignore[misc]
+                found.append(await verify_records(copy, series, _after(done, tell)))
                 done += length(series)
             told.proven += found[0].proven if len(found) == 1 else _proven_of_both(*found)
             told.faults += merged(found[0].faults if len(found) == 1 else _of_both(*found))
             told.checkpoints += len(series)
     await _unsigned(copies[0].history, told)
     return told
+
+
+def _after(done: int, tell: Callable[[int], None]) -> Callable[[int], None]:
+    """Tells how much is done of one part as how much is done of all."""
+    return lambda more: tell(done + more)
 
 
 _ARCHIVE, _BROKER = "in the archive", "on the broker"

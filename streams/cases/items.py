@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,12 +15,12 @@ Told = Callable[[datetime], str]
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class Item(ABC):
     at: datetime
     place: Place
 
-    def words(self, told: Told) -> str:
-        raise NotImplementedError
+    @abstractmethod
+    def words(self, told: Told) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 
 from pydantic import ValidationError
@@ -12,15 +11,12 @@ from schemas.case_store import Positions
 from schemas.errors import MalformedMessage
 from schemas.events import BUNDLE_TYPE
 from schemas.findings import Findings
-from schemas.ports import Outgoing, Record
+from schemas.ports import Outgoing, Place, Record
 from schemas.renderings.fhir.bundle import bundle_of
 from schemas.renderings.fhir.provenance import Origin
 from schemas.renderings.fhir.references import Site, bundle_id, issued
 from streams.emission import FHIR_JSON, TRACEPARENT, emit_value
 from streams.topics import FINDINGS
-
-#: topic/partition/offset
-_PLACE = re.compile(r"[A-Za-z0-9._-]+/[0-9]+/[0-9]+\Z")
 
 
 async def report(record: Record, *, site: Site, positions: Positions | None = None) -> Sequence[Outgoing]:
@@ -50,8 +46,8 @@ async def report(record: Record, *, site: Site, positions: Positions | None = No
 def _origin(record: Record) -> Origin:
     """The record that was answered, and not this one: the same answer written again must not become another Provenance."""
     trace = TRACEPARENT.match(record.header("traceparent") or "")
-    cause = _PLACE.match(record.header("cause") or "")
-    return Origin(trace_id=trace["trace"] if trace else None, records=(cause[0],) if cause else ())
+    cause = Place.parse(record.header("cause") or "")
+    return Origin(trace_id=trace["trace"] if trace else None, records=(str(cause),) if cause else ())
 
 
 async def _first(findings: Findings, origin: Origin, positions: Positions | None) -> Origin:
