@@ -443,8 +443,9 @@ async def test_an_alarm_is_told_in_its_health_and_ends_when_it_is_mended(notaris
     async with running(notarised, health):
         await health.until("ready", "lacks checkpoints")
         (notarised.folder / "copy").rename(notarised.file)
-        await health.until("ready")
         await asyncio.wait_for(_no_reason(health), 30)
+    assert health.states[-1] == ("ready", "")
+    assert (await notarised.verify()).well
 
 
 async def _no_reason(health: Health) -> None:
