@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from schemas.errors import RecordsRemoved
 from schemas.history import Span
-from schemas.ports import Outgoing, Record
+from schemas.ports import Outgoing, Place, Record
 from streams import topics
 from streams.audit.checkpoint_file import CheckpointFile
 from streams.audit.notary import NOTARISED, Notary
@@ -23,6 +23,7 @@ from tests.contract.fake_event_log import FakeEventLog
 from tests.contract.fake_history import FakeHistory
 
 CHECKPOINTS = topics.CHECKPOINTS.name
+RESULTS = topics.RESULTS.name
 
 
 class Later:
@@ -112,6 +113,15 @@ class Notarised:
 
     def lines(self) -> list[bytes]:
         return self.file.read_bytes().split(b"\n")[:-1] if self.file.exists() else []
+
+
+async def result(notarised: Notarised, value: bytes = b"findings") -> Place:
+    (place,) = await notarised.log.append([Outgoing(RESULTS, b"1.2.3", value)])
+    return place
+
+
+def on_topic(notarised: Notarised) -> list[bytes]:
+    return [record.value for record in notarised.log.records(CHECKPOINTS)]
 
 
 def changed(record: Record, **more: object) -> Record:
