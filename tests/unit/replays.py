@@ -7,20 +7,26 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from schemas.findings import Finding, FindingKind, Findings, ModelIdentity, NotAnalysed, NotAnalysedReason, Region
+from schemas.errors import RadstreamError, Rejected
+from schemas.events import Priority
+from schemas.findings import DEMONSTRATION, Finding, FindingKind, Findings, ModelIdentity, NotAnalysed, NotAnalysedReason, Region
 from schemas.identifiers import StudyInstanceUID, identity
 from schemas.ports import Outgoing, Place, Record
+from schemas.renderings.fhir.bundle import bundle_of
+from schemas.study_events import AnalysisRequested
+from streams.dead_letter import dead_letter
 from streams.emission import emit_findings
 from streams.replay.changes import Tolerance
 from streams.replay.differing import StudyDiff, differences
 from streams.replay.said import Side
 from tests.contract import example_findings as example
-from tests.unit.cases import NOON
+from tests.unit.cases import NOON, image
 
 NAME = "last-week"
 OTHER_MODEL = ModelIdentity(name="nodules", version="2", weights_sha256="b" * 64)
 Place4 = tuple[float, float, float, float]
 HERE: Place4 = (100.0, 100.0, 60.0, 60.0)
+THERE: Place4 = (1000.0, 800.0, 50.0, 50.0)
 
 
 def uid(number: int) -> StudyInstanceUID:
@@ -86,6 +92,39 @@ def one_diff(then: Findings, now: Findings, tolerance: Tolerance = Tolerance()) 
 
 def kinds(diff: StudyDiff) -> list[str]:
     return [change.kind for change in diff.changes]
+
+
+def request(number: int, sequence: int = 16, topic: str = "ai.requests", priority: Priority = Priority.ROUTINE) -> Record:
+    subject = said(number, sequence=sequence).subject
+    asked = AnalysisRequested(id=example.findings().analysis_id, time=NOON, subject=subject, images=(image(1),), priority=priority)
+    return Record(Place(topic, 0, number), str(uid(number)).encode(), asked.model_dump_json().encode(), (), NOON)
+
+
+def letter(number: int, sequence: int = 16, error: Exception | None = None, step: str = "analyse") -> Record:
+    return put_aside(request(number, sequence), error or gone(number), step)
+
+
+def put_aside(record: Record, error: Exception, step: str) -> Record:
+    out = dead_letter(record, step, error, 1)
+    return Record(Place(f"sandbox.{NAME}.{out.topic}", 0, 0), out.key, out.value, out.headers, NOON)
+
+
+def gone(number: int) -> RadstreamError:
+    """As the guard of a replay sees it."""
+    said_why = "StudyIncomplete: the archive does not hold it; a replay does not come back to it"
+    return Rejected("analyse", f"study {uid(number)}", said_why)
+
+
+def bundle(findings: Findings, conclusion: str) -> Record:
+    value = bundle_of(findings, example.SITE)
+    told = value.replace(_conclusion(value), conclusion.encode())
+    return Record(Place("ai.findings", 0, 0), findings.subject.study_instance_uid.encode(), told, (), NOON)
+
+
+def _conclusion(value: bytes) -> bytes:
+    before, _, rest = value.partition(b'"conclusion":"')
+    assert before and DEMONSTRATION.encode() in rest
+    return rest.partition(b'"')[0]
 
 
 def _place(text: str) -> Place:
