@@ -116,11 +116,13 @@ class Notarised:
 
 
 async def result(notarised: Notarised, value: bytes = b"findings") -> Place:
+    """One is written."""
     (place,) = await notarised.log.append([Outgoing(RESULTS, b"1.2.3", value)])
     return place
 
 
 def on_topic(notarised: Notarised) -> list[bytes]:
+    """Every checkpoint, as its topic has it."""
     return [record.value for record in notarised.log.records(CHECKPOINTS)]
 
 

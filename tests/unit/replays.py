@@ -116,6 +116,7 @@ def gone(number: int) -> RadstreamError:
 
 
 def bundle(findings: Findings, conclusion: str) -> Record:
+    """With another conclusion than its own."""
     value = bundle_of(findings, example.SITE)
     told = value.replace(_conclusion(value), conclusion.encode())
     return Record(Place("ai.findings", 0, 0), findings.subject.study_instance_uid.encode(), told, (), NOON)

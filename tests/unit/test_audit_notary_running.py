@@ -22,7 +22,7 @@ def notarised(tmp_path: Path) -> Notarised:
 
 
 class Health:
-    """Remembers every state; `reached` is set when one with that reason comes."""
+    """Remembers every state; `until` waits for one."""
 
     def __init__(self) -> None:
         self.states: list[tuple[str, str]] = []

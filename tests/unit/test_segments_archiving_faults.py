@@ -1,0 +1,134 @@
+"""Killed, without its store, or with segments that were written by half: archiving repeats itself and loses nothing."""
+
+from __future__ import annotations
+
+import pytest
+
+from schemas.errors import ObjectStoreUnavailable
+from schemas.ports import Outgoing
+from streams.segments.names import gaps
+from tests.unit.archiving_room import KEY, TOPIC, Room, Through
+
+
+class Killed(BaseException):
+    """As a process that is killed: nobody catches it."""
+
+
+@pytest.fixture
+def room() -> Room:
+    return Room()
+
+
+@pytest.mark.parametrize("killed_after", range(5))
+async def test_a_crash_repeats_and_changes_nothing(room: Room, killed_after: int) -> None:
+    """The first one ends after so many objects; whoever comes then makes what an undisturbed one makes."""
+
+    class Killing(Through):
+        left = killed_after
+
+        async def put(self, name: str, value: bytes) -> None:
+            if not self.left:
+                raise Killed
+            self.left -= 1
+            await super().put(name, value)
+
+    undisturbed = Room()
+    for one in (room, undisturbed):
+        await one.append(40)
+    await undisturbed.archiver().turn(room.stop)
+    with pytest.raises(Killed):
+        await room.archiver(objects=Killing(room.objects)).turn(room.stop)
+    await room.archiver().turn(room.stop)
+    assert len(await room.names()) >= 5
+    assert await room.names() == await undisturbed.names()
+    for name in await room.names():
+        assert await room.objects.get(str(name)) == await undisturbed.objects.get(str(name))
+
+
+async def test_a_store_that_is_away_loses_nothing(room: Room) -> None:
+    class Away(Through):
+        away = True
+
+        async def put(self, name: str, value: bytes) -> None:
+            if self.away:
+                raise ObjectStoreUnavailable("objects", name, "does not answer")
+            await super().put(name, value)
+
+    store = Away(room.objects)
+    archiver = room.archiver(objects=store)
+    await room.append(15)
+    for _ in range(2):
+        with pytest.raises(ObjectStoreUnavailable):
+            await archiver.turn(room.stop)
+    store.away = False
+    await room.append(5)
+    await archiver.turn(room.stop)
+    names = await room.names()
+    assert names[0].first == 0
+    assert gaps(names) == []
+    room.live.remove_before(TOPIC, 0, names[-1].end)
+    assert await room.reads() == room.log.records(TOPIC)
+
+
+async def test_a_store_that_gives_back_something_else_is_not_believed(room: Room) -> None:
+    class Forgetful(Through):
+        async def put(self, name: str, value: bytes) -> None:
+            await super().put(name, value[:-1])
+
+    await room.append(20)
+    with pytest.raises(ObjectStoreUnavailable, match="other bytes"):
+        await room.archiver(objects=Forgetful(room.objects)).turn(room.stop)
+
+
+async def test_a_segment_that_was_written_by_half_is_written_again(room: Room) -> None:
+    await room.append(40)
+    await room.archiver().turn(room.stop)
+    names = await room.names()
+    files = [await room.objects.get(str(name)) for name in names]
+    for name in names[-2:]:
+        await room.objects.put(str(name), b"")
+    archiver = room.archiver()
+    await archiver.turn(room.stop)
+    assert [await room.objects.get(str(name)) for name in names] == files
+    assert archiver.alarms == {}
+    room.live.remove_before(TOPIC, 0, names[-1].end)
+    await room.objects.put(str(names[-1]), b"")
+    archiver = room.archiver()
+    await archiver.turn(room.stop)
+    assert "the log does not have these records any more" in "".join(archiver.alarms[TOPIC, 0])
+
+
+async def test_segments_before_a_whole_one_may_be_broken_too(room: Room) -> None:
+    """After a power cut, whichever the disk had written."""
+    await room.append(80)
+    await room.archiver().turn(room.stop)
+    names = await room.names()
+    files = [await room.objects.get(str(name)) for name in names]
+    await room.objects.put(str(names[0]), b"")
+    whole = files[2] or b""
+    await room.objects.put(str(names[2]), whole[:90] + bytes(len(whole[90:95])) + whole[95:])
+    archiver = room.archiver()
+    await archiver.turn(room.stop)
+    assert [await room.objects.get(str(name)) for name in names] == files
+    assert archiver.alarms == {}
+    for name in names[1:3]:
+        await room.objects.put(str(name), b"")
+    room.live.remove_before(TOPIC, 0, names[1].end)
+    archiver = room.archiver()
+    await archiver.turn(room.stop)
+    (said,) = archiver.alarms[TOPIC, 0]
+    assert str(names[1]) in said, "the log still had the other"
+    assert await room.objects.get(str(names[2])) == files[2]
+
+
+async def test_what_is_broken_is_not_written_from_another_log(room: Room) -> None:
+    await room.append(60)
+    await room.archiver().turn(room.stop)
+    names = await room.names()
+    await room.objects.put(str(names[0]), b"")
+    room.log.create(TOPIC, 1)
+    await room.log.append([Outgoing(TOPIC, KEY, b"other %d" % number) for number in range(60)])
+    archiver = room.archiver()
+    await archiver.turn(room.stop)
+    assert "it is another log" in "".join(archiver.alarms[TOPIC, 0])
+    assert await room.objects.get(str(names[0])) == b""
