@@ -18,7 +18,7 @@ from schemas.ports import Clock, EventLog, Place, Record
 from streams import topics
 from streams.audit.acts import audited
 from streams.audit.keyed import hash_key, keyed_hash
-from streams.audit.tracing import records_at
+from streams.placed import records_at
 from streams.settings import Settings, as_environment
 
 #: in the run folder: where the last such act stands on the log
@@ -83,10 +83,9 @@ async def _noted(history: History, file: Path) -> _Told | None:
         return None
     if place is None or place.topic != topics.AUDIT.name:
         return None
-    async for record in records_at(history, [str(place)]):
-        act = _act(record)
-        return (act, record.place) if act else None
-    return None
+    records, _ = await records_at(history, [place])
+    act = _act(records[place]) if place in records else None
+    return (act, place) if act else None
 
 
 def _note(file: Path, place: Place) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -12,8 +11,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from schemas.errors import InvalidResource, RadstreamError, RecordsRemoved, TopicMissing
-from schemas.history import History, Span
+from schemas.errors import RadstreamError
+from schemas.history import History
 from schemas.hl7v2.identification import Reception
 from schemas.hl7v2.message import Message, Segment
 from schemas.hl7v2.site import Site
@@ -22,52 +21,10 @@ from schemas.ports import Place, Record
 from schemas.renderings.audited import Audited
 from streams import topics
 from streams.hidden import shown_type
+from streams.placed import Missing, each_at
 
-#: records that are read between two that are wanted, rather than looking for the second anew
-_GAP = 500
 #: no chain of ours is so long; a circle would be
 _LONGEST = 32
-
-
-async def records_at(history: History, places: Iterable[str]) -> AsyncIterator[Record]:
-    """In no order, each once; those that the log does not hold any more are missing. Raises BrokerUnavailable,
-    ObjectStoreUnavailable."""
-    wanted: dict[str, dict[int, set[int]]] = defaultdict(lambda: defaultdict(set))
-    for place in filter(None, map(Place.parse, places)):
-        wanted[place.topic][place.partition].add(place.offset)
-    for topic, partitions in wanted.items():
-        async for record in _of_topic(history, topic, partitions):
-            yield record
-
-
-async def _of_topic(history: History, topic: str, partitions: dict[int, set[int]]) -> AsyncIterator[Record]:
-    try:
-        held = {span.partition: span for span in await history.spans(topic)}
-    except TopicMissing:  # its sandbox was removed, the topic was, or it never was ours
-        return
-    for partition, offsets in partitions.items():
-        for span in _runs(offsets, held.get(partition)):
-            try:
-                async for record in history.records(span):
-                    if record.place.offset in offsets:
-                        yield record
-            except (RecordsRemoved, TopicMissing, InvalidResource):
-                continue  # while it was read; an archived segment that is not what it was is the business of `audit verify`
-
-
-def _runs(offsets: set[int], held: Span | None) -> Iterator[Span]:
-    """Few spans that hold all of them, as far as there are any."""
-    if held is None:
-        return
-    first: int | None = None
-    end = 0
-    for offset in sorted(one for one in offsets if held.first <= one < held.end):
-        if first is not None and offset - end > _GAP:
-            yield replace(held, first=first, end=end)
-            first = None
-        first, end = offset if first is None else first, offset + 1
-    if first is not None:
-        yield replace(held, first=first, end=end)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +39,12 @@ class Cause:
 
 async def causes_of(history: History, of: Sequence[Audited]) -> dict[str, list[Cause]]:
     """What led to each, by its place: the record that caused it, the one that caused that, as far back as the log reaches. Raises
-    as `records_at`."""
+    as `each_at`."""
     chains: dict[str, list[Cause]] = {one.place: [] for one in of}
     looking = {one.place: one.cause for one in of if one.cause}
     known: dict[str, Cause] = {}
     for _ in range(_LONGEST):
-        async for record in records_at(history, {place for place in looking.values() if place not in known}):
+        async for record in _there(history, {place for place in looking.values() if place not in known}):
             place = str(record.place)
             known[place] = Cause(place, shown_type(record) or "", record.timestamp, record.header("cause"))
         found = {begun: known[place] for begun, place in looking.items() if place in known}
@@ -99,15 +56,22 @@ async def causes_of(history: History, of: Sequence[Audited]) -> dict[str, list[C
 
 async def with_patients(history: History, of: Sequence[Audited], site: Site) -> list[Audited]:
     """Each with the persons of whom the records it is about speak; of a delivery those of the record that it delivered. Raises as
-    `records_at`."""
+    `each_at`."""
     about = {one.place: _about(one) for one in of}
     known: dict[str, tuple[PatientIdentifier, ...]] = {}
-    async for record in records_at(history, {place for places in about.values() for place in places}):
+    async for record in _there(history, {place for places in about.values() for place in places}):
         known[str(record.place)] = persons_of(record, site)
     return [
         replace(one, patients=tuple(dict.fromkeys(person for place in about[one.place] for person in known.get(place, ()))))
         for one in of
     ]
+
+
+async def _there(history: History, places: Iterable[str]) -> AsyncIterator[Record]:
+    """Those of which the record is there; whoever writes to the log may name anything as a place. Raises as `each_at`."""
+    async for found in each_at(history, filter(None, map(Place.parse, places))):
+        if not isinstance(found, Missing):
+            yield found
 
 
 def _about(one: Audited) -> tuple[str, ...]:

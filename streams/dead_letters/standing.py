@@ -15,9 +15,9 @@ from schemas.errors import SettingsInvalid
 from schemas.history import History
 from schemas.ports import Record
 from streams import topics
-from streams.audit.tracing import records_at
 from streams.dead_letters.letters import Letter, letter_of
 from streams.existing import Readable
+from streams.placed import records_at
 
 #: "sending": somebody began to send it again, and it is not known whether it was sent
 State = Literal["open", "sending", "resent", "discarded"]
@@ -92,10 +92,10 @@ async def read_letters(log: Readable, *, senders: bool = False) -> Letters:
 
 async def record_of(history: History, letter: Letter) -> Record:
     """The letter as it stands on its topic. Raises BrokerUnavailable; SettingsInvalid when it is gone."""
-    found = [record async for record in records_at(history, [str(letter.place)])]
-    if not found:
+    records, _ = await records_at(history, [letter.place])
+    if letter.place not in records:
         raise SettingsInvalid("dead-letters", str(letter.place), "is not on the topic any more")
-    return found[0]
+    return records[letter.place]
 
 
 def _act_of(record: Record) -> LetterAct | None:

@@ -36,7 +36,9 @@ class FakeHistory:
         return found
 
     async def records(self, span: Span) -> AsyncIterator[Record]:
-        held = (await self.spans(span.topic))[span.partition]
+        held = next((one for one in await self.spans(span.topic) if one.partition == span.partition), None)
+        if held is None:
+            raise TopicMissing("records", str(span), "the topic has no such partition")
         if len(span) and (span.first < held.first or span.end > held.end):
             raise RecordsRemoved("records", str(span), f"the log holds {held}")
         for record in self._partitions(span.topic)[span.partition][span.first : span.end]:

@@ -21,10 +21,11 @@ from schemas.renderings.fhir.bundle import bundle_of
 from streams import topics
 from streams.audit.keyed import hashed_accession_number
 from streams.audit.listing import Wanted, as_json_text, as_lines, found, subject_of
-from streams.audit.tracing import causes_of, persons_of, records_at, with_patients
+from streams.audit.tracing import causes_of, persons_of, with_patients
 from streams.audit.viewing import ENGINE, PEOPLE
 from streams.cli import app
 from streams.dead_letter import dead_letter
+from streams.placed import each_at
 from streams.settings import read_settings
 from tests.contract.example_findings import SITE as FHIR_SITE
 from tests.contract.fake_event_log import START
@@ -115,19 +116,24 @@ async def test_a_circle_of_causes_ends(day: Yesterday) -> None:
     assert len(chain) == 32
 
 
+async def there(history: FakeHistory, places: Sequence[str]) -> list[Record]:
+    wanted = filter(None, map(Place.parse, places))
+    return [found async for found in each_at(history, wanted) if isinstance(found, Record)]
+
+
 async def test_records_are_found_by_their_places_however_far_apart(day: Yesterday) -> None:
     partition = [Record(Place("ai.results", 1, number), None, b"", (), START) for number in range(3000)]
     day.log.topics["ai.results"][1] = partition
     day.history.remove_before("ai.results", 1, 5)
     wanted = [0, 7, 8, 400, 1500, 2999, 3000]
     places = [f"ai.results/1/{offset}" for offset in wanted] + ["ai.results/9/1", "no place", "sandbox.gone.ai.results/0/1"]
-    got = [record.place.offset async for record in records_at(day.history, places)]
+    got = [record.place.offset for record in await there(day.history, places)]
     assert got == [7, 8, 400, 1500, 2999]
     elsewhere = ["no.such.topic/0/1", "../0/1", "a b/0/1", "ai.results/1/" + 5000 * "9", "ai.results/1/١"]
-    assert [record async for record in records_at(day.history, elsewhere)] == [], "whoever writes a record may name anything"
+    assert await there(day.history, elsewhere) == [], "whoever writes a record may name anything"
     day.log.away = True
     with pytest.raises(BrokerUnavailable):
-        [record async for record in records_at(day.history, places)]
+        await there(day.history, places)
 
 
 async def test_a_topic_may_be_deleted_after_somebody_looked_at_it(day: Yesterday) -> None:
@@ -138,7 +144,7 @@ async def test_a_topic_may_be_deleted_after_somebody_looked_at_it(day: Yesterday
             return spans
 
     day.log.topics["gone"] = [[Record(Place("gone", 0, 0), None, b"", (), START)]]
-    assert [record async for record in records_at(Deleting(day.log), ["gone/0/0"])] == []
+    assert await there(Deleting(day.log), ["gone/0/0"]) == []
     await day.act(act(Looked, what="tail", places=("gone/0/0",)))
     (seen,) = await with_patients(day.history, await found(day.history, Wanted()), SITE)
     assert seen.patients == ()

@@ -9,7 +9,7 @@ import pytest
 from schemas.errors import BrokerUnavailable, InvalidResource
 from schemas.history import Span
 from schemas.ports import Outgoing, Place, Record
-from streams.placed import records_at
+from streams.placed import Missing, each_at, records_at
 from tests.contract.fake_event_log import FakeEventLog
 from tests.contract.fake_history import FakeHistory
 
@@ -70,3 +70,21 @@ async def test_a_broker_that_is_away_is_no_record_that_is_gone(log: FakeEventLog
     with pytest.raises(BrokerUnavailable):
         await records_at(History(log), held(log, 1))
     assert await records_at(History(log), []) == ({}, {})
+
+
+async def test_nothing_is_read_before_it_is_asked_for(log: FakeEventLog) -> None:
+    # an export asks for ten thousands of them
+    history, found = History(log), []
+    async for one in each_at(history, held(log, 399, 3, 5, 200)):
+        found.append((one.place.offset, len(history.read)))
+    assert found == [(3, 1), (5, 1), (200, 2), (399, 3)]
+
+
+async def test_what_retention_took_costs_no_read_each(log: FakeEventLog) -> None:
+    history = History(log)
+    places = held(log, *range(500))
+    history.remove_before("ai.results", places[0].partition, 300)
+    found = [one async for one in each_at(history, places)]
+    assert sorted(one.place.offset for one in found if not isinstance(one, Missing)) == list(range(300, 400))
+    assert len(found) == 500 and {one.why for one in found if isinstance(one, Missing)} == {"removed (retention)"}
+    assert len(history.read) == 2
