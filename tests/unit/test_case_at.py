@@ -2,85 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 import pytest
-from rich.console import Console
 
 from connectors.case_store import SqlCaseStore
 from schemas.discrepancies import DiscrepancyAcknowledged, DiscrepancyOpened
-from schemas.errors import BrokerUnavailable, MalformedMessage, SettingsInvalid
+from schemas.errors import MalformedMessage
 from schemas.events import ReportAmended, ReportDrafted, ReportEvent, ReportSigned
 from schemas.findings import Findings
-from schemas.hl7v2.site import Site
-from schemas.identifiers import StudyInstanceUID
-from schemas.ports import Outgoing, Place, Record
+from schemas.ports import Place
 from streams import topics
-from streams.case_state import Policy
-from streams.cases.known import Known, known_then
-from streams.cases.linked import case_of
-from streams.cases.page import lines, plain
-from streams.cases.then import show_case_then
 from streams.dead_letter import dead_letter
-from streams.deliveries import delivered
-from streams.demo.orders import order_for
 from streams.emission import emit, emit_findings
-from streams.sequences import next_after
-from streams.settings import Settings
-from streams.steps.correlate import correlate
-from streams.steps.normalise import normalise
-from streams.steps.project import TOPICS, project
-from tests.contract.fake_event_log import FakeEventLog
-from tests.contract.fake_history import FakeHistory
 from tests.unit import discrepancies
-from tests.unit.answers import answer_to
-from tests.unit.cases import minutes, person, report, study
-
-SITE = Site(default_assigner="RIS")
-UID = "1.2.3"
-FIRST, SECOND = next_after(0), next_after(next_after(0))
-NOW = minutes(999)
-
-
-class Engine:
-    """The steps one after the other, each record at the minute that it is given; a message and what it leads to a little apart."""
-
-    def __init__(self, cases: SqlCaseStore) -> None:
-        self.cases = cases
-        self.log = FakeEventLog(*(topic.name for topic in topics.ALL))
-        self.history = FakeHistory(self.log)
-
-    async def write(self, at: float, out: Outgoing) -> Record:
-        (place,) = await self.log.append([out])
-        partition = self.log.topics[place.topic][place.partition]
-        partition[-1] = record = replace(partition[-1], timestamp=minutes(at))
-        if out.topic in TOPICS:
-            await project(record, cases=self.cases)
-        return record
-
-    async def message(self, at: float, raw: bytes, *, used: float | None = None) -> Record:
-        """`used`: when what is made of it is written."""
-        record = await self.write(at, Outgoing(topics.HL7_RAW.name, b"HIS|HOSPITAL", raw))
-        for out in await normalise(record, site=SITE):
-            await self.reads(at + 0.1 if used is None else used, out)
-        return record
-
-    async def reads(self, at: float, out: Outgoing) -> Record:
-        """It is written, and correlated."""
-        record = await self.write(at, out)
-        for led_to in await correlate(record, cases=self.cases, policy=Policy()):
-            await self.write(at + 0.1, led_to)
-        return record
-
-    async def then(self, at: float, accession: str = "A1") -> Known:
-        return await known_then(await case_of(accession, self.cases), self.history, minutes(at), SITE)
-
-    def last(self, topic: topics.Topic) -> Record:
-        return max(self.log.records(topic.name), key=lambda record: record.timestamp)
+from tests.unit.cases import minutes, report, study
+from tests.unit.timed_engine import FIRST, SECOND, UID, Engine, analysed, order, words
 
 
 @pytest.fixture
@@ -88,27 +27,6 @@ async def engine(tmp_path: Path) -> AsyncIterator[Engine]:
     store = SqlCaseStore(f"sqlite:///{tmp_path / 'cases.db'}")
     yield Engine(store)
     await store.close()
-
-
-def order(at: float, order_control: str = "NW", control_id: str = "MSG1", accession: str | None = "A1", **more: str) -> bytes:
-    more = {"control_id": control_id, "order_control": order_control, **more}
-    return order_for(accession, patient="4711", assigner="RIS", at=minutes(at), **more)
-
-
-def words(known: Known, section: str) -> list[str]:
-    return [item.words(lambda at: f"{at:%H:%M}") for item in known.sections[section]]
-
-
-async def analysed(engine: Engine) -> None:
-    """Order at minute 0, study at 2, answer at 3, delivered at 4."""
-    await engine.message(0, order(0))
-    await engine.reads(2, emit(topics.STUDIES, UID, study(accession="A1", at=2, patient=person("4711", "RIS")), None))
-    request = engine.last(topics.REQUESTS)
-    findings = answer_to(Outgoing(request.place.topic, request.key, request.value, request.headers))
-    answer = await engine.reads(3, emit_findings(findings, request))
-    number, uid = findings.subject.sequence, StudyInstanceUID(UID)
-    held = delivered(answer, "fhir", uid, findings.analysis_id, number, minutes(4), "stored", "DiagnosticReport/1/_history/1")
-    await engine.write(4, held)
 
 
 async def test_each_section_holds_what_stood_on_the_log_by_then(engine: Engine) -> None:
@@ -251,82 +169,3 @@ async def test_a_dead_letter(engine: Engine) -> None:
     record = await engine.write(1, emit(topics.REPORTS, "A1^RIS", report(ReportSigned, accession="A1"), None))
     await engine.write(2, dead_letter(record, "correlate", MalformedMessage("correlate", "x", "y"), 1))
     assert words(await engine.then(2), "dead letters") == [f"MalformedMessage in correlate, of {record.place}"]
-
-
-async def test_what_retention_removed_is_named_and_the_rest_is_shown(engine: Engine) -> None:
-    await analysed(engine)
-    ordered = engine.last(topics.ORDERS).place
-    engine.history.remove_before(ordered.topic, ordered.partition, ordered.offset + 1)
-    raw = engine.last(topics.HL7_RAW).place
-    known = await engine.then(5)
-    assert words(known, "orders") == ["order placed [removed (retention)]"]
-    assert known.sections["messages"] == (), "nothing leads to it any more"
-    assert len(known.sections["findings"]) == 1
-    assert plain("A1", minutes(5), known)["orders"][0]["removed"] is True
-
-    engine.history.remove_before(ordered.topic, ordered.partition, 0)
-    engine.history.remove_before(raw.topic, raw.partition, raw.offset + 1)
-    known = await engine.then(5)
-    assert words(known, "messages") == [f"led to {ordered} [removed (retention)]"]
-    assert words(known, "orders")[0].startswith("placed")
-
-
-async def test_a_topic_that_was_deleted_since_is_named_line_by_line_and_the_rest_is_shown(engine: Engine) -> None:
-    await analysed(engine)
-    del engine.log.topics[topics.DELIVERIES.name]
-    known = await engine.then(5)
-    (line,) = words(known, "deliveries")
-    assert line.endswith("[removed (its topic is not there)]")
-    assert len(known.sections["findings"]) == 1
-
-
-async def test_a_broker_that_is_away_is_no_record_that_is_gone(engine: Engine) -> None:
-    await analysed(engine)
-    engine.log.away = True
-    with pytest.raises(BrokerUnavailable):
-        await engine.then(5)
-
-
-async def test_a_record_of_another_version_is_named(engine: Engine) -> None:
-    await analysed(engine)
-    place = engine.last(topics.STUDIES).place
-    partition = engine.log.topics[place.topic][place.partition]
-    partition[place.offset] = replace(partition[place.offset], value=b'{"of": "later"}')
-    (line,) = words(await engine.then(5), "studies")
-    assert line.endswith("[this version cannot read it]")
-
-
-async def test_the_page_says_by_which_times_and_in_the_zone_of_the_site(engine: Engine) -> None:
-    await analysed(engine)
-    moment = minutes(2.5).astimezone(ZoneInfo("Europe/Berlin"))
-    shown = list(lines("A1", moment, await engine.then(2.5)))
-    assert shown[0] == "accession number A1, as known at 2026-11-24 13:02:30.000+01:00"
-    assert "not by the times it speaks of" in shown[1]
-    assert "deliveries: none" in shown
-    assert shown[-1] == "came later: 2 records, the first at 2026-11-24 13:03:00.000+01:00"
-    assert any("imaging.orders/" in line and line.startswith("  2026-11-24 13:00:06.000+01:00") for line in shown)
-    before = list(lines("A1", moment, await engine.then(-1)))
-    assert "nothing was known" in before
-    assert before[-1].startswith("came later: 5 records")
-
-
-async def test_no_message_speaks_to_the_terminal(engine: Engine) -> None:
-    await engine.message(0, order(0).replace(b"MSG1", "MSG\x1b[2J\x9b\u202e".encode()))
-    shown = list(lines("A1", minutes(1), await engine.then(1)))
-    assert any("MSG\ufffd[2J\ufffd\ufffd" in line for line in shown)
-    assert all(line.isprintable() for line in shown)
-
-
-async def test_nothing_of_the_patient_is_shown(engine: Engine) -> None:
-    await analysed(engine)
-    await engine.write(5, emit(topics.REPORTS, "A1^RIS", report(ReportSigned, accession="A1"), None))
-    known = await engine.then(9)
-    shown = json.dumps(plain("A1", minutes(9), known)) + "\n".join(lines("A1", minutes(9), known))
-    assert "4711" not in shown
-
-
-async def test_a_time_that_cannot_be_meant_is_a_wrong_setting_before_anything_is_looked_up() -> None:
-    with pytest.raises(SettingsInvalid, match=r"--at: 'noon' is no time of ISO 8601"):
-        await show_case_then(Settings(), "A1", "noon", Console(), as_json=False, by=None, reason="test")
-    with pytest.raises(SettingsInvalid, match="--at: 9999-01-01 is still to come"):
-        await show_case_then(Settings(), "A1", "9999-01-01", Console(), as_json=False, by=None, reason="test")
