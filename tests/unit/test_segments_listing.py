@@ -17,9 +17,9 @@ from schemas.ports import Outgoing
 from streams.segments.commands import topics_archived
 from streams.segments.listing import partitions
 from streams.topics import RESULTS
+from tests.contract.archived_log import archive
 from tests.contract.fake_event_log import FakeEventLog
 from tests.contract.fake_history import FakeHistory
-from tests.contract.test_history_archived import archive
 
 TOPIC = RESULTS.name
 app = typer.Typer()
