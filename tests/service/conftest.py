@@ -22,6 +22,14 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServices]:
         yield services
 
 
+@pytest.fixture(scope="module")
+def kafka_apart(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServices]:
+    """A Kafka of one module alone: what stands on its topics is of that module's tests."""
+    folder = tmp_path_factory.mktemp("services")
+    with running_services(folder, ServicePorts.free(), only=("kafka",), tell=lambda _: None) as services:
+        yield services
+
+
 @pytest.fixture
 def archive_apart(tmp_path: Path) -> Iterator[LocalServices]:
     """An Orthanc of this test alone: what it stores is work for no engine of another one."""

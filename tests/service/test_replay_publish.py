@@ -5,15 +5,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from connectors.fhir import FhirServer
-from connectors.kafka import KafkaLog
 from schemas.acts import ReplayPublished
 from schemas.discrepancies import DiscrepancyOpened
 from schemas.events import ReportSigned
@@ -33,13 +31,11 @@ from streams.replay.publish import run_publish
 from streams.replay.publishing import Approval
 from streams.replay.selection import Selection
 from streams.sequences import AFTER_VERIFICATION, PUBLISHED, RECALLED, next_after
-from streams.services import LocalServices, ServicePorts, running_services
-from streams.settings import Settings
+from streams.services import LocalServices
 from streams.steps.report import report as report_step
-from streams.wiring.clients import case_store_for, ensure_all_topics
 from streams.wiring.shadows import ensure_sandbox
 from tests.contract.example_findings import SITE
-from tests.service.test_recall import Engine
+from tests.service.answering_engine import Engine, running_engine
 from tests.unit.analyses import using
 from tests.unit.cases import report
 from tests.unit.packages import OWN, model
@@ -52,28 +48,10 @@ ANSWER = next_after(0)
 NEW = ANSWER + PUBLISHED
 
 
-@pytest.fixture(scope="module")
-def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServices]:
-    """A broker of our own: its results are those of this test alone."""
-    folder = tmp_path_factory.mktemp("services")
-    with running_services(folder, ServicePorts.free(), only=("kafka",), tell=lambda _: None) as services:
-        yield services
-
-
 @pytest.fixture
-async def engine(kafka: LocalServices, fhir_url: str, tmp_path: Path) -> AsyncIterator[Engine]:
-    settings = Settings(
-        run_folder=tmp_path / "run",
-        kafka={"bootstrap": kafka.kafka_bootstrap},
-        database={"url": f"sqlite:///{tmp_path / 'radstream.db'}"},
-    )
-    await asyncio.to_thread(ensure_all_topics, settings)
-    cases = case_store_for(settings)
-    async with KafkaLog(kafka.kafka_bootstrap) as log:
-        engine = Engine(settings, log, cases, FhirServer(fhir_url))
-        async with engine.steps():
-            yield engine
-    await cases.close()
+async def engine(kafka_apart: LocalServices, fhir_url: str, tmp_path: Path) -> AsyncIterator[Engine]:
+    async with running_engine(kafka_apart.kafka_bootstrap, fhir_url, tmp_path) as engine:
+        yield engine
 
 
 async def replayed(engine: Engine, studies: list[StudyInstanceUID]) -> None:
