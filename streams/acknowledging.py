@@ -23,8 +23,11 @@ from schemas.discrepancies import (
 )
 from schemas.errors import MalformedMessage, SettingsInvalid
 from schemas.identifiers import identity
-from schemas.ports import Clock, EventLog, Record
+from schemas.ports import Clock, EventLog, Place, Record
 from streams import topics
+from streams.audit.acts import Actor, actor
+from streams.audit.looks import about_to_see
+from streams.audit.who import LOOKED
 from streams.clock import SystemClock
 from streams.emission import emit
 from streams.settings import Settings
@@ -38,7 +41,8 @@ _SHORTEST = 6
 
 @dataclass(frozen=True, slots=True)
 class Discrepancy:
-    """As its events tell it; `verified_at`, `escalate_at` are known when it was seen to be opened. `seen`: ids of its events."""
+    """As its events tell it; `verified_at`, `escalate_at` are known when it was seen to be opened. `seen`: ids of its events;
+    `place`: of the last of them."""
 
     id: UUID
     state: State
@@ -49,6 +53,7 @@ class Discrepancy:
     acknowledged_by: str | None = None
     reason: str | None = None
     seen: frozenset[UUID] = frozenset()
+    place: Place | None = None
 
     @property
     def needs_a_person(self) -> bool:
@@ -57,7 +62,7 @@ class Discrepancy:
     def plain(self) -> dict[str, Any]:
         """For `--json`."""
         told = asdict(self) | {"id": str(self.id)}
-        del told["last"], told["seen"]
+        del told["last"], told["seen"], told["place"]
         number = self.last.accession_number
         told |= {
             "study_instance_uid": self.last.study_instance_uid,
@@ -75,7 +80,7 @@ def folded(known: dict[UUID, Discrepancy], record: Record) -> None:
     now = known.get(event.discrepancy_id) or Discrepancy(event.discrepancy_id, "open", event)
     if event.id in now.seen:
         return
-    now = replace(now, seen=now.seen | {event.id})
+    now = replace(now, seen=now.seen | {event.id}, place=record.place)
     match event:
         case DiscrepancyAcknowledged() if now.state != "acknowledged":
             by, reason = event.acknowledged_by, event.reason
@@ -101,12 +106,23 @@ async def read_discrepancies(log: EventLog) -> dict[UUID, Discrepancy]:
     return known
 
 
-async def run_list(settings: Settings, console: Console, *, all_states: bool, as_json: bool) -> None:
-    """Raises BrokerUnavailable."""
+async def run_list(
+    settings: Settings, console: Console, *, all_states: bool, as_json: bool, by: str | None = None, reason: str = LOOKED
+) -> None:
+    """Raises BrokerUnavailable, SettingsInvalid (who, why)."""
+    who = actor("discrepancy", by, reason)
     await asyncio.to_thread(ensure_all_topics, settings)
     async with log_for(settings) as log:
-        known = await read_discrepancies(log)
-    show([one for one in known.values() if all_states or one.needs_a_person], console, as_json=as_json)
+        found = await to_be_shown(log, who, SystemClock(), all_states=all_states)
+    show(found, console, as_json=as_json)
+
+
+async def to_be_shown(log: EventLog, who: Actor, clock: Clock, *, all_states: bool) -> list[Discrepancy]:
+    """It is on the audit who looks, when there is anything to be seen. Raises BrokerUnavailable."""
+    found = [one for one in (await read_discrepancies(log)).values() if all_states or one.needs_a_person]
+    if found:
+        await about_to_see(log, [one.place for one in found if one.place is not None], "discrepancy list", who, clock)
+    return found
 
 
 def show(found: list[Discrepancy], console: Console, *, as_json: bool) -> None:

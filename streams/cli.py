@@ -21,6 +21,7 @@ from schemas.errors import (
     StoreUnavailable,
 )
 from streams.audit.commands import audit_app
+from streams.audit.who import LOOKED, By, Reason
 from streams.dead_letters.commands import dead_letters_app
 from streams.discrepancy_commands import discrepancy_app
 from streams.model_commands import model_app
@@ -56,10 +57,6 @@ app.add_typer(hl7_app, name="hl7")
 
 console = Console()
 AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
-By = Annotated[
-    str | None, typer.Option(metavar="WHO", help="Who looks; kept for ever on radstream.audit.", show_default="your login name")
-]
-Reason = Annotated[str, typer.Option(metavar="WHY", help="Why; kept for ever, so without patient data.")]
 
 
 def _version(asked: bool) -> None:
@@ -183,7 +180,7 @@ def tail(
         bool, typer.Option(help="Show the values too: they hold patient data, and it is audited who sees them.")
     ] = False,
     by: By = None,
-    reason: Reason = "looked at the terminal",
+    reason: Reason = LOOKED,
     as_json: AsJson = False,
 ) -> None:
     """Show records of a topic: where, when, what kind, caused by which record."""
@@ -200,7 +197,7 @@ def case(
         typer.Option(metavar="TIME", help="What was known then: 2026-11-30T14:05, in the site's time zone or with an offset."),
     ] = None,
     by: By = None,
-    reason: Reason = "looked at the terminal",
+    reason: Reason = LOOKED,
     as_json: AsJson = False,
 ) -> None:
     """One study's timeline: from the order to the delivered report. It is audited who asks for it.

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from streams.audit.who import LOOKED, By, Reason
 from streams.settings import read_settings
 
 discrepancy_app = typer.Typer(no_args_is_help=True)
@@ -17,14 +18,16 @@ console = Console()
 @discrepancy_app.command("list")
 def list_discrepancies(
     all_states: Annotated[bool, typer.Option("--all", help="Those too that were acknowledged or withdrawn.")] = False,
+    by: By = None,
+    reason: Reason = LOOKED,
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
 ) -> None:
     """Those that wait for a person, oldest first: the AI's answer came after the report was verified, and says that something is
-    there. It names studies, which is patient data.
+    there. It names studies, which is patient data: it is audited who sees them.
     """
     from streams.acknowledging import run_list
 
-    asyncio.run(run_list(read_settings(), console, all_states=all_states, as_json=as_json))
+    asyncio.run(run_list(read_settings(), console, all_states=all_states, as_json=as_json, by=by, reason=reason))
 
 
 @discrepancy_app.command()

@@ -19,14 +19,12 @@ from streams import topics
 from streams.audit.acts import actor, audited, looked
 from streams.audit.keyed import hash_key, hashed_accession_number
 from streams.audit.looks import seen
+from streams.audit.who import LOOKED
 from streams.clock import SystemClock
 from streams.hidden import HIDDEN, came_past_our_listeners, is_dead_letter, key_may_name_a_patient, shown_type
 from streams.printable import printable, printable_json
 from streams.settings import Settings
 from streams.wiring.clients import case_store_for, database_is_there, ensure_all_topics, log_for
-
-#: why, when nobody says
-LOOKED = "looked at the terminal"
 
 
 def list_topics_table(settings: Settings, console: Console, as_json: bool) -> None:

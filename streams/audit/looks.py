@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import aclosing
 
-from schemas.ports import Clock, EventLog, Record
+from schemas.ports import Clock, EventLog, Place, Record
 from streams import topics
 from streams.audit.acts import Actor, audited, looked
 
@@ -29,6 +29,14 @@ async def seen(log: EventLog, records: AsyncIterator[Record], what: str, who: Ac
                 await audited(log, f"looked.{what}", act)
             for record in batch:
                 yield record
+
+
+async def about_to_see(log: EventLog, places: Iterable[Place], what: str, who: Actor, clock: Clock) -> None:
+    """One act at least; of many places several. What is shown at once of the records there is shown after this returned, or not at
+    all. Raises BrokerUnavailable."""
+    of = list(dict.fromkeys(places))
+    for begin in range(0, max(len(of), 1), _MOST):
+        await audited(log, f"looked.{what}", looked(what, who, at=clock.now(), places=of[begin : begin + _MOST]))
 
 
 async def _together(records: AsyncIterator[Record]) -> AsyncGenerator[list[Record]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -13,17 +13,21 @@ from connectors.kafka_admin import topic_sizes
 from schemas.acts import ReplayBegun
 from schemas.errors import SettingsInvalid, TopicMissing
 from schemas.history import History, Span
-from schemas.ports import Record
+from schemas.ports import Place, Record
 from streams import topics
+from streams.audit.acts import Actor
+from streams.audit.looks import about_to_see
+from streams.clock import SystemClock
 from streams.progress import progress
 from streams.replay.changes import Tolerance
+from streams.replay.diff_text import told
 from streams.replay.differing import Diff, differences, failures, scores
 from streams.replay.manifest import Manifest, ReplayFolder
 from streams.replay.plan import Plan
 from streams.replay.said import LANES, Side, of_requests, until
 from streams.settings import Settings
 from streams.shadows.sandbox import Sandbox
-from streams.wiring.clients import history_for
+from streams.wiring.clients import ensure_all_topics, history_for, log_for
 
 #: of both sides, in this order: a text belongs to a state, a state to a request
 _READ = (topics.RESULTS.name, topics.FINDINGS.name, *LANES, topics.DEAD_LETTERS.name)
@@ -42,6 +46,24 @@ class Compared:
     diff: Diff
     then: Side
     now: Side
+
+    def places(self) -> Iterator[Place]:
+        """What stands there of the studies that are named: states, and the dead letters of what was given up."""
+        for key in (one.key for one in told(self.diff)):
+            for side in (self.then, self.now):
+                if key in side.latest:
+                    yield side.latest[key].record.place
+                yield from (letter.original.place for letter in side.given_up(key))
+
+
+async def to_be_shown(settings: Settings, who: Actor, name: str, against: str | None, tolerance: Tolerance) -> Diff:
+    """It is on the audit who looks, when any study is named. Raises as `read_diff`."""
+    found = await read_diff(settings, name, against, tolerance)
+    if told(found.diff):
+        await asyncio.to_thread(ensure_all_topics, settings)
+        async with log_for(settings) as log:
+            await about_to_see(log, found.places(), "replay diff", who, SystemClock())
+    return found.diff
 
 
 async def read_diff(settings: Settings, name: str, against: str | None, tolerance: Tolerance) -> Compared:

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from streams.audit.who import LOOKED, By, Reason
 from streams.printable import printable, printable_json
 from streams.settings import read_settings
 from streams.whole_file import write_whole
@@ -41,26 +42,30 @@ def diff(
         bool,
         typer.Option("--allow-not-comparable", help="Images that are gone or others, and records that are gone, do not fail it."),
     ] = False,
+    by: By = None,
+    reason: Reason = LOOKED,
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
 ) -> None:
     """Compare by meaning what a replay said with what was said then: findings that moved, appeared or vanished, other scores, other
-    words, events that were decided otherwise. It names studies, which is patient data.
+    words, events that were decided otherwise. It names studies, which is patient data: it is audited who sees them.
 
     The exit code is 0 when nothing differs and 1 when anything does, or cannot be compared, or is gone, or the replay is not done:
     so a release can wait for it. Of each study and service the last state counts.
 
     [bold]radstream replay diff last-week --html last-week.html[/bold]
     """
+    from streams.audit.acts import actor
     from streams.replay.changes import Tolerance
     from streams.replay.diff_page import NO_PLOTS, page
     from streams.replay.diff_text import plain, show
-    from streams.replay.diffing import read_diff
+    from streams.replay.diffing import to_be_shown
 
     tolerance = Tolerance(score=score_tolerance, pixels=place_tolerance)
-    found = asyncio.run(read_diff(read_settings(), name, against, tolerance)).diff
+    who = actor("replay diff", by, reason)
+    if html is not None and (html.is_symlink() or (html.exists() and not html.is_file())):
+        raise typer.BadParameter(f"{html} is no ordinary file: it would not be readable by you alone")
+    found = asyncio.run(to_be_shown(read_settings(), who, name, against, tolerance))
     if html is not None:
-        if html.is_symlink() or (html.exists() and not html.is_file()):
-            raise typer.BadParameter(f"{html} is no ordinary file: it would not be readable by you alone")
         text, with_plots = page(found)
         try:
             write_whole(html, text.encode("utf-8"))  # patient data: its owner's alone

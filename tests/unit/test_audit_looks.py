@@ -12,11 +12,11 @@ import pytest
 
 from schemas.acts import Looked
 from schemas.errors import BrokerUnavailable, SettingsInvalid
-from schemas.ports import Outgoing, Record
+from schemas.ports import Outgoing, Place, Record
 from streams import topics
 from streams.audit.acts import Actor, actor, audited, login_name, looked
 from streams.audit.keyed import hash_key, hashed_accession_number, keyed_hash
-from streams.audit.looks import seen
+from streams.audit.looks import about_to_see, seen
 from tests.contract.fake_event_log import START, FakeEventLog
 from tests.unit.packages import CLOCK
 
@@ -64,6 +64,15 @@ async def test_nothing_is_shown_when_it_cannot_be_audited(log: FakeEventLog) -> 
     following = seen(log, log.read(topics.HL7_RAW.name), "tail", WHO, CLOCK)
     with pytest.raises(BrokerUnavailable):
         await anext(following)
+
+
+async def test_what_is_shown_at_once_is_named_in_few_acts(log: FakeEventLog) -> None:
+    places = [Place("ai.results", 0, offset) for offset in range(250)]
+    await about_to_see(log, [*places, *places], "replay diff", WHO, CLOCK)
+    assert [place for act in acts(log) for place in act.places] == [str(place) for place in places]
+    assert len({act.id for act in acts(log)}) == 3
+    await about_to_see(log, [], "replay diff", WHO, CLOCK)
+    assert acts(log)[3].places == (), "that somebody looked is told all the same"
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
+from schemas.acts import Looked
 from schemas.discrepancies import (
     DiscrepancyAcknowledged,
     DiscrepancyEscalated,
@@ -21,7 +22,8 @@ from schemas.errors import BrokerUnavailable, SettingsInvalid
 from schemas.identifiers import identity
 from schemas.ports import Outgoing, Place
 from streams import topics
-from streams.acknowledging import Discrepancy, acknowledged, folded, read_discrepancies, show
+from streams.acknowledging import Discrepancy, acknowledged, folded, read_discrepancies, show, to_be_shown
+from streams.audit.acts import Actor
 from streams.cli import app
 from tests.contract.fake_event_log import FakeEventLog
 from tests.unit.discrepancies import event, outgoing, record
@@ -86,6 +88,21 @@ async def test_list(log: FakeEventLog, capsys: pytest.CaptureFixture[str]) -> No
     assert str(ID) in out and OPENED.study_instance_uid in out and "escalated" in out
     show([], Console(), as_json=False)
     assert capsys.readouterr().out == "no discrepancy waits for a person\n"
+
+
+async def test_it_is_audited_who_sees_which_before_any_is_shown(log: FakeEventLog) -> None:
+    who = Actor("A. Lin", "the morning round")
+    assert await to_be_shown(log, who, CLOCK, all_states=True) == []
+    assert log.records(topics.AUDIT.name) == [], "nothing of a patient"
+    await log.append([outgoing(one) for one in (OPENED, ESCALATED, event(DiscrepancyOpened, 2), event(DiscrepancyWithdrawn, 2))])
+    (shown,) = await to_be_shown(log, who, CLOCK, all_states=False)
+    (act,) = [Looked.model_validate_json(record.value) for record in log.records(topics.AUDIT.name)]
+    assert (act.what, act.by, act.reason) == ("discrepancy list", who.by, who.reason)
+    last = next(one for one in log.records(topics.DISCREPANCIES.name) if one.value == ESCALATED.model_dump_json().encode())
+    assert act.places == (str(shown.place),) == (str(last.place),)
+    del log.topics[topics.AUDIT.name]
+    with pytest.raises(BrokerUnavailable):
+        await to_be_shown(log, who, CLOCK, all_states=False)
 
 
 async def test_acknowledge(log: FakeEventLog) -> None:
