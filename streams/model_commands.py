@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
+from streams.asked_moments import TIME_HELP
 from streams.settings import read_settings
 
 model_app = typer.Typer(no_args_is_help=True)
@@ -200,17 +200,14 @@ def shadow(
 @model_app.command()
 def compare(
     sandbox: Annotated[str, typer.Option(metavar="CANDIDATE", help="As of radstream model shadow.")],
-    since: Annotated[
-        datetime | None, typer.Option(metavar="TIME", help="UTC, e.g. 2026-11-29T08:00:00; else since it saw its first study.")
-    ] = None,
+    since: Annotated[str | None, typer.Option(metavar="TIME", help=f"Else since it saw its first study. {TIME_HELP}")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
     studies: Annotated[bool, typer.Option("--studies", help="Name the studies that differ: patient data.")] = False,
 ) -> None:
     """How a candidate in the shadow differs from the model in use: agreement, findings, scores, outputs, latency."""
     from streams.shadows.compare import run_compare
 
-    at = since.replace(tzinfo=UTC) if since else None
-    asyncio.run(run_compare(read_settings(), sandbox, _say, since=at, as_json=as_json, studies=studies))
+    asyncio.run(run_compare(read_settings(), sandbox, _say, since=since, as_json=as_json, studies=studies))
 
 
 def _say(line: str) -> None:

@@ -6,7 +6,8 @@ import asyncio
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
@@ -16,6 +17,8 @@ from schemas.errors import SettingsInvalid
 from schemas.model_events import SandboxName
 from schemas.ports import EventLog, Record
 from streams import topics
+from streams.asked_moments import asked_moment
+from streams.clock import SystemClock
 from streams.observability import configure_logging
 from streams.settings import Settings
 from streams.shadows.comparing import REQUEST_TOPICS, Comparing, Comparison
@@ -27,9 +30,10 @@ Tell = Callable[[], None]
 
 
 async def run_compare(
-    settings: Settings, name: SandboxName, out: Callable[[str], None], *, since: datetime | None, as_json: bool, studies: bool
+    settings: Settings, name: SandboxName, out: Callable[[str], None], *, since: str | None, as_json: bool, studies: bool
 ) -> None:
-    """Raises SettingsInvalid (no such sandbox), BrokerUnavailable."""
+    """`since`: as of `asked_moment`. Raises SettingsInvalid (no such moment, no such sandbox), BrokerUnavailable."""
+    at = None if since is None else _moment(since, settings.site.time_zone)
     configure_logging("compare")
     sandbox = Sandbox(name)
     read = [sandbox.results.name, topics.RESULTS.name, *(topic.name for topic in REQUEST_TOPICS)]
@@ -38,7 +42,7 @@ async def run_compare(
         raise SettingsInvalid("compare", "--sandbox", await asyncio.to_thread(_known, settings))
     with _shown(sum(size.records for size in sizes.values())) as tell:
         async with log_for(settings) as log:
-            comparison = await compared(log, sandbox, since, tell)
+            comparison = await compared(log, sandbox, at, tell)
     if as_json:
         value = plain(comparison)
         value["changed"] = value["changed"] if studies else len(comparison.changed)
@@ -61,6 +65,13 @@ async def compared(log: EventLog, sandbox: Sandbox, since: datetime | None, tell
             take(record)
             tell()
     return comparing.comparison()
+
+
+def _moment(text: str, zone: ZoneInfo) -> datetime:
+    try:
+        return asked_moment(text, zone, SystemClock().now()).astimezone(UTC)
+    except ValueError as error:
+        raise SettingsInvalid("compare", "--since", str(error)) from None
 
 
 def _known(settings: Settings) -> str:
