@@ -152,8 +152,11 @@ def _of_line(order: OrderReference) -> ColumnElement[bool] | None:
 
 
 def _place(text: str) -> Place:
-    topic, partition, offset = text.rsplit("/", 2)
-    return Place(topic, int(partition), int(offset))
+    """Raises ValueError: what was kept is no place."""
+    place = Place.parse(text)
+    if place is None:
+        raise ValueError("the column heard.place holds what is no place")
+    return place
 
 
 def _this(said: Heard) -> ColumnElement[bool]:

@@ -11,6 +11,7 @@ from connectors.case_store import SqlCaseStore, database
 from schemas.errors import SettingsInvalid, StoreUnavailable
 from tests.contract.case_store import CaseStoreContract
 from tests.contract.due_items import a_timer
+from tests.contract.hearings import STUDY, spoken
 
 
 class TestSqlite(CaseStoreContract):
@@ -44,6 +45,20 @@ async def test_a_lock_that_is_never_released_is_a_store_that_does_not_answer(
     hog.execute("ROLLBACK")
     hog.close()
     await store.put_due(a_timer("now"))
+    await store.close()
+
+
+async def test_what_was_heard_at_what_is_no_place_is_not_taken_for_one(tmp_path: Path) -> None:
+    file = tmp_path / "cases.db"
+    store = SqlCaseStore(f"sqlite:///{file}")
+    async with store.correlation("a") as rows:
+        await rows.put_heard(spoken())
+    with sqlite3.connect(file) as damaged:
+        damaged.execute("UPDATE heard SET place = 'ai.results/0/-1'")
+    damaged.close()
+    with pytest.raises(ValueError, match=r"heard\.place"):
+        async with store.correlation("a") as rows:
+            await rows.heard_of(STUDY)
     await store.close()
 
 
