@@ -162,8 +162,8 @@ async def _awaited(work: Callable[[], Awaitable[Any]]) -> Any:
 # --------------------------------------------------------------------------------------------------------------- live
 
 
-async def _process(settings: Settings, folder: ReplayFolder, log: Path) -> asyncio.subprocess.Process:
-    """A replay at the default rate, running."""
+async def _process(settings: Settings, folder: ReplayFolder, log: Path) -> tuple[asyncio.subprocess.Process, datetime]:
+    """A replay at the default rate, and since when it is running."""
     with log.open("ab") as output:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "streams", "replay", "resume", folder.name,
@@ -174,18 +174,18 @@ async def _process(settings: Settings, folder: ReplayFolder, log: Path) -> async
             if process.returncode is not None:
                 raise NotProven(f"the replay ended:\n{log.read_text()[-2000:]}")
             await asyncio.sleep(0.1)  # another process's file gives no event
-    return process
+    return process, datetime.fromtimestamp((folder.path / "manifest.json").stat().st_mtime, UTC)
 
 
-async def _paused(process: asyncio.subprocess.Process, folder: ReplayFolder, log: Path) -> int:
-    """How many records are done."""
+async def _paused(process: asyncio.subprocess.Process, folder: ReplayFolder, log: Path) -> Manifest:
+    """How many records are done, and when it ended."""
     process.send_signal(signal.SIGTERM)
     async with asyncio.timeout(60):
         await process.wait()
     manifest = folder.read()
     if manifest.state != "paused":
         raise NotProven(f"the replay is {manifest.state} and not paused:\n{log.read_text()[-2000:]}")
-    return manifest.records
+    return manifest
 
 
 def turns_of(settings: Settings, plan: Plan, bench: Bench, contender: Contender, turns: int) -> list[Turn]:
@@ -195,16 +195,15 @@ def turns_of(settings: Settings, plan: Plan, bench: Bench, contender: Contender,
 
     async def during() -> Turn:
         nonlocal done
-        process = await _process(settings, folder, log)
+        process, running_at = await _process(settings, folder, log)
         try:
-            begun = time.monotonic()
             load = await asyncio.to_thread(bench.load, contender, CONNECTIONS, LIVE_RATE)
-            now = await _paused(process, folder, log)
-            seconds = time.monotonic() - begun
+            manifest = await _paused(process, folder, log)
         finally:
             if process.returncode is None:
                 process.kill()
-        rate, done = (now - done) / seconds, now
+        rate = figures.read_rate(manifest.records - done, running_at, manifest.ended_at)
+        done = manifest.records
         return {**_waits("during", load), "replay_rate": rate}
 
     for number in range(turns):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from statistics import median
 from typing import Any
 
@@ -33,6 +34,14 @@ def replayed(rounds: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str, A
         }
         for by in ("seconds", "cpu_seconds")
     }
+
+
+def read_rate(records: int, running_at: datetime, ended_at: datetime | None) -> float:
+    """Records a second of one run of a replay, from the moment at which it was running to its pause: what its process needs to
+    begin and to end is no part of the rate. Raises NotProven."""
+    if ended_at is None or (seconds := (ended_at - running_at).total_seconds()) <= 0:
+        raise NotProven(f"the replay was running at {running_at} and ended at {ended_at}")
+    return records / seconds
 
 
 def acknowledged(turns: Sequence[Mapping[str, float]], least_rate: float) -> dict[str, float]:

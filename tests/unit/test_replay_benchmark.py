@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,14 @@ def test_processor_time_is_told_beside_it(benchmark: Any) -> None:
 def test_a_ratio_is_of_one_turn(benchmark: Any) -> None:
     found = benchmark.acknowledged([a_turn(1, 2), a_turn(4, 4), a_turn(3, 9)], 180)
     assert (found["without_p50"], found["during_p50"], found["ratio_p50"], found["ratio_p99"]) == (3, 4, 2, 4)
+
+
+def test_the_rate_of_a_replay_is_that_of_the_time_in_which_it_ran(benchmark: Any) -> None:
+    running = datetime(2026, 11, 30, 6, tzinfo=UTC)
+    assert benchmark.read_rate(1_640, running, running + timedelta(seconds=8.2)) == pytest.approx(200)
+    for ended in (None, running, running - timedelta(seconds=1)):
+        with pytest.raises(benchmark.NotProven, match="was running at 2026-11-30 06:00"):
+            benchmark.read_rate(1_640, running, ended)
 
 
 def test_a_replay_that_was_slower_than_its_rate_proves_nothing(benchmark: Any) -> None:
