@@ -1,4 +1,4 @@
-"""Files and pixels pass between us and a decoding process in anonymous memory (memfd_create(2)), not in pebble's pipe, which
+"""Files and pixels pass between us and a decoding process in anonymous memory (memfd_create(2)), not in a pipe, which
 costs twice a radiograph's decoding. Nothing has to be cleaned up: it is gone with the last process that has it open."""
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from schemas.identifiers import SOPInstanceUID
 from schemas.ports import Rendering
 
 
-class PebbleRenderer(DecodingProcesses[Rendering]):
+class ProcessRenderer(DecodingProcesses[Rendering]):
     """`ImageRenderer`."""
 
     function = staticmethod(render)

@@ -19,7 +19,7 @@ from streams.settings import Settings
 if TYPE_CHECKING:
     from connectors.archive_access import ArchiveAccess
     from connectors.case_store import SqlCaseStore
-    from connectors.decoding import PebbleDecoder
+    from connectors.decoding import ProcessDecoder
     from connectors.dicomweb import DicomWebArchive
     from connectors.fhir import FhirServer
     from connectors.film_files import FilmFiles
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from connectors.kafka import KafkaLog
     from connectors.kafka_history import KafkaHistory
     from connectors.objects import Objects
-    from connectors.rendering import PebbleRenderer
+    from connectors.rendering import ProcessRenderer
     from schemas.history import History
     from streams.destination_settings import FhirSettings, WithToken
 
@@ -101,12 +101,12 @@ def without_password(url: str) -> str:
     return parts._replace(netloc=f"...@{host}").geturl()
 
 
-def decoder_for(settings: Settings) -> PebbleDecoder:
+def decoder_for(settings: Settings) -> ProcessDecoder:
     """Decoding processes; to be closed."""
-    from connectors.decoding import PebbleDecoder
+    from connectors.decoding import ProcessDecoder
 
     decoding = settings.decoding
-    return PebbleDecoder(
+    return ProcessDecoder(
         workers=decoding.workers,
         timeout_s=decoding.timeout_s,
         memory_limit_bytes=decoding.memory_limit,
@@ -114,12 +114,12 @@ def decoder_for(settings: Settings) -> PebbleDecoder:
     )
 
 
-def renderer_for(settings: Settings) -> PebbleRenderer:
+def renderer_for(settings: Settings) -> ProcessRenderer:
     """One rendering process, with the limits of a decoding one; to be closed."""
-    from connectors.rendering import PebbleRenderer
+    from connectors.rendering import ProcessRenderer
 
     decoding = settings.decoding
-    return PebbleRenderer(
+    return ProcessRenderer(
         workers=1,
         timeout_s=decoding.timeout_s,
         memory_limit_bytes=decoding.memory_limit,

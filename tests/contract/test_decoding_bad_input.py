@@ -17,7 +17,7 @@ from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, JPEG2000Lossless, JPEGBaseline8Bit
 
-from connectors.decoding import PebbleDecoder
+from connectors.decoding import ProcessDecoder
 from connectors.decoding_worker import codestream_of
 from schemas.errors import InvalidResource, RadstreamError, Unsuitable
 from tests.contract.dicom_mutations import broken
@@ -38,18 +38,18 @@ def coded(tmp_path_factory: pytest.TempPathFactory) -> Coded:
 
 
 @pytest.fixture(scope="module")
-def decoder() -> Iterator[PebbleDecoder]:
-    decoder = PebbleDecoder(workers=1, timeout_s=TIME_LIMIT_S, memory_limit_bytes=MEMORY_LIMIT, pixel_limit=PIXEL_LIMIT)
+def decoder() -> Iterator[ProcessDecoder]:
+    decoder = ProcessDecoder(workers=1, timeout_s=TIME_LIMIT_S, memory_limit_bytes=MEMORY_LIMIT, pixel_limit=PIXEL_LIMIT)
     yield decoder
     decoder.close()
 
 
-async def the_next_is_decoded(decoder: PebbleDecoder) -> None:
+async def the_next_is_decoded(decoder: ProcessDecoder) -> None:
     np.testing.assert_array_equal((await decoder.decode(part10(GOOD), uid_of(GOOD))).pixels, RAMP)
 
 
 async def refused(
-    decoder: PebbleDecoder, file: bytes, image: Dataset, match: str, kind: type[RadstreamError] = InvalidResource
+    decoder: ProcessDecoder, file: bytes, image: Dataset, match: str, kind: type[RadstreamError] = InvalidResource
 ) -> None:
     begun = time.monotonic()
     with pytest.raises(kind, match=match) as caught:
@@ -60,7 +60,7 @@ async def refused(
 
 
 @pytest.mark.parametrize("syntax", LOSSLESS + LOSSY, ids=lambda s: s.keyword)
-async def test_cut_off_anywhere(decoder: PebbleDecoder, coded: Coded, syntax: UID) -> None:
+async def test_cut_off_anywhere(decoder: ProcessDecoder, coded: Coded, syntax: UID) -> None:
     image, file = coded[syntax]
     random = Random(str(syntax))
     lengths = [0, 1, 131, 132, 140, *(random.randrange(len(file)) for _ in range(12)), len(file) - 10]
@@ -70,7 +70,7 @@ async def test_cut_off_anywhere(decoder: PebbleDecoder, coded: Coded, syntax: UI
     await the_next_is_decoded(decoder)
 
 
-async def _break(decoder: PebbleDecoder, coded: Coded, seeds: range) -> None:
+async def _break(decoder: ProcessDecoder, coded: Coded, seeds: range) -> None:
     files = list(coded.values())
     decoded, said = 0, set()
     for seed in seeds:
@@ -91,31 +91,31 @@ async def _break(decoder: PebbleDecoder, coded: Coded, seeds: range) -> None:
     assert 0 < decoded < 0.6 * len(seeds)  # the breaks do break, and not all of them the headers
 
 
-async def test_broken_files(decoder: PebbleDecoder, coded: Coded) -> None:
+async def test_broken_files(decoder: ProcessDecoder, coded: Coded) -> None:
     await _break(decoder, coded, range(200))
 
 
 @pytest.mark.long
-async def test_many_broken_files(decoder: PebbleDecoder, coded: Coded) -> None:
+async def test_many_broken_files(decoder: ProcessDecoder, coded: Coded) -> None:
     await _break(decoder, coded, range(1000, 3000))
 
 
 @pytest.mark.parametrize("syntax", LOSSLESS + LOSSY, ids=lambda s: s.keyword)
-async def test_65535_squared(decoder: PebbleDecoder, coded: Coded, syntax: UID) -> None:
+async def test_65535_squared(decoder: ProcessDecoder, coded: Coded, syntax: UID) -> None:
     image, file = coded[syntax]
     huge = pydicom.dcmread(io.BytesIO(file))
     huge.Rows = huge.Columns = 65535
     await refused(decoder, part10(huge), image, "promise no pixel, or more than")
 
 
-async def test_10000_frames(decoder: PebbleDecoder) -> None:
+async def test_10000_frames(decoder: ProcessDecoder) -> None:
     image = radiograph(np.zeros((10_000, 6, 8), np.uint16), NumberOfFrames=10_000)
     await refused(decoder, part10(image), image, "not a single grayscale", Unsuitable)
     claimed = radiograph(Rows=2000, Columns=2000, NumberOfFrames=10_000)
     await refused(decoder, part10(claimed), claimed, "promise no pixel, or more than")
 
 
-async def test_a_deflate_bomb(decoder: PebbleDecoder) -> None:
+async def test_a_deflate_bomb(decoder: ProcessDecoder) -> None:
     await refused(decoder, _deflate_bomb(), GOOD, "needs more memory")
 
 
@@ -143,14 +143,14 @@ def _inflated_size(image: Dataset, side: int) -> bytes:
 
 
 @pytest.mark.parametrize("side", [60_000, 2**31])
-async def test_a_jpeg_2000_bomb(decoder: PebbleDecoder, coded: Coded, side: int) -> None:
+async def test_a_jpeg_2000_bomb(decoder: ProcessDecoder, coded: Coded, side: int) -> None:
     image, file = coded[JPEG2000Lossless]
     bomb = pydicom.dcmread(io.BytesIO(file))
     bomb.PixelData = encapsulate([_inflated_size(bomb, side)])
     await refused(decoder, part10(bomb), image, "another shape")
 
 
-async def test_a_jpeg_2000_bomb_whose_headers_agree(decoder: PebbleDecoder, coded: Coded) -> None:
+async def test_a_jpeg_2000_bomb_whose_headers_agree(decoder: ProcessDecoder, coded: Coded) -> None:
     """40 kB as the largest picture that the limit lets through: a picture or an error, within time and memory."""
     image, file = coded[JPEG2000Lossless]
     bomb = pydicom.dcmread(io.BytesIO(file))
@@ -168,7 +168,7 @@ async def test_a_jpeg_2000_bomb_whose_headers_agree(decoder: PebbleDecoder, code
     "syntax", [None, JPEGBaseline8Bit, JPEG2000Lossless], ids=["plain", "JPEGBaseline8Bit", "JPEG2000Lossless"]
 )
 async def test_wrong_photometric_interpretation(
-    decoder: PebbleDecoder, coded: Coded, syntax: UID | None, photometric: str | None
+    decoder: ProcessDecoder, coded: Coded, syntax: UID | None, photometric: str | None
 ) -> None:
     image, file = coded[syntax] if syntax else (GOOD, part10(GOOD))
     wrong = pydicom.dcmread(io.BytesIO(file))
@@ -178,7 +178,7 @@ async def test_wrong_photometric_interpretation(
     await refused(decoder, part10(wrong), image, "MONOCHROME1|cannot be read")
 
 
-async def test_colour_said_to_be_grey(decoder: PebbleDecoder) -> None:
+async def test_colour_said_to_be_grey(decoder: ProcessDecoder) -> None:
     """Three components in the codestream, one in the headers."""
     colour = radiograph(np.zeros((64, 80, 3), np.uint8), Rows=64, Columns=80, SamplesPerPixel=3, PhotometricInterpretation="RGB")
     colour.PlanarConfiguration = 0
@@ -188,7 +188,7 @@ async def test_colour_said_to_be_grey(decoder: PebbleDecoder) -> None:
     await refused(decoder, part10(colour), colour, "another shape")
 
 
-async def test_missing_pixel_data(decoder: PebbleDecoder, coded: Coded) -> None:
+async def test_missing_pixel_data(decoder: ProcessDecoder, coded: Coded) -> None:
     absent, empty = radiograph(PixelData=None), radiograph(PixelData=b"")
     await refused(decoder, part10(absent), absent, "no Pixel Data")
     await refused(decoder, part10(empty), empty, "cannot be read")
@@ -200,7 +200,7 @@ async def test_missing_pixel_data(decoder: PebbleDecoder, coded: Coded) -> None:
             await refused(decoder, part10(hollow), image, "coded pixels|cannot be read")
 
 
-async def test_sequences_without_bottom(decoder: PebbleDecoder) -> None:
+async def test_sequences_without_bottom(decoder: ProcessDecoder) -> None:
     image = radiograph()
     file = part10(image)
     item = b"\x40\x00\x75\x02SQ\0\0\xff\xff\xff\xff" + b"\xfe\xff\x00\xe0\xff\xff\xff\xff"
@@ -209,6 +209,6 @@ async def test_sequences_without_bottom(decoder: PebbleDecoder) -> None:
     np.testing.assert_array_equal((await decoder.decode(part10(nested), uid_of(nested))).pixels, RAMP)
 
 
-async def test_what_is_no_dicom(decoder: PebbleDecoder) -> None:
+async def test_what_is_no_dicom(decoder: ProcessDecoder) -> None:
     for file in (b"<html>Please log in</html>", b"\0" * 1_000_000, bytes(128) + b"DICM", Random(5).randbytes(100_000)):
         await refused(decoder, file, GOOD, None)

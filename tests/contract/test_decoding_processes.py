@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
 import os
+import random
 import signal
 import sys
 from collections.abc import Iterator
@@ -13,8 +15,8 @@ import numpy as np
 import pytest
 
 from connectors import decoding_worker
-from connectors.decoding import PebbleDecoder
-from schemas.errors import InvalidResource, RadstreamError, Unsuitable
+from connectors.decoding import ProcessDecoder
+from schemas.errors import InvalidResource, ItemNotServed, RadstreamError, Unsuitable
 from schemas.findings import NotAnalysedReason
 from schemas.identifiers import SOPInstanceUID
 from schemas.ports import Radiograph
@@ -54,14 +56,14 @@ def _misbehave(part10: bytes, expected: SOPInstanceUID, pixel_limit: int) -> Rad
 
 
 @pytest.fixture(scope="module")
-def decoder() -> Iterator[PebbleDecoder]:
-    decoder = PebbleDecoder(workers=1, timeout_s=3, memory_limit_bytes=2 * 1024**3, pixel_limit=1_000_000, function=_misbehave)
+def decoder() -> Iterator[ProcessDecoder]:
+    decoder = ProcessDecoder(workers=1, timeout_s=3, memory_limit_bytes=2 * 1024**3, pixel_limit=1_000_000, function=_misbehave)
     yield decoder
     decoder.close()
 
 
 @pytest.mark.parametrize("word", [b"exit", b"segfault", b"hang", b"swell"])
-async def test_it_costs_that_file_only(decoder: PebbleDecoder, word: bytes) -> None:
+async def test_it_costs_that_file_only(decoder: ProcessDecoder, word: bytes) -> None:
     answers = await asyncio.gather(*(decoder.decode(file, UID) for file in (GOOD, word, GOOD)), return_exceptions=True)
     assert isinstance(answers[1], InvalidResource)
     for answer in (answers[0], answers[2]):
@@ -69,32 +71,70 @@ async def test_it_costs_that_file_only(decoder: PebbleDecoder, word: bytes) -> N
         np.testing.assert_array_equal(answer.pixels, RAMP)
 
 
-async def test_a_process_killed_from_outside_is_no_fault_of_the_file(decoder: PebbleDecoder, tmp_path: Path) -> None:
+async def test_a_process_killed_from_outside_is_no_fault_of_the_file(decoder: ProcessDecoder, tmp_path: Path) -> None:
     with pytest.raises(Unsuitable, match="alive"):
         await decoder.decode(b"die-once " + os.fsencode(tmp_path / "died"), UID)
 
 
-@pytest.mark.parametrize("noticed", [False, True])
-async def test_an_idle_process_that_is_killed_costs_nothing(decoder: PebbleDecoder, noticed: bool) -> None:
+@pytest.mark.parametrize("gone", [False, True])
+async def test_an_idle_process_that_is_killed_costs_nothing(decoder: ProcessDecoder, gone: bool) -> None:
     for _ in range(2):
         with pytest.raises(InvalidResource) as caught:
             await decoder.decode(b"pid", UID)
         pid = int(caught.value.reason)
         os.kill(pid, signal.SIGKILL)
-        async with asyncio.timeout(10):
-            while noticed and Path(f"/proc/{pid}").exists():  # until its parent has reaped it
-                await asyncio.sleep(0.02)
+        if gone:
+            await asyncio.to_thread(os.waitid, os.P_PID, pid, os.WEXITED | os.WNOWAIT)
         np.testing.assert_array_equal((await decoder.decode(GOOD, UID)).pixels, RAMP)
 
 
-async def test_errors_cross_the_border_whole(decoder: PebbleDecoder) -> None:
+async def test_processes_killed_at_any_moment_hold_nothing_up() -> None:
+    """Whatever a process holds when it is killed (by the system, short of memory), the next file finds one that works."""
+    before = set(multiprocessing.active_children())
+    decoder = ProcessDecoder(workers=2, timeout_s=10, memory_limit_bytes=2 * 1024**3, pixel_limit=1_000_000)
+    chance = random.Random(8)
+    try:
+        for _ in range(10):
+            calls = [asyncio.create_task(decoder.decode(GOOD, UID)) for _ in range(4)]
+            await asyncio.sleep(chance.uniform(0, 0.004))  # the moment is what is varied
+            for process in set(multiprocessing.active_children()) - before:
+                process.kill()
+            async with asyncio.timeout(20):
+                await asyncio.gather(*calls, return_exceptions=True)  # an image whose processes were killed twice may be refused
+                np.testing.assert_array_equal((await decoder.decode(GOOD, UID)).pixels, RAMP)
+    finally:
+        decoder.close()
+
+
+async def test_closing_it_blames_no_file(tmp_path: Path) -> None:
+    started = tmp_path / "started"
+    decoder = ProcessDecoder(workers=1, timeout_s=60, memory_limit_bytes=2 * 1024**3, pixel_limit=1_000_000, function=_misbehave)
+    calls = [asyncio.create_task(decoder.decode(file, UID)) for file in (b"hang " + os.fsencode(started), GOOD)]
+    async with asyncio.timeout(60):
+        while not started.exists():
+            await asyncio.sleep(0.05)
+    decoder.close()
+    answers = await asyncio.gather(*calls, decoder.decode(GOOD, UID), return_exceptions=True)
+    assert [type(answer) for answer in answers] == [ItemNotServed] * 3
+
+
+async def test_a_process_that_cannot_begin_is_no_fault_of_the_file() -> None:
+    decoder = ProcessDecoder(workers=1, timeout_s=60, memory_limit_bytes=2**80, pixel_limit=1_000_000)  # no such limit
+    try:
+        with pytest.raises(ItemNotServed):
+            await decoder.decode(GOOD, UID)
+    finally:
+        decoder.close()
+
+
+async def test_errors_cross_the_border_whole(decoder: ProcessDecoder) -> None:
     with pytest.raises(Unsuitable) as caught:
         await decoder.decode(b"unsuitable", UID)
     assert caught.value.code is NotAnalysedReason.WRONG_VIEW
     assert isinstance(caught.value, RadstreamError)
 
 
-async def test_a_cancelled_call_frees_its_worker(decoder: PebbleDecoder, tmp_path: Path) -> None:
+async def test_a_cancelled_call_frees_its_worker(decoder: ProcessDecoder, tmp_path: Path) -> None:
     started = tmp_path / "started"
     hanging = asyncio.create_task(decoder.decode(b"hang " + os.fsencode(started), UID))
     async with asyncio.timeout(60):
@@ -106,7 +146,7 @@ async def test_a_cancelled_call_frees_its_worker(decoder: PebbleDecoder, tmp_pat
     np.testing.assert_array_equal((await decoder.decode(GOOD, UID)).pixels, RAMP)
 
 
-async def test_workers_never_import_torch(decoder: PebbleDecoder) -> None:
+async def test_workers_never_import_torch(decoder: ProcessDecoder) -> None:
     with pytest.raises(InvalidResource) as caught:
         await decoder.decode(b"modules", UID)
     modules = set(str(caught.value).split())

@@ -3,15 +3,15 @@ from collections.abc import Iterator
 import pytest
 
 from connectors import decoding_worker
-from connectors.decoding import PebbleDecoder
+from connectors.decoding import ProcessDecoder
 from schemas.identifiers import SOPInstanceUID
 from schemas.ports import Radiograph
 from tests.contract.image_decoder import PIXEL_LIMIT, ImageDecoderContract
 
 
 @pytest.fixture(scope="module")
-def pebble() -> Iterator[PebbleDecoder]:
-    decoder = PebbleDecoder(workers=1, timeout_s=20, memory_limit_bytes=2 * 1024**3, pixel_limit=PIXEL_LIMIT)
+def processes() -> Iterator[ProcessDecoder]:
+    decoder = ProcessDecoder(workers=1, timeout_s=20, memory_limit_bytes=2 * 1024**3, pixel_limit=PIXEL_LIMIT)
     yield decoder
     decoder.close()
 
@@ -30,7 +30,7 @@ class TestInProcessDecoder(ImageDecoderContract):
         return InProcessDecoder()
 
 
-class TestPebbleDecoder(ImageDecoderContract):
+class TestProcessDecoder(ImageDecoderContract):
     @pytest.fixture
-    def decoder(self, pebble: PebbleDecoder) -> PebbleDecoder:
-        return pebble
+    def decoder(self, processes: ProcessDecoder) -> ProcessDecoder:
+        return processes

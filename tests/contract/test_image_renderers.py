@@ -3,7 +3,7 @@ from collections.abc import Iterator
 import pytest
 
 from connectors.decoding_rendering import render
-from connectors.rendering import PebbleRenderer
+from connectors.rendering import ProcessRenderer
 from schemas.identifiers import SOPInstanceUID
 from schemas.ports import Rendering
 from tests.contract.image_decoder import PIXEL_LIMIT
@@ -11,8 +11,8 @@ from tests.contract.image_renderer import ImageRendererContract
 
 
 @pytest.fixture(scope="module")
-def pebble() -> Iterator[PebbleRenderer]:
-    renderer = PebbleRenderer(workers=1, timeout_s=20, memory_limit_bytes=2 * 1024**3, pixel_limit=PIXEL_LIMIT)
+def processes() -> Iterator[ProcessRenderer]:
+    renderer = ProcessRenderer(workers=1, timeout_s=20, memory_limit_bytes=2 * 1024**3, pixel_limit=PIXEL_LIMIT)
     yield renderer
     renderer.close()
 
@@ -31,7 +31,7 @@ class TestInProcessRenderer(ImageRendererContract):
         return InProcessRenderer()
 
 
-class TestPebbleRenderer(ImageRendererContract):
+class TestProcessRenderer(ImageRendererContract):
     @pytest.fixture
-    def renderer(self, pebble: PebbleRenderer) -> PebbleRenderer:
-        return pebble
+    def renderer(self, processes: ProcessRenderer) -> ProcessRenderer:
+        return processes

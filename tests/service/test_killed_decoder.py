@@ -13,7 +13,7 @@ from uuid import uuid4
 import pytest
 
 from connectors import decoding_worker
-from connectors.decoding import PebbleDecoder
+from connectors.decoding import ProcessDecoder
 from connectors.kafka import KafkaLog
 from connectors.kafka_admin import TopicSpec, ensure_topics
 from schemas.findings import Findings, Subject
@@ -64,7 +64,7 @@ async def test_the_study_becomes_a_dead_letter_and_the_others_are_analysed(kafka
     archive = FakeStudyArchive()
     headers = [{"ImageComments": KILLER} if number == 2 else {} for number in range(6)]
     requests = [await request_for(archive, number, **one) for number, one in enumerate(headers)]
-    decoder = PebbleDecoder(workers=2, timeout_s=30, memory_limit_bytes=2 * 1024**3, pixel_limit=1_000_000, function=decode)
+    decoder = ProcessDecoder(workers=2, timeout_s=30, memory_limit_bytes=2 * 1024**3, pixel_limit=1_000_000, function=decode)
     stop = asyncio.Event()
     try:
         async with KafkaLog(kafka_bootstrap) as log:
