@@ -88,7 +88,7 @@ class Child:
         try:
             if self._pipe.poll(within_s):
                 return self._pipe.recv()
-        except (EOFError, ConnectionError):
+        except (EOFError, OSError):  # OSError: in the middle of what it said
             raise self._died() from None
         self.end()
         raise PassSpoilt(f"the model's process gave no answer within {within_s:g} s")

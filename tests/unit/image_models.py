@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import struct
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -118,6 +120,13 @@ def load_damaged() -> ImageModel:
 
 
 def load_and_exit() -> ImageModel:
+    os._exit(7)
+
+
+def load_and_die_saying_it() -> ImageModel:
+    """In the middle of what it says: half a message is in its parent's pipe (multiprocessing's: a length of 4 bytes first)."""
+    pipe = sys._getframe(1).f_locals["pipe"]
+    os.write(pipe.fileno(), struct.pack("!i", 100) + b"half")
     os._exit(7)
 
 

@@ -112,6 +112,7 @@ async def test_a_server_that_lets_nobody_in_is_no_fault_of_the_image(model: Mode
         (image_models.load_nothing, SettingsInvalid, "no card.toml"),
         (image_models.load_damaged, ModelFailed, "SHA-256"),
         (image_models.load_and_exit, ModelFailed, "ended with code 7"),
+        (image_models.load_and_die_saying_it, ModelFailed, "ended with code 7"),
     ],
 )
 async def test_what_cannot_be_loaded_is_said_at_once(load: Callable[[], ImageModel], error: type[Exception], words: str) -> None:
