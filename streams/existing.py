@@ -9,6 +9,7 @@ from typing import Protocol
 from schemas.errors import TopicMissing
 from schemas.history import History, Span
 from schemas.ports import Record
+from streams.across import gaps_of
 
 
 class Readable(Protocol):
@@ -42,6 +43,10 @@ class Existing:
     def records(self, span: Span) -> AsyncIterator[Record]:
         """See `History.records`."""
         return self._history.records(span)
+
+    async def holes(self, span: Span) -> Sequence[Span]:
+        """See `streams.across.gaps_of`."""
+        return await gaps_of(self._history, span)
 
     async def read(self, topic: str) -> AsyncIterator[Record]:
         """All that is on the topic now, partition by partition in order. Raises as `records`."""
