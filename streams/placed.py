@@ -13,7 +13,6 @@ from schemas.ports import Place, Record
 _AT_A_TIME = 8
 #: records between two that are read and passed over, rather than to begin anew behind them
 _GAP = 100
-_NOT_AS_IT_WAS = "its archived segment is not what it was: radstream audit verify"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +62,9 @@ async def _together(history: History, near: list[Place]) -> AsyncIterator[Record
         except TopicMissing:
             why = "removed (its topic is not there)"
         except (RecordsRemoved, InvalidResource) as error:
-            why = "removed (retention)" if isinstance(error, RecordsRemoved) else _NOT_AS_IT_WAS
+            # on the log or in the archive: the error knows, and what is wrong there
+            unreadable = f"cannot be read: {error.reference}: {error.reason}"
+            why = "removed (retention)" if isinstance(error, RecordsRemoved) else unreadable
             if len(left) > 1:  # the others may be there
                 there = await _held(history, list(left)) if isinstance(error, RecordsRemoved) else list(left)
                 half = len(there) // 2 if len(there) == len(left) else 0

@@ -15,7 +15,7 @@ from tests.contract.fake_history import FakeHistory
 
 
 class History(FakeHistory):
-    """`read`: what was asked for. `broken`: a place whose archived segment is not what it was."""
+    """`read`: what was asked for. `broken`: a place that cannot be read, on the log or in the archive."""
 
     def __init__(self, log: FakeEventLog) -> None:
         super().__init__(log)
@@ -26,7 +26,7 @@ class History(FakeHistory):
         self.read.append(span)
         async for record in super().records(span):
             if record.place.offset == self.broken:
-                raise InvalidResource("history", str(span), "not what it was")
+                raise InvalidResource("history", f"ai.results/0/{self.broken}", "here stands what is no Kafka record")
             yield record
 
 
@@ -59,7 +59,7 @@ async def test_what_is_gone_takes_nothing_with_it(log: FakeEventLog) -> None:
     assert sorted(place.offset for place in records) == [5, 9]
     assert {place.offset: why for place, why in gone.items() if place != other} == {
         3: "removed (retention)",
-        7: "its archived segment is not what it was: radstream audit verify",
+        7: "cannot be read: ai.results/0/7: here stands what is no Kafka record",
         4000: "removed (retention)",
     }
     assert gone[other] == "removed (its topic is not there)"
