@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from schemas.events import DeliveryAcknowledged
@@ -23,7 +23,9 @@ def answers_of(lines: Lines) -> list[Answer]:
         subject = answer.value.subject
         said.setdefault((subject.study_instance_uid, answer.value.service, subject.sequence), answer)
     newest = {(study, service): sequence for study, service, sequence in sorted(said)}
-    answers = [_answer(line, stands=newest[study, service] == number) for (study, service, number), line in said.items()]
+    # its mark, made of what stands on the live log, is the same answer
+    published = {line.value.analysis_id: replay for line in said.values() if (replay := replay_of(line.record)) is not None}
+    answers = [_answer(line, published, newest[study, service] == number) for (study, service, number), line in said.items()]
     asked: dict[str, Line[AnalysisRequested]] = {}
     for question in of_kind(AnalysisRequested, lines):
         subject = question.value.subject
@@ -36,7 +38,8 @@ def answers_of(lines: Lines) -> list[Answer]:
     return answers
 
 
-def _answer(line: Line[Findings], *, stands: bool) -> Answer:
+def _answer(line: Line[Findings], published: Mapping[UUID, str], stands: bool) -> Answer:
+    """`published`: analysis -> the replay from which it was."""
     findings, model = line.value, line.value.model
     return Answer(
         line.entry.at,
@@ -51,7 +54,7 @@ def _answer(line: Line[Findings], *, stands: bool) -> Answer:
         findings=len(findings.findings) if findings.locates else None,
         not_analysed=None if findings.not_analysed is None else findings.not_analysed.reason,
         after_verification=findings.verified_at is not None,
-        replay=replay_of(line.record),
+        replay=published.get(findings.analysis_id),
     )
 
 

@@ -15,8 +15,10 @@ from schemas.events import ReportAmended, ReportDrafted, ReportEvent, ReportSign
 from schemas.findings import Findings
 from schemas.ports import Place
 from streams import topics
+from streams.cases.items import Answer
 from streams.dead_letter import dead_letter
 from streams.emission import emit, emit_findings
+from streams.replay.publishing import published_id
 from tests.unit import discrepancies
 from tests.unit.cases import minutes, report, study
 from tests.unit.timed_engine import FIRST, SECOND, UID, Engine, analysed, order, words
@@ -83,6 +85,23 @@ async def test_that_a_state_was_published_from_a_replay_is_said(engine: Engine) 
     _, line = words(await engine.then(6), "findings")
     assert line.startswith(f"result, state {FIRST + 3}, ")
     assert line.endswith(", published from the replay last-week")
+
+
+async def test_and_so_it_is_of_its_mark_which_is_made_of_what_stands_on_the_live_log(engine: Engine) -> None:
+    await analysed(engine)
+    answer = engine.last(topics.RESULTS)
+    told = Findings.model_validate_json(answer.value)
+    said = {"analysis_id": published_id("last-week", told)}
+    published = told.model_copy(update=said | {"subject": told.subject.model_copy(update={"sequence": FIRST + 3})})
+    record = await engine.write(5, emit_findings(published, replace(answer, place=Place("sandbox.last-week.ai.results", 0, 4))))
+    marked = {"subject": told.subject.model_copy(update={"sequence": FIRST + 4}), "verified_at": minutes(4)}
+    await engine.write(6, emit_findings(published.model_copy(update=marked), record))
+    first, *shown = (await engine.then(7)).sections["findings"]
+    assert isinstance(first, Answer) and first.replay is None
+    assert [(one.sequence, one.replay, one.stands) for one in shown if isinstance(one, Answer)] == [
+        (FIRST + 3, "last-week", False),
+        (FIRST + 4, "last-week", True),
+    ]
 
 
 async def test_then_is_when_the_log_knew_not_what_a_message_speaks_of(engine: Engine) -> None:
