@@ -9,7 +9,7 @@ import platform
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from importlib.metadata import version
 from io import TextIOWrapper
@@ -23,7 +23,7 @@ from schemas.ports import Clock, EventLog
 from schemas.renderings.audited import Audited, Receiver, Surroundings
 from streams.audit.acts import Actor, audited, looked
 from streams.audit.tracing import with_patients
-from streams.audit.viewing import AUDIT_EXPORT, ENGINE, PEOPLE, entries, spans_of
+from streams.audit.viewing import AUDIT_EXPORT, ENGINE, PEOPLE, entries, said_of, spans_of
 from streams.clock import SystemClock
 from streams.destination_settings import FHIR_DESTINATION
 from streams.existing import Existing
@@ -51,10 +51,11 @@ class Export:
 @dataclass(slots=True)
 class Count:
     """`unresolved`: about records that name a patient for sure, and the log does not hold them any more, or nobody in them can be
-    read."""
+    read; `gaps`: what neither log nor archive has."""
 
     written: int = 0
     unresolved: int = 0
+    gaps: list[Span] = field(default_factory=list)
 
 
 async def run_export(settings: Settings, export: Export, out: Path | None, who: Actor, say: Callable[[str], None]) -> None:
@@ -71,6 +72,8 @@ async def run_export(settings: Settings, export: Export, out: Path | None, who: 
             count = Count()
             async for line in exported(history, settings, export, spans, render, count, tell):
                 file.write(line + "\n")
+    for gap in count.gaps:
+        say(said_of(gap))
     say(_summary(count, out, export))
 
 
@@ -95,7 +98,7 @@ async def exported(
     """A line each, in the order of the log. Raises as `History.records`."""
     read = 0
     for span in spans:
-        async for some in _some(entries(history, [span], since=export.since, until=export.until)):
+        async for some in _some(entries(history, [span], count.gaps.append, since=export.since, until=export.until)):
             if export.patients:
                 some = await with_patients(history, some, settings.site)
                 count.unresolved += sum(1 for one in some if not one.patients and (one.places or one.destination or one.step))

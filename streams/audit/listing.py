@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import sys
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from schemas.errors import SettingsInvalid
-from schemas.history import History
+from schemas.history import History, Span
 from schemas.renderings.audited import Audited
 from streams.audit.keyed import hash_key, hashed_accession_number
 from streams.audit.tracing import Cause, causes_of
-from streams.audit.viewing import ENGINE, PEOPLE, entries, spans_of
+from streams.audit.viewing import ENGINE, PEOPLE, entries, said_of, spans_of
 from streams.existing import Existing
 from streams.printable import printable, printable_json
 from streams.settings import Settings
@@ -54,12 +55,12 @@ def subject_of(settings: Settings, accession_number: str) -> str:
     return hashed_accession_number(hash_key(file), accession_number)
 
 
-async def found(history: History, wanted: Wanted) -> list[Audited]:
-    """Oldest first. Raises BrokerUnavailable, and as `History.records`."""
+async def found(history: History, wanted: Wanted, tell: Callable[[Span], None] = lambda gap: None) -> list[Audited]:
+    """Oldest first; `tell` hears of what neither log nor archive has. Raises BrokerUnavailable, and as `History.records`."""
     newest: list[Audited] = []
     for span in await spans_of(history, wanted.topics, wanted.since):
         kept: deque[Audited] = deque(maxlen=wanted.last)
-        async for one in entries(history, [span], since=wanted.since, until=wanted.until):
+        async for one in entries(history, [span], tell, since=wanted.since, until=wanted.until):
             if wanted.matches(one):
                 kept.append(one)
         newest += kept
@@ -70,10 +71,13 @@ async def found(history: History, wanted: Wanted) -> list[Audited]:
 async def run_list(settings: Settings, wanted: Wanted, *, causes: bool, as_json: bool) -> None:
     """Makes no topic: one that is missing holds nothing. Raises BrokerUnavailable, RecordsRemoved, and as an archive of the log
     does."""
+    gaps: list[Span] = []
     async with open_history(settings) as standing:
         history = Existing(standing)
-        seen = await found(history, wanted)
+        seen = await found(history, wanted, gaps.append)
         chains = await causes_of(history, seen) if causes else {}
+    for gap in gaps:
+        sys.stderr.write(f"{said_of(gap)}\n")
     sys.stdout.write(as_json_text(seen, chains) if as_json else as_lines(seen, chains))
 
 

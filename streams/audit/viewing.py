@@ -3,7 +3,7 @@ deliveries and dead letters. Each names the record it came from, so that its cha
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -27,6 +27,7 @@ from schemas.model_events import MODEL_EVENTS, ModelPromoted, ModelRecalled, Mod
 from schemas.ports import Record
 from schemas.renderings.audited import Audited, Deed
 from streams import topics
+from streams.across import across_gaps
 from streams.printable import printable
 from streams.topics import Topic
 
@@ -47,14 +48,27 @@ async def spans_of(history: History, of: Sequence[Topic], since: datetime | None
 
 
 async def entries(
-    history: History, spans: Sequence[Span], *, since: datetime | None = None, until: datetime | None = None
+    history: History,
+    spans: Sequence[Span],
+    tell: Callable[[Span], None],
+    *,
+    since: datetime | None = None,
+    until: datetime | None = None,
 ) -> AsyncIterator[Audited]:
-    """In the order of the log, partition by partition; `since` and `until` (not with it): when it was written. Raises as
+    """In the order of the log, partition by partition; `since` and `until` (not with it): when it was written. `tell` hears of what
+    neither log nor archive has. Each span is read to its end, for the clocks of those who write differ. Raises as
     `History.records`."""
     for span in spans:
-        async for record in history.records(span):
+        async for record in across_gaps(history, span, tell):
             if (since is None or record.timestamp >= since) and (until is None or record.timestamp < until):
                 yield audited_of(record)
+
+
+def said_of(gap: Span) -> str:
+    """For people."""
+    last = f"-{gap.end - 1}" if len(gap) > 1 else ""
+    where = f"{gap.topic}/{gap.partition} offsets {gap.first}{last}"
+    return f"{where}: neither the log nor the archive has these records (retention), and what they told is missing here"
 
 
 def audited_of(record: Record) -> Audited:
