@@ -9,16 +9,16 @@ from gzip import BadGzipFile
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer
-from aiokafka.errors import CorruptRecordException, UnsupportedCodecError
-from cramjam import DecompressionError
+from aiokafka.errors import CorruptRecordException, KafkaError, UnsupportedCodecError
 
 from schemas.errors import InvalidResource
 from schemas.moments import moment_of
 from schemas.ports import Place, Record
 
-#: of a batch that cannot be unpacked or parsed: aiokafka (0.14) lets out what its parser and the codecs raise. ValueError: also the
-#: name of a header that is not UTF-8, which every broker takes
-_UNREADABLE = (CorruptRecordException, UnsupportedCodecError, DecompressionError, BadGzipFile, EOFError, ValueError)
+#: what a fetch raises when the broker is away, or refuses: waiting may help
+_OF_THE_BROKER = (KafkaError, OSError)
+#: of those kinds, and yet of a batch that cannot be unpacked or parsed
+_OF_A_BATCH = (CorruptRecordException, UnsupportedCodecError, BadGzipFile)
 
 
 def record_of(message: Any) -> Record:
@@ -34,13 +34,16 @@ def record_of(message: Any) -> Record:
 
 @contextmanager
 def readable(step: str, place: str) -> Iterator[None]:
-    """Around what fetches. Raises InvalidResource for records that no fetch will ever give: waiting does not help."""
+    """Around what fetches. Raises InvalidResource for records that no fetch will ever give: waiting does not help. aiokafka (0.14)
+    lets out whatever its parser and the codecs raise (zlib.error, struct.error, cramjam.DecompressionError, ValueError for the name
+    of a header that is not UTF-8 ...), so it is all that is not of the broker."""
     try:
         yield
-    except _UNREADABLE as error:
-        raise InvalidResource(
-            step, place, f"here stands what is no Kafka record, or is packed with one ({type(error).__name__})"
-        ) from None
+    except Exception as error:
+        if isinstance(error, _OF_THE_BROKER) and not isinstance(error, _OF_A_BATCH):
+            raise
+        what = f"{type(error).__module__}.{type(error).__qualname__}"
+        raise InvalidResource(step, place, f"here stands what is no Kafka record, or is packed with one ({what})") from None
 
 
 async def stop_consumer(consumer: AIOKafkaConsumer) -> None:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import struct
 from typing import Any
 
 import pytest
-from aiokafka import TopicPartition
+from aiokafka import TopicPartition, codec
+from aiokafka.errors import KafkaConnectionError, OffsetOutOfRangeError
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.record.util import calc_crc32c
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from connectors import kafka, kafka_history
+from connectors.kafka_records import readable
 from schemas.errors import InvalidResource
 from schemas.history import Span
 
@@ -21,11 +26,11 @@ PARTITION = TopicPartition(TOPIC, 2)
 CODECS = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
 
 
-def batch(codec: str) -> bytearray:
+def batch(name: str) -> bytearray:
     """Of one record."""
     builder = DefaultRecordBatchBuilder(
         magic=2,
-        compression_type=CODECS[codec],
+        compression_type=CODECS[name],
         is_transactional=0,
         producer_id=-1,
         producer_epoch=-1,
@@ -49,9 +54,29 @@ def named_in_latin_1() -> bytes:
     return sealed(raw)
 
 
-def garbage(codec: str) -> bytes:
-    raw = batch(codec)
+def garbage(name: str) -> bytes:
+    raw = batch(name)
     return sealed(raw[:61] + bytes(byte ^ 0x5A for byte in raw[61:]))
+
+
+def broken_deflate() -> bytes:
+    """Behind a good gzip header."""
+    raw = batch("gzip")
+    return sealed(raw[:71] + b"\x07" * (len(raw) - 71))
+
+
+def cut_xerial() -> bytes:
+    """Snappy as Java's xerial frames it, without the length of its first block."""
+    head = struct.pack("!bccccccBii", *codec._XERIAL_V1_HEADER)[:16]
+    return sealed(batch("snappy")[:61] + head + b"\x00\x00")
+
+
+_NO_RECORDS = {
+    "a header in Latin-1": named_in_latin_1(),
+    "broken deflate": broken_deflate(),
+    "cut xerial": cut_xerial(),
+    **{one: garbage(one) for one in CODECS},
+}
 
 
 class Consumer:
@@ -89,10 +114,10 @@ class Consumer:
         found = MemoryRecords(self._raw).next_batch()
         assert found is not None and found.validate_crc()
         list(found)
-        raise AssertionError("it could be read")
+        pytest.fail("it could be read")
 
 
-@pytest.mark.parametrize("raw", [named_in_latin_1(), *map(garbage, CODECS)], ids=["a header in Latin-1", *CODECS])
+@pytest.mark.parametrize("raw", _NO_RECORDS.values(), ids=_NO_RECORDS)
 def test_what_is_no_record_is_named_by_its_place(raw: bytes) -> None:
     async def tried() -> None:
         with pytest.raises(InvalidResource, match="hl7.v2.raw/2/0: here stands"):
@@ -103,7 +128,24 @@ def test_what_is_no_record_is_named_by_its_place(raw: bytes) -> None:
     asyncio.run(tried())
 
 
-@pytest.mark.parametrize("codec", CODECS)
-def test_a_batch_of_any_codec_is_read(codec: str) -> None:
-    found = MemoryRecords(sealed(batch(codec))).next_batch()
+@settings(max_examples=200)
+@given(st.sampled_from(list(CODECS)), st.data())
+def test_whatever_stands_in_a_batch_is_records_or_is_named(name: str, data: st.DataObject) -> None:
+    raw = batch(name)
+    at = data.draw(st.integers(61, len(raw)))
+    cut = data.draw(st.integers(at, len(raw)))
+    raw[at:] = data.draw(st.binary(max_size=40)) + raw[cut:]
+    with contextlib.suppress(InvalidResource), readable("read", TOPIC):
+        list(MemoryRecords(sealed(raw)).next_batch() or ())
+
+
+@pytest.mark.parametrize("error", [KafkaConnectionError(), TimeoutError(), ConnectionResetError(), OffsetOutOfRangeError()])
+def test_what_the_broker_says_is_no_fault_of_the_record(error: Exception) -> None:
+    with pytest.raises(type(error)), readable("read", TOPIC):
+        raise error
+
+
+@pytest.mark.parametrize("name", CODECS)
+def test_a_batch_of_any_codec_is_read(name: str) -> None:
+    found = MemoryRecords(sealed(batch(name))).next_batch()
     assert found is not None and [record.value for record in found] == [bytes(1000)]
