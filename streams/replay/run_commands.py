@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from streams.printable import printable
 from streams.settings import read_settings
 
 if TYPE_CHECKING:
@@ -76,7 +78,7 @@ def remove(
     by: Annotated[str | None, typer.Option(metavar="WHO", help="Who removes it.", show_default="your login name")] = None,
 ) -> None:
     """Delete a replay for ever: the topics of its sandbox and its folder, which hold patient data. It cannot be compared or
-    published any more; what was published of it stays, and its name stays used.
+    published any more; what was published of it stays, and its name stays used. Of one that has not begun: its folder alone.
 
     [bold]radstream replay remove last-week --reason "the release was decided"[/bold]
     """
@@ -102,7 +104,8 @@ def list_replays(as_json: Annotated[bool, typer.Option("--json", help="Machine-r
     for row in rows:
         state = f"{row['state']}: {row['failure']}" if row["failure"] else row["state"]
         done = f"{row['records']} of {row['planned']}"
-        table.add_row(row["name"], state, done, ", ".join(row["models"]), row["by"], row["reason"], row["planned_at"])
+        cells = row["name"], state, done, ", ".join(row["models"]), row["by"], row["reason"], row["planned_at"]
+        table.add_row(*(escape(printable(cell)) for cell in cells))
     console.print(table if rows else "there is no replay: radstream replay --help")
 
 

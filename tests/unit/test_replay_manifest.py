@@ -4,29 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import json
-from contextlib import nullcontext, suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
-from schemas.acts import ReplayBegun, ReplayRemoved
 from schemas.errors import SettingsInvalid
-from streams import topics
-from streams.replay import removing, replaying, run_commands
+from streams.replay import run_commands
 from streams.replay.commands import replay_app
 from streams.replay.manifest import Manifest, ReplayFolder, all_replays
-from streams.replay.outbox import sandbox_of
 from streams.replay.plan import Plan
 from streams.replay.replaying import Who, create, run
 from streams.replay.selection import Selection
 from streams.settings import Settings
 from streams.wiring.replays import deciding_settings
-from tests.contract.fake_event_log import FakeEventLog
-from tests.contract.fake_history import FakeHistory
 
 PLAN = Plan(selection=Selection(patients=("4711^HOSPITAL",)), parts=())
 WHO = Who("Dr A", "because")
@@ -151,99 +145,14 @@ async def test_one_that_kept_no_settings_is_not_gone_on_with(settings: Settings)
         await run(settings, folder, rate=None, stop=asyncio.Event(), tell=lambda done: None)
 
 
-class Opening:
-    """Of a replay: everything but its steps is as it is; the run itself ends when it is told to."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.log = FakeEventLog(topics.AUDIT.name)
-        self.reached = asyncio.Event()
-        self.goes_on = asyncio.Event()
-        monkeypatch.setattr(replaying, "log_for", lambda settings: nullcontext(self.log))
-        monkeypatch.setattr(replaying, "history_for", lambda settings: FakeHistory(self.log))
-        monkeypatch.setattr(replaying, "ensure_sandbox", lambda settings, sandbox: [])
-        monkeypatch.setattr(replaying, "opened", self._opened)
-
-    async def _opened(self, *_: object, **__: object) -> SimpleNamespace:
-        self.reached.set()
-        await self.goes_on.wait()
-        running = SimpleNamespace(run=self._run, done=0)
-        return SimpleNamespace(running=running, outbox=SimpleNamespace(found=False, put_so_far={}), inputs=None)
-
-    async def _run(self, inputs: object) -> bool:
-        return True
-
-    @property
-    def acts(self) -> list[ReplayBegun]:
-        return [ReplayBegun.model_validate_json(record.value) for record in self.log.records(topics.AUDIT.name)]
-
-
-@pytest.mark.parametrize("by", ["Ctrl-C", "pause"])
-async def test_a_stop_is_heard_before_the_first_record(settings: Settings, monkeypatch: pytest.MonkeyPatch, by: str) -> None:
-    opening, folder, stop = Opening(monkeypatch), create(settings, "one", PLAN, WHO), asyncio.Event()
-    running = asyncio.create_task(run(settings, folder, rate=None, stop=stop, tell=lambda done: None))
-    await opening.reached.wait()
-    stop.set() if by == "Ctrl-C" else folder.ask_pause()
-    assert (await running).state == folder.read().state == "planned"
-    assert not folder.is_held
-
-
-async def test_that_it_is_done_is_on_the_audit_also_when_it_was_killed_while_it_was_written(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    opening, folder = Opening(monkeypatch), create(settings, "one", PLAN, WHO)
-    opening.goes_on.set()
-    write = ReplayFolder.write
-
-    def killed(folder: ReplayFolder, manifest: Manifest) -> None:
-        if manifest.state == "done":
-            raise OSError
-        write(folder, manifest)
-
-    monkeypatch.setattr(ReplayFolder, "write", killed)
-    with suppress(OSError):
-        await run(settings, folder, rate=None, stop=asyncio.Event(), tell=lambda done: None)
-    monkeypatch.setattr(ReplayFolder, "write", write)
-    assert folder.read().state == "running"
-    assert [act.outcome for act in opening.acts] == ["begun", "done"]
-    await run(settings, folder, rate=None, stop=asyncio.Event(), tell=lambda done: None)
-    assert folder.read().state == "done"
-    assert [act.outcome for act in opening.acts] == ["begun", "done", "begun", "done"]
-    assert len({act.id for act in opening.acts if act.outcome == "done"}) == 1
-
-
-async def test_what_is_removed_is_audited_before_and_its_name_stays_used(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    log, folder = FakeEventLog(topics.AUDIT.name), create(settings, "one", PLAN, WHO)
-    (folder.path / "work.db").touch()
-
-    def deleted(bootstrap: str, names: list[str]) -> list[str]:
-        (record,) = log.records(topics.AUDIT.name)
-        act = ReplayRemoved.model_validate_json(record.value)
-        assert (act.replay, act.by, act.reason, record.key) == ("one", "Dr A", "because", b"replay.one")
-        assert folder.exists
-        return list(names)
-
-    monkeypatch.setattr(removing, "log_for", lambda settings: nullcontext(log))
-    monkeypatch.setattr(removing, "delete_topics", deleted)
-    with folder.held(), pytest.raises(SettingsInvalid, match="another process"):
-        await removing.remove(settings, ReplayFolder(settings, "one"), WHO)
-    with pytest.raises(SettingsInvalid, match="--reason"):
-        await removing.remove(settings, folder, Who("Dr A", " "))
-    assert await removing.remove(settings, folder, WHO) == [topic.name for topic in sandbox_of("one").topics]
-    assert not list(folder.path.iterdir())
-    assert not all_replays(settings)
-    for name in ("one", "none"):
-        with pytest.raises(SettingsInvalid, match="no replay of this name"):
-            await removing.remove(settings, ReplayFolder(settings, name), WHO)
-    with pytest.raises(SettingsInvalid, match="there is, or was, a replay of this name"):
-        create(settings, "one", PLAN, WHO)
-
-
-async def test_one_that_is_done_keeps_no_case_store(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    opening, folder = Opening(monkeypatch), create(settings, "one", PLAN, WHO)
-    opening.goes_on.set()
-    for name in ("work.db", "work.db-wal", "snapshot.db"):
-        (folder.path / name).touch()
-    await run(settings, folder, rate=None, stop=asyncio.Event(), tell=lambda done: None)
-    assert {file.name for file in folder.path.iterdir()} == {"manifest.json", "lock"}
+def test_what_people_wrote_is_no_markup_of_the_list(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    create(settings, "one", PLAN, Who("Dr [A]", "see mail [/x]"))
+    folder = create(settings, "two", PLAN, WHO)
+    folder.write(folder.read().model_copy(update={"state": "failed", "failure": "no [red]record[/blue]\x1b[2J"}))
+    monkeypatch.setattr(run_commands, "read_settings", lambda: settings)
+    monkeypatch.setattr(run_commands, "console", Console(width=300))
+    listed = CliRunner().invoke(replay_app, ["list"])
+    assert listed.exit_code == 0, listed.exception
+    for words in ("Dr [A]", "see mail [/x]", "no [red]record[/blue]"):
+        assert words in listed.output
+    assert "\x1b[2J" not in listed.output
