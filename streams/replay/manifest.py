@@ -5,6 +5,7 @@ It may name patients (the selection does): readable by its owner alone."""
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -111,6 +112,14 @@ class ReplayFolder:
     def exists(self) -> bool:
         """Also one of another version; not one that was removed."""
         return (self.path / _FILE).exists()
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether its sandbox is its own. Of one of another version, too; what nobody can read may have begun."""
+        try:
+            return json.loads((self.path / _FILE).read_bytes()).get("begun_at", "unknown") is not None
+        except (ValueError, AttributeError):
+            return True
 
     def empty(self) -> None:
         """The folder itself stays, and with it the name is used. Blocking; last what says that there is something to remove."""

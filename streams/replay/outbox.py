@@ -135,7 +135,9 @@ class Outbox:
                     await self._wait(error)
 
     async def _look(self, topic: str) -> None:
-        (span,) = await self._history.spans(topic)
+        span, *others = await self._history.spans(topic)
+        if others:
+            raise Rejected("replay", topic, f"has {1 + len(others)} partitions, so it is of somebody else: {_AGAIN}")
         written = self._written[topic]
         if span.end < written:
             raise Rejected("replay", topic, f"what was written here is gone: {_AGAIN}")

@@ -11,6 +11,7 @@ from functools import partial
 from importlib.metadata import version
 from typing import Literal
 
+from connectors.kafka_admin import list_topics
 from schemas.acts import ReplayBegun
 from schemas.errors import RadstreamError, SettingsInvalid
 from schemas.identifiers import identity
@@ -88,9 +89,9 @@ async def run(
     from its last snapshot."""
     folder.read()
     with folder.held():
-        manifest, clock = _to_be_run(folder.read(), settings), SystemClock()
         async with AsyncExitStack() as stack:
             stack.push_async_callback(_without_work, folder)
+            manifest, clock = _to_be_run(folder.read(), settings), SystemClock()
             looking = asyncio.create_task(until_pause_is_asked(lambda: folder.pause_is_asked, stop))
             stack.callback(looking.cancel)
             # to load a model, or to read where the answers stand, takes its time
@@ -145,15 +146,27 @@ async def _begun(
             }
         )
     act = partial(_act, settings, log, by=by)
+    if not folder.has_begun:
+        await _is_free(settings, manifest.name)
     await act(manifest, "begun")
+    folder.write(manifest)  # from here on the topics are its own: see `remove`
     await asyncio.to_thread(ensure_sandbox, settings, sandbox_of(manifest.name))
     replay = await opened(
         settings, manifest, folder.path, log=log, history=history, models=models, stack=stack, stop=stop, pace=pace, tell=tell
     )
     if manifest.state == "planned" and replay.outbox.found:
+        folder.write(manifest.model_copy(update={"begun_at": None}))
         said = "its sandbox is not empty, and nobody knows what is in it: take another name"
         raise SettingsInvalid("replay", manifest.name, said)
     return manifest, replay, act
+
+
+async def _is_free(settings: Settings, name: str) -> None:
+    """Shadows have the same names, and so have replays of another machine. Raises SettingsInvalid, BrokerUnavailable."""
+    there = await asyncio.to_thread(list_topics, settings.kafka.bootstrap)
+    if taken := [topic.name for topic in sandbox_of(name).topics if topic.name in there]:
+        said = f"{taken[0]} is there already, of a shadow or of a replay elsewhere: take another name"
+        raise SettingsInvalid("replay", name, said)
 
 
 async def _without_work(folder: ReplayFolder) -> None:

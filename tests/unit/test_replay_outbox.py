@@ -112,3 +112,11 @@ async def test_an_object_store_that_is_away_is_waited_for() -> None:
 def test_plain_names() -> None:
     assert [plain_name(topic.name) for topic in SANDBOX.topics] == [topic.name for topic in KINDS]
     assert [plain_name(topic.name) for topic in topics.ALL] == [topic.name for topic in topics.ALL]
+
+
+async def test_a_topic_of_several_partitions_is_somebody_elses() -> None:
+    """Of a shadow of the same name."""
+    broker = Broker()
+    broker.create(SANDBOX.results.name, 4)
+    with pytest.raises(Rejected, match="has 4 partitions, so it is of somebody else"):
+        await outbox_of(broker).begin()
