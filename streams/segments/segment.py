@@ -11,7 +11,7 @@ import zstandard
 from pydantic import ValidationError
 
 from schemas.errors import InvalidResource
-from schemas.moments import ceiling
+from schemas.moments import ceiling, milliseconds
 from schemas.ports import Record
 from streams.segments.names import SegmentName
 from streams.segments.record_bytes import read
@@ -126,6 +126,7 @@ class Segment:
             len(records) != frame.records
             or (offsets[0], offsets[-1]) != (frame.first, frame.last)
             or offsets != sorted(set(offsets))
+            or milliseconds(max(record.timestamp for record in records)) != frame.latest
         ):
             raise self._invalid(where, "holds other records than the index says")
         return records

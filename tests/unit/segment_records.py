@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from hashlib import sha256
 from itertools import accumulate
 
 from hypothesis import strategies as st
 
 from schemas.moments import moment_of
 from schemas.ports import Place, Record
+from streams.segments.names import SegmentName
 from streams.segments.open_segment import OpenSegment
 from streams.segments.segment import Segment
+from streams.segments.segment_format import FOOTER, FOOTER_CONTENT, INDEX, WORD, Index, skippable
 
 TOPIC, PARTITION = "hl7.v2.raw", 3
 #: Kafka has -1 for none; a foreign producer may write any other
@@ -44,3 +48,12 @@ def file_of(records: Sequence[Record], *, first: int | None = None, frame: int =
         growing.add(record)
     name, file = growing.closed()
     return Segment(name, file), file
+
+
+def backdated(name: SegmentName, file: bytes, latest: int) -> tuple[SegmentName, bytes]:
+    """The same records, of which name and index say that all are not later than this; every digest is right."""
+    frames = tuple(one.model_copy(update={"latest": min(one.latest, latest)}) for one in Segment(name, file).frames)
+    begin, at = frames[0].at, frames[-1].at + frames[-1].length
+    index = skippable(INDEX, Index(first=name.first, end=name.end, frames=frames).model_dump_json().encode("ascii"))
+    footer = skippable(FOOTER, FOOTER_CONTENT.pack(at, sha256(file[:begin] + index).digest(), WORD))
+    return replace(name, latest=max(one.latest for one in frames)), file[:at] + index + footer

@@ -16,7 +16,7 @@ from streams.segments.names import SegmentName, segment_name
 from streams.segments.open_segment import OpenSegment
 from streams.segments.record_bytes import read
 from streams.segments.segment import Segment
-from tests.unit.segment_records import PARTITION, TOPIC, file_of, some_records
+from tests.unit.segment_records import PARTITION, TOPIC, backdated, file_of, some_records
 
 NOON = datetime(2026, 11, 30, 12, tzinfo=UTC)
 
@@ -108,6 +108,17 @@ def test_a_file_under_the_name_of_another_is_refused() -> None:
     ):
         with pytest.raises(InvalidResource, match="of another segment"):
             Segment(other, file)
+
+
+def test_a_time_in_the_index_that_is_not_that_of_the_records_is_refused() -> None:
+    """Else it would be passed over by who reads from a moment on, and by nobody else."""
+    segment, file = file_of(plain(6), frame=120)
+    for latest in (segment.name.latest - 1, 0):
+        forged = Segment(*backdated(segment.name, file, latest))
+        forged.check()
+        assert forged.since(plain(6)[-1].timestamp) is None
+        with pytest.raises(InvalidResource, match="holds other records than the index says"):
+            list(forged.records())
 
 
 def test_a_later_version_is_refused_by_its_number(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,6 +29,7 @@ from streams.segments.open_segment import OpenSegment
 from streams.segments.segment import Segment
 from streams.settings import Settings
 from tests.unit.notarised import Notarised, Tampered
+from tests.unit.segment_records import backdated
 
 ARCHIVED = (topics.HL7_RAW.name, topics.RESULTS.name, topics.DELIVERIES.name)
 
@@ -109,11 +110,11 @@ async def test_all_of_it_is_proven_from_the_archive(kept: Kept) -> None:
     assert len(kept.files) > 20
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(24))
 async def test_every_edit_of_the_archive_is_found(kept: Kept, seed: int) -> None:
     chance, files = random.Random(seed), dict(kept.files)
     name = chance.choice(list(files))
-    file, kind = files.pop(name), ("a byte", "cut", "taken", "digests", "swapped")[seed % 5]
+    file, kind = files.pop(name), ("a byte", "cut", "taken", "digests", "swapped", "backdated")[seed % 6]
     if kind == "a byte":
         at = chance.randrange(len(file))
         files[name] = file[:at] + bytes([file[at] ^ 1 << chance.randrange(8)]) + file[at + 1 :]
@@ -125,6 +126,9 @@ async def test_every_edit_of_the_archive_is_found(kept: Kept, seed: int) -> None
     elif kind == "swapped":
         other = chance.choice(list(files))
         files[name], files[other] = files[other], file
+    elif kind == "backdated":  # the whole one is left beside it
+        other, written = backdated(name, file, name.latest - 366 * 86_400_000)
+        files |= {name: file, other: written}
     told = await kept.verify(files)
     assert not told.well, kind
     assert any(name.topic in str(fault.plain()) for fault in told.faults), told.faults
