@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from schemas.errors import SettingsInvalid
@@ -86,3 +87,26 @@ def chosen(letters: Letters, wanted: Filter, *, all_states: bool = False) -> lis
     """Oldest first."""
     found = [one for one in letters.by_id.values() if wanted.matches(one) and (all_states or letters.is_open(one))]
     return sorted(found, key=lambda one: (one.at, one.place.partition, one.place.offset))
+
+
+def behind_a_correction(letters: Letters, found: Sequence[Letter]) -> dict[UUID, str]:
+    """Those whose own record must not be sent any more: a corrected copy of it was, or may have been, and the later of two holds.
+    By id, what is to be done. Also of another letter with the same record: a message that came twice, one that was sent again."""
+    corrected = {one.content: one for one in letters.by_id.values() if letters.correction(one) is not None}
+    return {one.id: _behind(letters, one, corrected[one.content]) for one in found if one.content in corrected}
+
+
+def _behind(letters: Letters, one: Letter, corrected: Letter) -> str:
+    act = letters.correction(corrected)
+    assert act is not None
+    same = "" if one is corrected else f" (of {corrected.place}, which holds the same)"
+    when = f"{act.by} at {act.time.isoformat(timespec='seconds')}"
+    return (
+        f"{one.place}: a corrected copy{same} was sent by {when}, or may have been: "
+        "give --correct FILE again, discard it, or send the original behind the copy with its ID and --original"
+    )
+
+
+def being_corrected(letters: Letters, found: Sequence[Letter]) -> list[Letter]:
+    """Of which it is not known whether their corrected copy was sent."""
+    return [one for one in found if letters.state(one) == "sending" and letters.correction(one) is not None]

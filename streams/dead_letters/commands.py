@@ -88,6 +88,9 @@ def resend(
         Path | None,
         typer.Option(metavar="FILE", exists=True, dir_okay=False, help="Send this in the place of one letter's record."),
     ] = None,
+    original: Annotated[
+        bool, typer.Option("--original", help="Send it as it came, even behind a corrected copy of it: of letters named by ID.")
+    ] = False,
     rate: Annotated[float, typer.Option(min=0.1, help="Records a second.")] = 50.0,
     by: By = None,
     reason: Reason = None,
@@ -107,12 +110,15 @@ def resend(
     settings = read_settings()
     wanted = filter_of(step, error, topic, sender, key, since, until, settings.site.time_zone)
     of = None if dry_run else actor("dead-letters", by, reason)
+    if original and (correct is not None or not ids):
+        raise typer.BadParameter("--original goes with IDs, and not with --correct")
     if correct is not None:
         if len(ids or []) != 1 or wanted.chooses or all_open:
             raise typer.BadParameter("--correct goes with the ID of one letter")
         well = asyncio.run(run_correct(settings, (ids or [])[0], correct, of, say=_say))
     else:
-        well = asyncio.run(run_resend(settings, ids or [], wanted, of, all_open=all_open, rate=rate, say=_say))
+        sent = run_resend(settings, ids or [], wanted, of, all_open=all_open, rate=rate, say=_say, original=original)
+        well = asyncio.run(sent)
     if not well:
         raise typer.Exit(1)
 
@@ -143,7 +149,8 @@ def discard(
     settings = read_settings()
     wanted = filter_of(step, error, topic, sender, key, since, until, settings.site.time_zone)
     of = None if dry_run else actor("dead-letters", by, reason)
-    asyncio.run(run_discard(settings, ids or [], wanted, of, all_open=all_open, say=_say))
+    if not asyncio.run(run_discard(settings, ids or [], wanted, of, all_open=all_open, say=_say)):
+        raise typer.Exit(1)
 
 
 def _say(line: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from hashlib import sha256
 from typing import Any
 from uuid import UUID
 
@@ -27,8 +28,8 @@ DELIVERS = "deliver."
 class Letter:
     """The first copy of it. `topic`: what its record was written to, or what it came from when it was none; `stood`: where that
     record stood, None for what was refused before. `headers_are_hidden`: those of its record, for others may have written them.
-    `sender`: MSH-3|MSH-4, of HL7 messages where it is known. `came_from`: the place of the letter of which its record was sent
-    again, as the header of the record says."""
+    `sender`: MSH-3|MSH-4, of HL7 messages where it is known. `digest`: SHA-256 of its value. `came_from`: the place of the letter
+    of which its record was sent again, as the header of the record says."""
 
     id: UUID
     place: Place
@@ -44,6 +45,7 @@ class Letter:
     headers_are_hidden: bool
     sender: str | None
     size: int
+    digest: bytes
     came_from: str | None
 
     @property
@@ -54,6 +56,11 @@ class Letter:
     def delivers(self) -> bool:
         """Its record is a state of a study on its way to one destination."""
         return self.step.startswith(DELIVERS) and self.topic in (topics.RESULTS.name, topics.FINDINGS.name)
+
+    @property
+    def content(self) -> tuple[str, bytes | None, bytes]:
+        """The same for the same record, however often it came and failed."""
+        return self.topic, self.key, self.digest
 
     def plain(self) -> dict[str, Any]:
         """For `--json`."""
@@ -98,6 +105,7 @@ def letter_of(record: Record, *, senders: bool = False) -> Letter | None:
         headers_are_hidden=came_past_our_listeners(record),
         sender=_sender(record, ours["topic"], senders),
         size=len(record.value),
+        digest=sha256(record.value).digest(),
         came_from=None if came_from is None else came_from.decode("utf-8", "replace"),
     )
 

@@ -4,8 +4,10 @@ state failed then: a destination is brought to what is so now."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
+from uuid import UUID
 
 from schemas.ports import Outgoing, Place, Record
 from streams import topics
@@ -54,11 +56,17 @@ class Plan:
         return [*said, *(f"{number} not: {why}" for why, number in refused.most_common())]
 
 
-async def plan_of(log: Readable, chosen: Sequence[Letter], destinations: Collection[str]) -> Plan:
-    """`destinations`: the names of those that are told now. Raises BrokerUnavailable."""
+async def plan_of(
+    log: Readable,
+    chosen: Sequence[Letter],
+    destinations: Collection[str],
+    held: Mapping[UUID, str] = MappingProxyType({}),
+) -> Plan:
+    """`destinations`: the names of those that are told now; `held`: letters that must not be sent, and why. Raises
+    BrokerUnavailable."""
     plan, delivering = Plan(), dict[Place, Letter]()
     for letter in chosen:
-        why = objection(letter, destinations)
+        why = objection(letter, destinations) or held.get(letter.id)
         if why is not None:
             plan.refused.append((letter, why))
         else:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from pathlib import Path
 
+from schemas.hl7v2.admission import Admission
+from schemas.hl7v2.site import Site
 from schemas.ports import EventLog
 from streams.audit.acts import Actor
 from streams.clock import SystemClock
 from streams.dead_letters.acts import discarded, told
-from streams.dead_letters.choosing import Filter, must_choose, those
+from streams.dead_letters.choosing import Filter, behind_a_correction, must_choose, those
 from streams.dead_letters.correcting import corrected
 from streams.dead_letters.letters import Letter
 from streams.dead_letters.planning import Plan, Sending, plan_of, sendings
 from streams.dead_letters.sending import Pace, Resender
 from streams.dead_letters.standing import Letters, read_letters, record_of
-from streams.existing import Existing
+from streams.existing import Existing, Readable
 from streams.progress import on_stderr, progress
 from streams.settings import Settings
 from streams.wiring.clients import ensure_all_topics, live_history_for, log_for
@@ -26,16 +28,22 @@ Say = Callable[[str], None]
 
 
 async def run_resend(
-    settings: Settings, ids: Sequence[str], wanted: Filter, of: Actor | None, *, all_open: bool, rate: float, say: Say
+    settings: Settings,
+    ids: Sequence[str],
+    wanted: Filter,
+    of: Actor | None,
+    *,
+    all_open: bool,
+    rate: float,
+    say: Say,
+    original: bool = False,
 ) -> bool:
     """Whether all that was chosen is sent, or need not be. Nobody acts (None): then it only says what would be done, and makes no
     topic. Raises SettingsInvalid, BrokerUnavailable."""
     must_choose(ids, wanted, all_open=all_open)
+    told = [one.name for one in destinations(settings)]
     async with live_history_for(settings) as live:
-        there = Existing(live)
-        letters = await read_letters(there, senders=wanted.sender is not None)
-        chosen = _not_yet_sent(letters, those(letters, ids, wanted, all_open=all_open), say)
-        plan = await plan_of(there, chosen, [one.name for one in destinations(settings)])
+        plan = await planned(Existing(live), ids, wanted, told, all_open=all_open, say=say, original=original)
     for line in plan.lines() or ["nothing is to be sent again"]:
         say(line)
     if of is None:
@@ -44,6 +52,22 @@ async def run_resend(
     await asyncio.to_thread(ensure_all_topics, settings)
     async with log_for(settings) as log:
         return await carry_out(log, plan, of, Pace(rate), say)
+
+
+async def planned(
+    log: Readable,
+    ids: Sequence[str],
+    wanted: Filter,
+    destinations: Collection[str],
+    *,
+    all_open: bool,
+    say: Say,
+    original: bool = False,
+) -> Plan:
+    """`original`: a person says that it shall be sent behind its corrected copy. Raises SettingsInvalid, BrokerUnavailable."""
+    letters = await read_letters(log, senders=wanted.sender is not None)
+    chosen = _not_yet_sent(letters, those(letters, ids, wanted, all_open=all_open), say)
+    return await plan_of(log, chosen, destinations, {} if original else behind_a_correction(letters, chosen))
 
 
 async def carry_out(log: EventLog, plan: Plan, of: Actor, pace: Pace, say: Say) -> bool:
@@ -61,18 +85,24 @@ async def run_correct(settings: Settings, id: str, file: Path, of: Actor | None,
     """As `run_resend`, of a copy that was corrected. Raises Rejected too: the copy would fail again."""
     value = await asyncio.to_thread(file.read_bytes)
     async with live_history_for(settings) as live:
-        there = Existing(live)
-        letters = await read_letters(there)
-        (letter,) = letters.named([id])
-        if not _not_yet_sent(letters, [letter], say):
-            return True
-        sending = await corrected(await record_of(there, letter), letter, value, settings.site, settings.admission)
+        sending = await correction_of(Existing(live), id, value, settings.site, settings.admission, say)
+    if sending is None:
+        return True
     if of is None:
         say(f"The corrected copy would be sent to {sending.record.topic}. Nothing was done.")
         return True
     await asyncio.to_thread(ensure_all_topics, settings)
     async with log_for(settings) as log:
         return await _send(log, _only(sending), 1, of, Pace(1.0), say)
+
+
+async def correction_of(there: Existing, id: str, file: bytes, site: Site, admission: Admission, say: Say) -> Sending | None:
+    """None: the letter was sent again already. Raises SettingsInvalid, Rejected, BrokerUnavailable."""
+    letters = await read_letters(there)
+    (letter,) = letters.named([id])
+    if not _not_yet_sent(letters, [letter], say):
+        return None
+    return await corrected(await record_of(there, letter), letter, file, site, admission)
 
 
 async def _send(log: EventLog, sending: AsyncIterator[Sending], total: int, of: Actor, pace: Pace, say: Say) -> bool:

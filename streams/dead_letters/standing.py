@@ -43,16 +43,30 @@ class Letters:
         self.places[str(letter.place)] = letter.id
 
     def state(self, letter: Letter) -> State:
-        """The last word holds."""
-        acts = self.acts.get(letter.id)
-        match acts[-1] if acts else None:
-            case DeadLetterDiscarded():
-                return "discarded"
-            case DeadLetterResent(outcome="done"):
-                return "resent"
-            case DeadLetterResent(outcome="begun"):
-                return "sending"
-        return "open"
+        """The last word holds, but what failed leaves it as it was: something else that was begun may be on its topic."""
+        settled: State = "open"
+        under_way = set[str | None]()
+        for act in self.acts.get(letter.id, ()):
+            match act:
+                case DeadLetterResent(outcome="begun"):
+                    settled = "open" if settled == "discarded" else settled
+                    under_way.add(act.corrected_sha256)
+                case DeadLetterResent(outcome="failed"):
+                    under_way.discard(act.corrected_sha256)
+                case _:
+                    settled = "discarded" if isinstance(act, DeadLetterDiscarded) else "resent"
+                    under_way.clear()
+        return "sending" if under_way else settled
+
+    def correction(self, letter: Letter) -> DeadLetterResent | None:
+        """The last corrected copy of it that was sent, or may have been."""
+        found = dict[str, DeadLetterResent]()
+        for act in self.acts.get(letter.id, ()):
+            if isinstance(act, DeadLetterResent) and act.corrected_sha256 is not None:
+                found.pop(act.corrected_sha256, None)
+                if act.outcome != "failed":
+                    found[act.corrected_sha256] = act
+        return next(reversed(found.values()), None)
 
     def is_open(self, letter: Letter) -> bool:
         return self.state(letter) in ("open", "sending")

@@ -40,3 +40,10 @@ def test_a_copy_is_of_one_letter(ids: tuple[str, ...], tmp_path: Path) -> None:
     result = CliRunner().invoke(dead_letters_app, ["resend", *ids, "--correct", str(file), *WHY])
     assert result.exit_code == 2
     assert "ID of one" in result.output
+
+
+@pytest.mark.parametrize("more", [("--all-open",), ("--step", "normalise"), ("5f2c1a", "--correct", __file__)])
+def test_an_original_goes_behind_its_copy_only_where_it_is_named(more: tuple[str, ...]) -> None:
+    result = CliRunner().invoke(dead_letters_app, ["resend", "--original", *more, *WHY])
+    assert result.exit_code == 2
+    assert "goes with IDs" in result.output

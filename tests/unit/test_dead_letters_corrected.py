@@ -1,0 +1,170 @@
+"""The original of a letter is not sent behind a corrected copy of it, unless a person says so: the later one would hold."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+
+import pytest
+
+from schemas.errors import BrokerUnavailable, Rejected
+from schemas.hl7v2.admission import Admission
+from schemas.hl7v2.site import Site
+from schemas.ports import Outgoing, Place
+from streams import topics
+from streams.audit.acts import Actor
+from streams.dead_letters.acts import discarded, resent
+from streams.dead_letters.choosing import Filter
+from streams.dead_letters.discarding import discard, discardable
+from streams.dead_letters.letters import Letter
+from streams.dead_letters.planning import Plan, Sending
+from streams.dead_letters.resending import carry_out, correction_of, planned
+from streams.dead_letters.sending import Pace, Resender
+from streams.dead_letters.standing import read_letters
+from streams.existing import Existing
+from tests.contract.fake_event_log import FakeEventLog
+from tests.contract.fake_history import FakeHistory
+from tests.unit.dead_letter_topics import CLOCK, MESSAGE, OF, failed, letter_in, new_log, original
+
+MENDED = MESSAGE.replace(b"\xff4711", b"4711")
+OTHERWISE = MESSAGE.replace(b"\xff4711", b"0815")
+COLLEAGUE = Actor("A Colleague", "all of them")
+
+
+class Breaking(FakeEventLog):
+    """After `dies` appends the process dies; `refused`: a value that the broker never takes."""
+
+    def __init__(self) -> None:
+        super().__init__(record_limit=topics.LARGEST_RECORD)
+        self.topics = new_log().topics
+        self.dies = -1
+        self.refused = b"nothing"
+
+    async def append(self, records: Sequence[Outgoing]) -> Sequence[Place]:
+        if self.dies == 0:
+            raise BrokerUnavailable("append", "x", "gone")
+        self.dies -= 1
+        if any(one.value == self.refused for one in records):
+            raise Rejected("append", "x", "too large")
+        return await super().append(records)
+
+
+async def plan(log: FakeEventLog, *ids: str, step: str | None = "normalise", original: bool = False) -> Plan:
+    wanted = Filter() if ids else Filter(step=step)
+    return await planned(log, ids, wanted, ["fhir"], all_open=False, say=lambda _: None, original=original)
+
+
+async def correct(log: FakeEventLog, letter: Letter, file: bytes = MENDED, of: Actor = OF) -> None:
+    there = Existing(FakeHistory(log))
+    sending = await correction_of(there, str(letter.id), file, Site(default_assigner="H"), Admission(), lambda _: None)
+    assert sending is not None
+
+    async def only() -> AsyncIterator[Sending]:
+        yield sending
+
+    await Resender(log, of, CLOCK, Pace(1000.0)).send(only(), lambda _: None)
+
+
+def sent(log: FakeEventLog) -> list[bytes]:
+    return [record.value for record in log.records(topics.HL7_RAW.name)]
+
+
+@pytest.mark.parametrize("dies", [1, 2])
+async def test_a_correction_that_was_cut_off_is_not_followed_by_the_original(dies: int) -> None:
+    log = Breaking()
+    letter = await letter_in(log, failed(original()))
+    other = await letter_in(log, failed(original(1, value=OTHERWISE)))
+    log.dies = dies
+    with pytest.raises(BrokerUnavailable):
+        await correct(log, letter)
+    log.dies = -1
+    by_step = await plan(log)
+    assert (list(by_step.plain.values()), [one for one, _ in by_step.refused]) == ([other], [letter])
+    (line,) = (line for line in by_step.lines() if line.startswith("1 not: "))
+    assert all(said in line for said in (str(letter.place), OF.by, "--correct FILE again", "discard", "--original"))
+    assert not await carry_out(log, by_step, COLLEAGUE, Pace(1000.0), lambda _: None)
+    # nor when it is named, but by a person's word
+    named = await plan(log, str(letter.place))
+    assert (named.letters, [one for one, _ in named.refused]) == (0, [letter])
+    assert sent(log) == [MENDED] * (dies - 1) + [OTHERWISE]
+    assert (await plan(log, str(letter.place), original=True)).letters == 1
+    # the same correction again finishes it
+    await correct(log, letter, of=COLLEAGUE)
+    assert (await read_letters(log)).state(letter) == "resent"
+    assert len({one.headers for one in log.records(topics.HL7_RAW.name) if one.value == MENDED}) == 1
+
+
+async def test_a_choice_discards_no_correction_that_was_cut_off() -> None:
+    log = Breaking()
+    letter = await letter_in(log, failed(original()))
+    other = await letter_in(log, failed(original(1)))
+    await log.append([resent(letter, OF, "begun", CLOCK, "ab" * 32), resent(other, OF, "begun", CLOCK)])
+    letters = await read_letters(log)
+    assert discardable(letters, [], Filter(step="normalise"), all_open=False) == ([other], [letter])
+    assert discardable(letters, [str(letter.id)], Filter(), all_open=False) == ([letter], [])
+
+
+async def test_the_original_stays_behind_its_correction_whatever_is_said_of_the_letter_later() -> None:
+    log = Breaking()
+    letter = await letter_in(log, failed(original()))
+    await correct(log, letter)
+    await discard(log, [letter], OF, CLOCK, lambda _: None)
+    assert (await plan(log, str(letter.id))).letters == 0
+    assert (await plan(log, str(letter.id), original=True)).letters == 1
+
+
+async def test_another_letter_with_the_same_record_is_not_sent_either() -> None:
+    """Its sender sent it twice; or it was on its way when somebody was cut off, and failed again."""
+    log = Breaking()
+    first = await letter_in(log, failed(original(0)))
+    log.dies = 2
+    with pytest.raises(BrokerUnavailable):
+        await carry_out(log, await plan(log), OF, Pace(1000.0), lambda _: None)
+    log.dies = -1
+    (again,) = log.records(topics.HL7_RAW.name)
+    came_back = await letter_in(log, failed(again))
+    twice = await letter_in(log, failed(original(7)))
+    await correct(log, came_back)
+    found = await plan(log)
+    assert found.letters == 0
+    assert {one.id for one, _ in found.refused} == {first.id, twice.id}
+    assert all(str(came_back.place) in why for _, why in found.refused)
+
+
+async def test_a_copy_that_fails_again_is_a_letter_that_may_be_sent_as_it_is() -> None:
+    log = Breaking()
+    await correct(log, await letter_in(log, failed(original())))
+    copy = await letter_in(log, failed(log.records(topics.HL7_RAW.name)[0]))
+    found = await plan(log)
+    assert (list(found.plain.values()), found.refused) == ([copy], [])
+
+
+async def test_a_correction_that_the_broker_never_takes_takes_nothing_back() -> None:
+    log = Breaking()
+    letter = await letter_in(log, failed(original()))
+    log.refused = MENDED
+    await correct(log, letter)
+    assert (await read_letters(log)).state(letter) == "open"
+    assert (await plan(log)).letters == 1
+    # but the one before may be on its way still
+    log.dies = 2
+    with pytest.raises(BrokerUnavailable):
+        await correct(log, letter, OTHERWISE)
+    log.dies = -1
+    await correct(log, letter)
+    assert (await read_letters(log)).state(letter) == "sending"
+    assert (await plan(log)).letters == 0
+
+
+async def test_what_somebody_begins_to_send_again_is_discarded_no_more() -> None:
+    log = Breaking()
+    letter = await letter_in(log, failed(original()))
+    for act, state in (
+        (discarded(letter, OF, CLOCK), "discarded"),
+        (resent(letter, OF, "begun", CLOCK), "sending"),
+        (resent(letter, OF, "failed", CLOCK), "open"),
+        (resent(letter, OF, "done", CLOCK), "resent"),
+        (resent(letter, COLLEAGUE, "begun", CLOCK), "sending"),
+        (resent(letter, COLLEAGUE, "failed", CLOCK), "resent"),
+    ):
+        await log.append([act])
+        assert (await read_letters(log)).state(letter) == state
