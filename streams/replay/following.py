@@ -121,7 +121,9 @@ async def _whole(said: Iterable[Traced], following: Following) -> tuple[Names, S
     """The numbers of a case, and what is linked to these records by them, over any number of steps."""
     names, known = frozenset(name for one in said for name in one.names), Names()
     found, apart = dict[Place, Traced](), dict[Place, Traced]()
-    while new := of_a_case(names) - known:
+    before: Names | None = None
+    while names != before:  # also by a patient alone: what was set apart may be of the case by that
+        before, new = names, of_a_case(names) - known
         known |= new
         apart |= {one.place: one for one in await following.naming(new) if one.place not in found}
         for one in await _own(list(apart.values()), names, following):
