@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from schemas.ports import Place
 
 #: less than this is between any two clocks
-_TOLERANCE = timedelta(minutes=1)
+TOLERANCE = timedelta(minutes=1)
 #: records behind one that are its witnesses, and how many it takes at least
 _WITNESSES = 32
 _LEAST = 2
@@ -20,7 +20,7 @@ class Ahead:
     later than this, or than most of those that stand behind it. Of what is merely too early nothing is held back."""
 
     def __init__(self, now: datetime | None) -> None:
-        self._latest = None if now is None else now + _TOLERANCE
+        self._latest = None if now is None else now + TOLERANCE
         self._waiting: deque[tuple[Place, datetime]] = deque()
         self._before: datetime | None = None
         #: of each the time that it is taken at, None: not known yet, and its own
@@ -40,6 +40,11 @@ class Ahead:
         earliest = min((first for first, _ in self._edges.values()), default=None)
         found = {place: at or earliest for place, (at, _) in self._found.items()}
         return {str(place): at for place, at in found.items() if at is not None}
+
+    def own_times(self) -> dict[str, datetime]:
+        """By place, what each that is ahead says itself."""
+        self._end_partition()
+        return {str(place): own for place, (_, own) in self._found.items()}
 
     def edges(self) -> dict[str, tuple[datetime, datetime]]:
         """By topic, when the first and the last of its records are taken."""
@@ -68,10 +73,10 @@ class Ahead:
     def _is_ahead(self, at: datetime) -> bool:
         if self._is_to_come(at):
             return True
-        if len(self._waiting) < _LEAST or at - _TOLERANCE <= min(one for _, one in self._waiting):
+        if len(self._waiting) < _LEAST or at - TOLERANCE <= min(one for _, one in self._waiting):
             return False
         behind = sorted(one for _, one in self._waiting)
-        return at - _TOLERANCE > behind[len(behind) // 2]
+        return at - TOLERANCE > behind[len(behind) // 2]
 
     def _is_to_come(self, at: datetime) -> bool:
         return self._latest is not None and at > self._latest

@@ -24,7 +24,8 @@ _GAP = 2_000
 
 class Part(BaseModel):
     """Of one topic. `spans` in order, disjoint and not empty; `bytes`: values, keys and headers; when the first and the
-    last of them are taken; `ahead`: by place, when a record is taken whose own time is of a clock that was ahead."""
+    last of them are taken; `ahead`: by place, when a record is taken whose own time is of a clock that was ahead, and `ahead_own`:
+    these times, in order."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -35,6 +36,7 @@ class Part(BaseModel):
     earliest: AwareDatetime | None = None
     latest: AwareDatetime | None = None
     ahead: Mapping[str, AwareDatetime] = {}
+    ahead_own: tuple[AwareDatetime, ...] = ()
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
@@ -81,6 +83,11 @@ class Plan(BaseModel):
     @property
     def latest(self) -> datetime | None:
         return max((part.latest for part in self.parts if part.latest is not None), default=None)
+
+    @property
+    def ahead_own(self) -> tuple[datetime, ...]:
+        """In order."""
+        return tuple(sorted(at for part in self.parts for at in part.ahead_own))
 
     @property
     def spans(self) -> tuple[Span, ...]:

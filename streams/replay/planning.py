@@ -69,16 +69,17 @@ async def planned(
         if counted.records:
             parts.append(counted.part())
             studies |= counted.studies
-    times, edges = ahead.times(), ahead.edges()
-    parts = [_with(part, times, edges[part.topic]) for part in parts]
+    times, said, edges = ahead.times(), ahead.own_times(), ahead.edges()
+    parts = [_with(part, times, said, edges[part.topic]) for part in parts]
     asked = sum(part.records for part in parts if part.topic in {topic.name for topic in _REQUESTS})
     analyses = asked if selection.start == "analyse" else len(studies)
     return Plan(selection=selection, parts=tuple(parts), studies=tuple(sorted(studies)), gone=tuple(gone), analyses=analyses)
 
 
-def _with(part: Part, ahead: Mapping[str, datetime], edges: tuple[datetime, datetime]) -> Part:
-    own = {place: at for place, at in ahead.items() if place.startswith(f"{part.topic}/")}
-    return part.model_copy(update={"ahead": own, "earliest": edges[0], "latest": edges[1]})
+def _with(part: Part, ahead: Mapping[str, datetime], own: Mapping[str, datetime], edges: tuple[datetime, datetime]) -> Part:
+    taken = {place: at for place, at in ahead.items() if place.startswith(f"{part.topic}/")}
+    said = tuple(sorted(own[place] for place in taken))
+    return part.model_copy(update={"ahead": taken, "ahead_own": said, "earliest": edges[0], "latest": edges[1]})
 
 
 def _read(selection: Selection) -> tuple[Topic, ...]:

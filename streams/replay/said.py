@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
@@ -18,6 +19,7 @@ from schemas.ports import Place, Record
 from schemas.renderings.fhir.envelope import open_bundle
 from schemas.study_events import AnalysisRequested
 from streams.causes import replay_of
+from streams.replay.ahead import TOLERANCE
 from streams.replay.letters import Letter, Twin, letter_of
 from streams.topics import REQUESTS, REQUESTS_BULK, REQUESTS_STAT, plain_name
 
@@ -185,9 +187,10 @@ def of_requests(spans: tuple[Span, ...]) -> Counts:
     return counts
 
 
-def until(latest: datetime | None, new: Side) -> Counts:
+def until(latest: datetime | None, new: Side, ahead: Sequence[datetime] = ()) -> Counts:
     """States that were triggered by what the replay read: not after its last input, nor after the last of its own states of the
-    study, which a timer may have made later."""
+    study, which a timer may have made later; or by one of the inputs whose clock was `ahead` (their own times, in order): live that
+    was their time, though a replay takes them earlier."""
     ends: dict[str, datetime] = {}
     for (study, _), state in new.latest.items():
         at = state.findings.subject.triggered_at
@@ -195,8 +198,10 @@ def until(latest: datetime | None, new: Side) -> Counts:
 
     def counts(subject: Subject, record: Record) -> bool:
         del record
-        end = ends.get(str(subject.study_instance_uid), latest)
-        return end is None or subject.triggered_at <= end
+        end, at = ends.get(str(subject.study_instance_uid), latest), subject.triggered_at
+        next_one = bisect_left(ahead, at)
+        is_of_one = next_one < len(ahead) and ahead[next_one] - at <= TOLERANCE  # a record is written a moment behind its event
+        return end is None or at <= end or is_of_one
 
     return counts
 

@@ -100,3 +100,10 @@ async def test_an_answer_of_a_worker_whose_clock_was_ahead_came_with_the_next_on
     ]
     found = await answered_at(FakeHistory(log), [Span("ai.results", 0, 0, 3)], ["1.2"], NOW)
     assert found == {name: START + timedelta(seconds=at) for name, at in (("0", 1), ("1", 5), ("2", 5))}
+
+
+async def test_its_own_time_is_kept_for_that_was_when_the_engine_heard_it() -> None:
+    some = [0, YEARS, 1, 2, 3]
+    plan = await planned(selected(some), history_of(some, topic=TOPIC), now=NOW)
+    assert plan.ahead_own == (START + timedelta(seconds=YEARS),)
+    assert plan.latest == START + timedelta(seconds=3)

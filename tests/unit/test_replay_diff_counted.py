@@ -83,6 +83,14 @@ def test_what_came_after_the_last_input_does_not_count_but_what_a_timer_made_doe
     assert not counts(said(3, minutes=11).subject, record(said(3)))
 
 
+def test_a_state_of_an_input_whose_clock_was_ahead_counts_and_what_came_later_does_not() -> None:
+    """A message that a HIS wrote onto the topic itself is received when its record says; the replay takes it earlier."""
+    new = side(said(1, minutes=5), topic="sandbox.x.ai.results")
+    counts = until(minutes(10), new, [minutes(60), minutes(500)])
+    counted = {at: counts(said(1, minutes=at).subject, record(said(1))) for at in (10, 11, 58.9, 59.5, 60, 60.1, 499.9, 501)}
+    assert [at for at, yes in counted.items() if yes] == [10, 59.5, 60, 499.9]
+
+
 def test_records_that_cannot_be_read_are_counted() -> None:
     found = Side(frozenset({"1.2.1"}))
     broken = Record(Place("ai.results", 0, 0), b"1.2.1", b"{", (), NOON)
