@@ -98,8 +98,13 @@ def differences(then: Side, now: Side, tolerance: Tolerance) -> tuple[StudyDiff,
 
 
 def failures(then: Side, now: Side) -> tuple[str, ...]:
+    """In words; see `failure_letters`."""
+    return tuple(map(str, failure_letters(then, now)))
+
+
+def failure_letters(then: Side, now: Side) -> tuple[Letter, ...]:
     """Dead letters of no study, that the other side does not have."""
-    return tuple(str(letter) for twin, letter in now.other_letters.items() if twin not in then.twins)
+    return tuple(letter for twin, letter in now.other_letters.items() if twin not in then.twins)
 
 
 def scores(several: Sequence[StudyDiff]) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -21,10 +21,10 @@ from streams.clock import SystemClock
 from streams.progress import progress
 from streams.replay.changes import Tolerance
 from streams.replay.diff_text import told
-from streams.replay.differing import Diff, differences, failures, scores
+from streams.replay.differing import Diff, differences, failure_letters, failures, scores
 from streams.replay.manifest import Manifest, ReplayFolder
 from streams.replay.plan import Plan
-from streams.replay.said import LANES, Side, of_requests, until
+from streams.replay.said import LANES, Key, Side, of_requests, until
 from streams.settings import Settings
 from streams.shadows.sandbox import Sandbox
 from streams.wiring.clients import ensure_all_topics, history_for, log_for
@@ -48,8 +48,14 @@ class Compared:
     now: Side
 
     def places(self) -> Iterator[Place]:
-        """What stands there of the studies that are named: states, and the dead letters of what was given up."""
-        for key in (one.key for one in told(self.diff)):
+        """What stands there of the studies that are named: states, and the dead letters of what was given up; and of the failures,
+        for a timer that failed names its study."""
+        yield from self.places_of(one.key for one in told(self.diff))
+        yield from (letter.original.place for letter in failure_letters(self.then, self.now))
+
+    def places_of(self, keys: Iterable[Key]) -> Iterator[Place]:
+        """What was said of these on both sides."""
+        for key in keys:
             for side in (self.then, self.now):
                 if key in side.latest:
                     yield side.latest[key].record.place
@@ -59,7 +65,7 @@ class Compared:
 async def to_be_shown(settings: Settings, who: Actor, name: str, against: str | None, tolerance: Tolerance) -> Diff:
     """It is on the audit who looks, when any study is named. Raises as `read_diff`."""
     found = await read_diff(settings, name, against, tolerance)
-    if told(found.diff):
+    if told(found.diff) or found.diff.failures:
         await asyncio.to_thread(ensure_all_topics, settings)
         async with log_for(settings) as log:
             await about_to_see(log, found.places(), "replay diff", who, SystemClock())
@@ -156,7 +162,7 @@ def _live_side(manifest: Manifest | None, now: Side) -> Side:
     studies = now.studies | frozenset(map(str, manifest.plan.studies))
     if manifest.plan.selection.start == "analyse":
         return Side(studies, of_requests(manifest.plan.spans), twins)
-    return Side(studies, until(manifest.plan.latest, now), twins)
+    return Side(studies, until(manifest.plan.latest, now, manifest.plan.ahead_own), twins)
 
 
 class _Reading:

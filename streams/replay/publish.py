@@ -10,6 +10,8 @@ from schemas.errors import SettingsInvalid
 from schemas.identifiers import StudyInstanceUID
 from schemas.model_events import ModelRecalled
 from schemas.ports import EventLog
+from streams.audit.acts import Actor
+from streams.audit.looks import about_to_see
 from streams.clock import SystemClock
 from streams.printable import printable_json
 from streams.promotion.promoting import read_acts
@@ -33,8 +35,8 @@ async def run_publish(
     say: Say,
     as_json: bool,
 ) -> bool:
-    """Whether nothing was refused. Raises SettingsInvalid (no such replay, one that is not done, no such study, who or why too long
-    or empty), BrokerUnavailable, RecordsRemoved."""
+    """Whether nothing was refused. It is on the audit who sees what was refused or needs nothing. Raises SettingsInvalid (no such
+    replay, one that is not done, no such study, who or why too long or empty), BrokerUnavailable, RecordsRemoved."""
     _check(approval, studies)
     manifest = ReplayFolder(settings, name).read()
     if manifest.state != "done":
@@ -44,6 +46,9 @@ async def run_publish(
         claims = claimed(await audited_acts(log))  # before the states are read: who claims one after this is heard by `publish`
         compared = await read_diff(settings, name, None, tolerance)
         several = publications(name, compared, studies, await _recalled(log), tolerance, claims)
+        if named := [one.key for one in several if one.said is None]:  # of the others it is told what is published
+            who = Actor(approval.by.strip(), approval.reason.strip())
+            await about_to_see(log, compared.places_of(named), "replay publish", who, SystemClock())
         several = await publish(log, name, several, approval, SystemClock())
     tell(several, say, as_json=as_json)
     return not any(one.refused for one in several)

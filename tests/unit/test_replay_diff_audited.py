@@ -5,20 +5,25 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
 from schemas.acts import Looked
+from schemas.case_store import Due
 from schemas.errors import BrokerUnavailable
+from schemas.ports import Place, Record
 from streams.replay import diffing
 from streams.replay.changes import Tolerance
-from streams.replay.differing import Diff, differences
+from streams.replay.differing import Diff, differences, failures
 from streams.replay.result_commands import register
 from streams.replay.said import Side
+from streams.replay.timer_letter import timer_letter
 from streams.settings import Settings
 from tests.contract.fake_event_log import FakeEventLog
+from tests.unit.cases import NOON
 from tests.unit.replays import HERE, NAME, letter, said, side, uid
 
 SANDBOX = f"sandbox.{NAME}.ai.results"
@@ -37,11 +42,27 @@ def test_what_is_named_are_the_places_of_the_studies_that_are_shown() -> None:
     assert [str(place) for place in found.places()] == shown, "of the study in which nothing differs nothing is shown"
 
 
-def test_nothing_is_shown_when_the_look_cannot_be_audited(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_timer_that_failed_names_its_study() -> None:
+    then, now = side(said(1)), side(said(1), topic=SANDBOX)
+    due = Due(id=UUID(int=1), reason="late", case=uid(2), not_before=NOON)
+    out = timer_letter(due, KeyError("x"), 15, NOON)
+    now.letter(Record(Place(f"sandbox.{NAME}.{out.topic}", 0, 7), out.key, out.value, out.headers, NOON))
+    found = diffing.Compared(Diff("a", "b", differences(then, now, Tolerance()), failures=failures(then, now)), then, now)
+    assert uid(2) in found.diff.failures[0]
+    assert list(map(str, found.places())) == [f"sandbox.{NAME}.radstream.dead-letters/0/7"]
+
+
+FAILED = diffing.Compared(Diff("a", "b", failures=("the timer late of 1.2.1: unexpected",)), Side(), Side())
+
+
+@pytest.mark.parametrize("of", [compared(side(said(1)), side(said(1, [HERE]), topic=SANDBOX)), FAILED], ids=["changed", "failed"])
+def test_nothing_is_shown_when_the_look_cannot_be_audited(
+    of: diffing.Compared, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     log = FakeEventLog("radstream.audit")
 
     async def found(*_: object) -> diffing.Compared:
-        return compared(side(said(1)), side(said(1, [HERE]), topic=SANDBOX))
+        return of
 
     @asynccontextmanager
     async def opened(_: Settings) -> AsyncGenerator[FakeEventLog]:
@@ -61,4 +82,4 @@ def test_nothing_is_shown_when_the_look_cannot_be_audited(monkeypatch: pytest.Mo
     assert (result.exit_code, page.exists(), uid(1) in result.output) == (1, True, True)
     (act,) = [Looked.model_validate_json(record.value) for record in log.records("radstream.audit")]
     assert (act.what, act.by, act.reason) == ("replay diff", "A. Lin", "the release of Monday")
-    assert act.places == ("ai.results/0/0", f"{SANDBOX}/0/0")
+    assert act.places == (() if of is FAILED else ("ai.results/0/0", f"{SANDBOX}/0/0"))
