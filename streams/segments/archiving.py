@@ -5,19 +5,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
 
-from schemas.errors import AccessRefused, InvalidResource, ObjectStoreUnavailable, RecordsRemoved, TopicMissing, Unavailable
+from schemas.errors import (
+    AccessRefused,
+    BrokerUnavailable,
+    InvalidResource,
+    ObjectStoreUnavailable,
+    RecordsRemoved,
+    TopicMissing,
+    Unavailable,
+)
 from schemas.history import History, Span
-from schemas.ports import Clock, ObjectStore, Record
+from schemas.ports import Clock, ObjectStore
 from streams.health import Part
 from streams.segments.names import SegmentName, archived, gaps
 from streams.segments.open_segment import OpenSegment
-from streams.segments.segment import Segment
+from streams.segments.wholeness import broken_of, last_whole, on_the_log
 
 _log = structlog.get_logger(__name__)
 
@@ -51,6 +59,8 @@ class Archiver:
         self._objects, self._live, self._clock = objects, live, clock
         self._topics, self._size, self._age = tuple(topics), size, age
         self._partitions: dict[tuple[str, int], _Partition] = {}
+        #: of the last turn
+        self._away: list[BrokerUnavailable] = []
         #: those of the alarms that nobody can mend any more
         self._gaps: set[str] = set()
         self.alarms: dict[tuple[str, int], list[str]] = {}
@@ -69,15 +79,37 @@ class Archiver:
                 await asyncio.wait_for(stop.wait(), look_s)
 
     async def turn(self, stop: asyncio.Event) -> None:
-        """All that is on the log now. Raises BrokerUnavailable, ObjectStoreUnavailable, AccessRefused: the next turn goes on."""
+        """All that is on the log now. A topic or partition without a leader keeps no other from being archived. Raises
+        BrokerUnavailable (of every topic), ObjectStoreUnavailable, AccessRefused: the next turn goes on."""
+        self._away, answered = [], False
         for topic in self._topics:
-            with contextlib.suppress(TopicMissing):  # nobody has made it yet
-                for span in await self._live.spans(topic):
-                    if not stop.is_set():
-                        try:
-                            await self._follow(span, stop)
-                        except InvalidResource as error:  # as it began with it
-                            self._alarm((span.topic, span.partition), str(error))
+            try:
+                spans = await self._live.spans(topic)
+            except TopicMissing:  # nobody has made it yet
+                spans = ()
+            except BrokerUnavailable as error:
+                self._waits(error)
+                continue
+            answered = True
+            for span in spans:
+                if not stop.is_set():
+                    await self._followed(span, stop)
+        if self._away and not answered:
+            raise self._away[0]
+
+    async def _followed(self, span: Span, stop: asyncio.Event) -> None:
+        try:
+            await self._follow(span, stop)
+        except TopicMissing:  # meanwhile
+            pass
+        except BrokerUnavailable as error:
+            self._waits(error)
+        except InvalidResource as error:  # as it began with it
+            self._alarm((span.topic, span.partition), str(error))
+
+    def _waits(self, error: BrokerUnavailable) -> None:
+        _log.warning("the archive of the log waits", error=str(error))
+        self._away.append(error)
 
     async def _follow(self, live: Span, stop: asyncio.Event) -> None:
         key = live.topic, live.partition
@@ -153,11 +185,11 @@ class Archiver:
         partition = _Partition(OpenSegment(*key, max(one.end for one in names)))
         if live.end < partition.growing.end:
             return partition  # another log, as `_follow` says: nothing is written again from it
-        broken = {name: error async for name, error in self._broken(names[-_CHECKED:], stop)}
+        broken = {name: error async for name, error in broken_of(self._objects, names[-_CHECKED:], stop)}
         if stop.is_set():
             return partition
-        record = await self._last_whole(names, broken)
-        if record is not None and await self._on_the_log(record, live) not in (record, None):
+        record = await last_whole(self._objects, names, broken)
+        if record is not None and await on_the_log(self._live, record, live) not in (record, None):
             partition.trouble = f"{record.place} is another record in the archive than on the log: it is another log"
             self._alarm(key, partition.trouble)
             return partition
@@ -165,28 +197,6 @@ class Archiver:
             if not await self._mended(name, live):
                 self._alarm(key, f"{error}; the log does not have these records any more")
         return partition
-
-    async def _broken(
-        self, names: Sequence[SegmentName], stop: asyncio.Event
-    ) -> AsyncIterator[tuple[SegmentName, InvalidResource]]:
-        """A machine that lost its power may have written half of each file of its last minute, or nothing but their names."""
-        for name in names:
-            if stop.is_set():
-                return
-            try:
-                Segment(name, await self._objects.get(str(name)) or b"").check()
-            except InvalidResource as error:
-                yield name, error
-
-    async def _last_whole(self, names: Sequence[SegmentName], broken: dict[SegmentName, InvalidResource]) -> Record | None:
-        """The last record of the last segment that can be read; those behind it are broken too."""
-        for name in reversed(names):
-            if name not in broken:
-                try:
-                    return list(Segment(name, await self._objects.get(str(name)) or b"").records())[-1]
-                except InvalidResource as error:
-                    broken[name] = error
-        return None
 
     async def _mended(self, name: SegmentName, live: Span) -> bool:
         """Whether it could be written again from the log."""
@@ -204,14 +214,6 @@ class Archiver:
         await self._put(*again.closed())
         _log.warning("a segment that was broken was written again from the log", segment=str(name))
         return True
-
-    async def _on_the_log(self, record: Record, live: Span) -> Record | None:
-        """What the log has in its place; None where it has none any more, or not so many."""
-        at = record.place.offset
-        if not live.first <= at < live.end:
-            return None
-        found = [one async for one in self._live.records(Span(live.topic, live.partition, at, at + 1))]
-        return found[0] if found else None
 
     def _gap(self, key: tuple[str, int], lost: Span) -> None:
         said = f"retention removed {lost} before it was archived"
@@ -238,7 +240,8 @@ class Archiver:
     def _said(self) -> tuple[str, str]:
         """For its health: why a person must act, and the gaps."""
         alarms = [said for told in self.alarms.values() for said in reversed(told)]
-        return _few([said for said in alarms if said not in self._gaps]), _few([said for said in alarms if said in self._gaps])
+        mendable = [*map(str, self._away), *(said for said in alarms if said not in self._gaps)]
+        return _few(mendable), _few([said for said in alarms if said in self._gaps])
 
 
 def _few(alarms: Sequence[str]) -> str:

@@ -16,6 +16,7 @@ from schemas.errors import BrokerUnavailable, InvalidResource, SettingsInvalid, 
 from schemas.history import History, Span
 from schemas.moments import moment_of
 from schemas.ports import ObjectStore
+from streams.printable import cell
 from streams.progress import progress
 from streams.segments.names import SegmentName, archived, gaps
 from streams.segments.segment import Segment
@@ -62,7 +63,7 @@ async def run_list(settings: Settings, console: Console, *, check: bool, as_json
     else:
         console.print(_as_table(found))
         for error in broken:
-            console.print(f"[red]{error}[/red]", highlight=False)
+            console.print(cell(str(error)), style="red", soft_wrap=True)
         if check and not broken:
             console.print(f"all {sum(len(one.names) for one in found)} segments are as they were written")
     return not broken

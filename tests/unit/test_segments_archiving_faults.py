@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
 import pytest
 
-from schemas.errors import ObjectStoreUnavailable
-from schemas.ports import Outgoing
-from streams.segments.names import gaps
-from tests.unit.archiving_room import KEY, TOPIC, Room, Through
+from schemas.errors import BrokerUnavailable, ObjectStoreUnavailable
+from schemas.history import Span
+from schemas.ports import Outgoing, Place, Record
+from streams.health import Health, Part, Shared, read_health
+from streams.segments.archiving import Archiver
+from streams.segments.names import archived, gaps
+from tests.contract.fake_event_log import START
+from tests.contract.fake_history import FakeHistory
+from tests.unit.archiving_room import HOUR, KEY, TOPIC, Room, Through
 
 
 class Killed(BaseException):
@@ -43,6 +52,57 @@ async def test_a_crash_repeats_and_changes_nothing(room: Room, killed_after: int
     assert await room.names() == await undisturbed.names()
     for name in await room.names():
         assert await room.objects.get(str(name)) == await undisturbed.objects.get(str(name))
+
+
+class Leaderless(FakeHistory):
+    """What of it does not answer: a topic, or a partition of one."""
+
+    away: frozenset[str] = frozenset()
+
+    async def spans(self, topic: str) -> Sequence[Span]:
+        if topic in self.away:
+            raise BrokerUnavailable("history", topic, "LeaderNotAvailableError")
+        return await super().spans(topic)
+
+    async def records(self, span: Span) -> AsyncIterator[Record]:
+        if f"{span.topic}/{span.partition}" in self.away:
+            raise BrokerUnavailable("history", str(span), "LeaderNotAvailableError")
+        async for record in super().records(span):
+            yield record
+
+
+async def test_what_has_no_leader_keeps_nothing_else_from_being_archived(room: Room, tmp_path: Path) -> None:
+    live = room.live = Leaderless(room.log)
+    room.log.create("other", 2)
+    for number in range(2):
+        room.log.topics["other"][number] += [Record(Place("other", number, n), KEY, b"v" * 90, (), START) for n in range(20)]
+    await room.append(20)
+    part = Shared(Health(tmp_path, "work-keep")).part("archive")
+    archiver = Archiver(room.objects, live, room.clock, [TOPIC, "other"], size=300, age=HOUR)
+
+    async def turn(*away: str) -> tuple[str, str]:
+        live.away = frozenset(away)
+        stop = asyncio.Event()
+
+        class Once(Part):
+            def set(self, state: str, reason: str = "", note: str = "") -> None:
+                super().set(state, reason, note)
+                if told:
+                    stop.set()
+                told.append(state)
+
+        told: list[str] = []
+        await archiver.run(stop, Once(part.shared, part.name), look_s=0.001)
+        health = read_health(tmp_path)["work-keep"]
+        return health.state, health.reason
+
+    state, reason = await turn(TOPIC, "other/0")
+    assert state == "ready" and "topic: Leader" in reason and "other/0/0-20: Leader" in reason
+    assert list(await archived(room.objects, "other")) == [1] and not await room.names()
+    state, reason = await turn(TOPIC, "other")
+    assert state == "paused" and "LeaderNotAvailableError" in reason, "the broker is away"
+    assert await turn() == ("ready", "")
+    assert list(await archived(room.objects, "other")) == [0, 1] and await room.names()
 
 
 async def test_a_store_that_is_away_loses_nothing(room: Room) -> None:
