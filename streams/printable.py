@@ -7,6 +7,8 @@ import re
 import unicodedata
 from typing import Any
 
+from rich.text import Text
+
 #: in JSON they stand within strings alone: controls that JSON leaves as they are (DEL, C1), marks of direction, separators
 _UNPRINTABLE = re.compile("[^\n\x20-\x7e]")
 
@@ -14,6 +16,11 @@ _UNPRINTABLE = re.compile("[^\n\x20-\x7e]")
 def printable(text: str) -> str:
     """Controls (C0, C1), marks of direction and what else has no form of its own are replaced; any space is one."""
     return text if text.isascii() and text.isprintable() else "".join(map(_shown, text))
+
+
+def cell(word: str) -> Text:
+    """Of a table of rich's, for what a person or something outside says: `[/x]` in it is no markup, which would end the command."""
+    return Text(printable(word))
 
 
 def printable_json(value: Any, indent: int | None = None) -> str:
