@@ -30,6 +30,7 @@ from streams.audit.looks import about_to_see
 from streams.audit.who import LOOKED
 from streams.clock import SystemClock
 from streams.emission import emit
+from streams.printable import cell
 from streams.settings import Settings
 from streams.steps.warn import discrepancy_event
 from streams.wiring.clients import ensure_all_topics, log_for
@@ -135,7 +136,8 @@ def show(found: list[Discrepancy], console: Console, *, as_json: bool) -> None:
     for row in rows:
         numbers = row["accession_number"] or "", row["study_instance_uid"], row["service"]
         times = (row["opened_at"] or "")[:19], (row["verified_at"] or "")[:19]
-        table.add_row(row["id"], row["state"], *numbers, *times, row["acknowledged_by"] or "", row["reason"] or "")
+        who = row["acknowledged_by"] or "", row["reason"] or ""
+        table.add_row(*map(cell, (row["id"], row["state"], *numbers, *times, *who)))
     console.print(table if rows else "no discrepancy waits for a person")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
@@ -83,9 +84,9 @@ def up(
     from streams.up import run_up, start_up
 
     if detach:
-        console.print(asyncio.run(start_up(read_settings())), highlight=False, soft_wrap=True)
+        console.print(asyncio.run(start_up(read_settings())), highlight=False, markup=False, soft_wrap=True)
     else:
-        asyncio.run(run_up(read_settings(), console.print))
+        asyncio.run(run_up(read_settings(), partial(console.print, markup=False)))
 
 
 topics_app.command("archived")(topics_archived)
@@ -96,7 +97,7 @@ def down() -> None:
     """Stop the engine that [bold]radstream up[/bold] started from this folder."""
     from streams.up import stop_up
 
-    console.print(stop_up(read_settings()))
+    console.print(stop_up(read_settings()), markup=False)
 
 
 def _run(role: str) -> None:

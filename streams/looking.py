@@ -132,7 +132,8 @@ async def show_case(
         sys.stdout.write(json.dumps(rows, indent=2) + "\n")
     elif entries:
         studies = dict.fromkeys(entry.study_instance_uid for entry in entries if entry.study_instance_uid)
-        console.print(f"accession number {accession_number}", *(f"study {study}" for study in studies), sep="\n", soft_wrap=True)
+        for line in (f"accession number {accession_number}", *(f"study {study}" for study in studies)):
+            console.print(printable(line), soft_wrap=True, markup=False)
         for entry in entries:
             when = entry.at.astimezone().isoformat(sep=" ", timespec="milliseconds")
             console.print(printable(f"{when}  {entry.place!s:26}  {entry.what}"), soft_wrap=True, highlight=False, markup=False)

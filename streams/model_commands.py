@@ -57,7 +57,7 @@ def serve(
     """
     from streams.serving.process import run_serve
 
-    asyncio.run(run_serve(read_settings(), packages or (), lambda line: console.print(line, highlight=False, soft_wrap=True)))
+    asyncio.run(run_serve(read_settings(), packages or (), _say))
 
 
 @model_app.command()

@@ -16,6 +16,7 @@ from streams.audit.signing import public_file, public_keys
 from streams.audit.verified import Sources, Told, verify
 from streams.audit.verifying import Copy
 from streams.audit_settings import AuditSettings
+from streams.printable import cell
 from streams.progress import progress
 from streams.segments.history import ArchivedHistory
 from streams.settings import Settings
@@ -63,7 +64,7 @@ def show(told: Told, console: Console) -> None:
         console.print(note, highlight=False, markup=False, soft_wrap=True)
     later = ", ".join(f"{place}: {count}" for place, count in sorted(told.later.items()))
     if later:
-        console.print(f"Behind the last checkpoint, and not verified: {later}", highlight=False, soft_wrap=True)
+        console.print(f"Behind the last checkpoint, and not verified: {later}", highlight=False, markup=False, soft_wrap=True)
     what = "All is as it was signed" if told.well else f"{len(told.faults)} places do not fit what was signed"
     console.print(
         f"{what}: {told.checkpoints} checkpoints. Of what came after the last of a partition nothing is promised.",
@@ -80,5 +81,5 @@ def _table(told: Told) -> Table:
         removed = f"{one.removed} (retention, or somebody)" if one.removed else ""
         unproven = str(one.unproven) if one.unproven else ""
         place = f"{one.topic}/{one.partition} {one.copy}".rstrip()
-        table.add_row(place, offsets, f"{one.after} and {one.upto}", removed, unproven)
+        table.add_row(cell(place), offsets, f"{one.after} and {one.upto}", removed, unproven)
     return table

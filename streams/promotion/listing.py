@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from rich.table import Table
 from models.card import Card, read_card_with_digest
 from schemas.errors import ModelFailed, ObjectStoreUnavailable, SettingsInvalid
 from streams.model_store import CARD, PackageStore, digest_of, files_of
+from streams.printable import cell
 from streams.promotion.acts import Acts
 from streams.promotion.promoting import read_acts
 from streams.settings import Settings
@@ -56,30 +58,38 @@ async def run_list(settings: Settings, console: Console, as_json: bool) -> None:
         told["recalled"] = recalled
         sys.stdout.write(json.dumps(told, indent=2) + "\n")
         return
+    show(packages, speaking, {"shadow": shadows, "recalled": recalled}, workers, console)
+
+
+def show(
+    packages: Sequence[Package],
+    speaking: Sequence[dict[str, Any]],
+    acts: Mapping[str, Sequence[dict[str, Any]]],
+    workers: Sequence[dict[str, Any]],
+    console: Console,
+) -> None:
+    """`acts`: by the title of their table."""
     table = Table("package", "service", "kind", "SHA-256", "well")
     for one in packages:
-        table.add_row(one.reference, one.service, one.kind, one.weights_sha256[:12], "yes" if one.well else f"no: {one.reason}")
+        well = "yes" if one.well else f"no: {one.reason}"
+        table.add_row(*map(cell, (one.reference, one.service, one.kind, one.weights_sha256[:12], well)))
     console.print(table)
     table = Table("service", "in use", "since", "approved by", "why")
     for row in speaking:
-        table.add_row(
-            row["service"],
-            f"{row['name']}/{row['version']}{' (recalled: see the workers)' if row['recalled'] else ''}",
-            row["since"] or "",
-            row["approved_by"] or "",
-            row["reason"],
-        )
+        used = f"{row['name']}/{row['version']}{' (recalled: see the workers)' if row['recalled'] else ''}"
+        table.add_row(*map(cell, (row["service"], used, row["since"] or "", row["approved_by"] or "", row["reason"])))
     console.print(table)
-    for title, rows in (("shadow", shadows), ("recalled", recalled)):
+    for title, rows in acts.items():
         table = Table(title, "package", "since", "by", "why")
         for row in rows:
-            table.add_row(row.get("sandbox", ""), f"{row['name']}/{row['version']}", row["time"], row["approved_by"], row["reason"])
+            said = row.get("sandbox", ""), f"{row['name']}/{row['version']}", row["time"], row["approved_by"], row["reason"]
+            table.add_row(*map(cell, said))
         if rows:
             console.print(table)
     table = Table("worker", "service", "uses", "well")
     for row in workers:
         well = "yes" if row["well"] else f"no: {row['reason']}"
-        table.add_row(row["worker"], row["service"], f"{row['name']}/{row['version']}", well)
+        table.add_row(*map(cell, (row["worker"], row["service"], f"{row['name']}/{row['version']}", well)))
     console.print(table if workers else "no worker runs")
 
 

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from models.evaluation.films import Figure, FilmFigures
 from schemas.errors import SettingsInvalid
 from schemas.findings import DEMONSTRATION
+from streams.printable import cell
 from streams.scoring.evaluating import SEED, Evaluation, Froc, evaluation, joined
 from streams.scoring.labels import read_boxes, read_labels, read_scores
 from streams.scoring.score import run_score
@@ -104,14 +104,14 @@ def _froc_json(found: Froc) -> dict[str, Any]:
 
 
 def _show(found: Evaluation, console: Console) -> None:
-    table = Table(title=f"{found.model} at the threshold {found.threshold:g}")
+    table = Table(title=cell(f"{found.model} at the threshold {found.threshold:g}"))
     for heading in ("images", "number", "positive", "patients", "AUROC", "sensitivity", "specificity", "ECE"):
         table.add_column(heading, justify="left" if heading == "images" else "right", overflow="fold")
     for name, figures in found.figures.items():
-        table.add_row(f"against {name}", *_cells(figures), end_section=True)
+        table.add_row(cell(f"against {name}"), *_cells(figures), end_section=True)
     for column, several in found.groups.items():
         for name, figures in several.items():
-            table.add_row(escape(f"{column} {name}"), *_cells(figures))
+            table.add_row(cell(f"{column} {name}"), *_cells(figures))
     console.print(table)
     if found.froc is not None:
         console.print(_froc_table(found.froc))
