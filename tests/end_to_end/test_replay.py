@@ -11,47 +11,32 @@ import pytest
 
 from schemas.acts import ReplayBegun
 from schemas.findings import Findings
-from schemas.history import Span
 from streams import topics
 from streams.demo.radiographs import CHEST, EXTREMITY, copy_of, study_uid_of
-from streams.wiring.clients import history_for
 from tests.end_to_end.conftest import Hospital
+from tests.end_to_end.live_topics import nothing_is_said
 from tests.service.replay_process import Said, replay, said_in
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(600)]
 
 FILMS = {"E2E-REPLAY-0": CHEST, "E2E-REPLAY-1": EXTREMITY}
-#: what the engine writes of these cases; sources of studies may tell at any time what they have told before
-LIVE = (
-    *(topics.HL7_RAW, topics.ORDERS, topics.REPORTS, topics.PATIENTS, topics.REQUESTS, topics.REQUESTS_STAT, topics.REQUESTS_BULK),
-    *(
-        topics.RESULTS,
-        topics.FINDINGS,
-        topics.VERDICTS,
-        topics.DISCREPANCIES,
-        topics.MODELS,
-        topics.DELIVERIES,
-        topics.DEAD_LETTERS,
-    ),
-)
+STUDIES = [study_uid_of(accession) for accession in FILMS]
 
 
 @dataclass(frozen=True)
 class Outside:
-    """Everything that somebody outside could notice."""
+    """What somebody outside could notice, beside what is said on the live topics."""
 
     reports: dict[str, str]
     archived: int
-    live: dict[str, list[Span]]
 
 
 async def outside(hospital: Hospital) -> Outside:
-    history = history_for(hospital.engine.settings)
     statistics = f"{hospital.engine.services.orthanc_url}/statistics"
     with await asyncio.to_thread(urlopen, statistics) as answer:
         archived = json.load(answer)["CountInstances"]
     versions = {accession: (await hospital.report(accession))["meta"]["versionId"] for accession in FILMS}
-    return Outside(versions, archived, {topic.name: list(await history.spans(topic.name)) for topic in LIVE})
+    return Outside(versions, archived)
 
 
 async def replayed(hospital: Hospital, name: str, *more: str, kill_after: int | None = None) -> None:
@@ -72,25 +57,25 @@ async def test_twice_and_after_a_kill_the_same_is_said_as_live_and_nothing_happe
     for accession, film in FILMS.items():
         await hospital.order(accession)
         await hospital.archive.store([copy_of(film, accession_number=accession, patient_id="P-1")])
-    studies = [study_uid_of(accession) for accession in FILMS]
-    for study in studies:
+    for study in STUDIES:
         await hospital.delivered(study)
     before = await outside(hospital)
-    await replayed(hospital, "e2e-one")
-    await replayed(hospital, "e2e-killed", kill_after=1)
+    async with nothing_is_said(hospital, STUDIES):
+        await replayed(hospital, "e2e-one")
+        await replayed(hospital, "e2e-killed", kill_after=1)
     assert await outside(hospital) == before
 
     one, other = [await said_in(hospital.engine.settings, name) for name in ("e2e-one", "e2e-killed")]
     assert one == other
     assert not one["sandbox.NAME.radstream.dead-letters"]
     in_sandbox = findings(one)
-    assert set(in_sandbox) == set(studies)
-    for study in studies:
+    assert set(in_sandbox) == set(STUDIES)
+    for study in STUDIES:
         live = Findings.model_validate_json(hospital.of(topics.RESULTS, study)[-1].value)
         assert in_sandbox[study] == live
         assert any(study.encode() in value for _, value, _ in one["sandbox.NAME.ai.findings"])
-    assert in_sandbox[studies[0]].findings
-    assert in_sandbox[studies[1]].not_analysed
+    assert in_sandbox[STUDIES[0]].findings
+    assert in_sandbox[STUDIES[1]].not_analysed
 
     acts = [ReplayBegun.model_validate_json(r.value) for r in hospital.of(topics.AUDIT) if r.key == b"replay.e2e-one"]
     assert [(act.outcome, act.by) for act in acts] == [("begun", "Dr E2E"), ("done", "Dr E2E")]

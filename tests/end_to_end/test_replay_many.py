@@ -18,9 +18,9 @@ from streams.demo.orders import order_for
 from streams.demo.radiographs import CHEST, EXTREMITY, copy_of, study_uid_of
 from streams.destination_settings import DestinationSettings, OruDestination
 from streams.settings import Settings, as_environment
-from streams.wiring.clients import history_for
 from tests.contract.oru_ris import ris_server
 from tests.end_to_end.conftest import Hospital
+from tests.end_to_end.live_topics import nothing_is_said
 from tests.service.replay_process import Said, said_in
 
 pytestmark = [
@@ -31,8 +31,6 @@ pytestmark = [
 ]
 
 MESSAGES, STUDIES = 10_000, 50
-#: sources of studies may tell at any time what they have told before
-QUIET = [topic for topic in topics.ALL if topic not in (topics.NOTICES, topics.STUDIES, topics.AUDIT, topics.CHECKPOINTS)]
 
 
 def accession_of(number: int) -> str:
@@ -64,8 +62,7 @@ async def outside(hospital: Hospital) -> dict[str, object]:
         archive = json.load(answer)["Last"]
     accessions = [accession_of(number) for number in range(STUDIES)]
     reports = {accession: (await hospital.report(accession))["meta"]["versionId"] for accession in accessions}
-    history = history_for(hospital.engine.settings)
-    return {"archive": archive, "reports": reports, "log": {topic.name: list(await history.spans(topic.name)) for topic in QUIET}}
+    return {"archive": archive, "reports": reports}
 
 
 def latest(said: Said) -> dict[str, Findings]:
@@ -85,7 +82,7 @@ async def test_ten_thousand_messages_and_fifty_studies(hospital: Hospital) -> No
         await hospital.delivered(study, timeout_s=1200)
 
     before = await outside(hospital)
-    async with ris_server() as ris:
+    async with nothing_is_said(hospital, studies), ris_server() as ris:
         told = DestinationSettings(oru=(OruDestination(name="ris", address=f"127.0.0.1:{ris.port}"),))
         settings = hospital.engine.settings.model_copy(update={"destinations": told})
         chosen = ("--since", begun, "--start", "normalise", "--run", "--reason", "a test", "--rate", "0")
