@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup packages demo test test-unit test-long check up down train lock clean
+.PHONY: help setup packages demo test test-unit coverage test-long check up down train lock clean
 
 export PYTHON ?= python3
 BIN := .venv/bin
@@ -32,7 +32,7 @@ demo: setup ## Run the main job once on real services and a real radiograph; res
 	@$(BIN)/radstream demo
 
 test: check ## Run all checks and all tests; an absent service is a failure.
-	REQUIRE_SERVICES=1 $(BIN)/pytest -m "not long" --durations=10 --cov --cov-branch --cov-report=term
+	REQUIRE_SERVICES=1 $(BIN)/pytest -m "not long" --durations=25
 
 check: setup
 	$(BIN)/ruff check .
@@ -42,6 +42,9 @@ check: setup
 
 test-unit: setup ## Run the fast tests alone.
 	$(BIN)/pytest tests/unit
+
+coverage: setup ## Run all tests and tell which lines they never reach; half as long again.
+	REQUIRE_SERVICES=1 $(BIN)/pytest -m "not long" --cov --cov-branch --cov-report=term
 
 test-long: setup ## Run soak, chaos and fuzzing; hours.
 	REQUIRE_SERVICES=1 $(BIN)/pytest -m long --timeout=0
