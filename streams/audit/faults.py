@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 #: (first, last) of each run of offsets
 Runs = tuple[tuple[int, int], ...]
-Kind = Literal["changed", "removed", "gone", "vanished", "shortened", "unreadable", "checkpoint"]
+Kind = Literal["changed", "removed", "gone", "vanished", "shortened", "unreadable", "uncovered", "checkpoint"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +16,7 @@ class Fault:
     """`changed`: records from `first` up to `end`, and not with it, are not those that were chained; `removed`: the log ends before
     they do, and what is left of them cannot be verified; `gone`: neither log nor archive has them; `vanished`: they were gone
     before they were chained; `shortened`: the log was shorter than what had been signed; `unreadable`: an archive says so;
+    `uncovered`: only the archive has them, and no checkpoint tells of them;
     `checkpoint`: it is about a checkpoint. `place`: TOPIC/PARTITION, or that of the checkpoint. `between`: numbers of the two
     checkpoints that it lies between (0: the beginning). `missing`: offsets that are not there, the first and the last of each run.
     `copy`: which one it is about, where broker and archive both have one and do not have the same fault."""

@@ -18,6 +18,7 @@ from streams.audit.notary import NOTARISED
 from streams.audit.series import Series, Source, joined
 from streams.audit.signing import Keys
 from streams.audit.standing import entries_of, entry_of, unfinished
+from streams.audit.uncovered import spans_of, uncovered
 from streams.audit.verifying import Copy, Proven, Tell, Verified, length, verify_records
 
 #: given the number of offsets to come, what is told of them
@@ -66,6 +67,8 @@ async def verify(
     BrokerUnavailable, ObjectStoreUnavailable, StoreUnavailable (a file)."""
     told = Told()
     copies = [Copy(live)] if archive is None else [archive, Copy(live, behind=archive)]
+    notarised = [topic.name for topic in NOTARISED]
+    before = await spans_of(live, notarised) if archive is not None else {}
     all_series = await _checkpoints(copies[0].history, live, sources, keys, told)
     with progress(sum(map(length, all_series)) * len(copies)) as tell:
         done = 0
@@ -77,6 +80,8 @@ async def verify(
             told.proven += found[0].proven if len(found) == 1 else _proven_of_both(*found)
             told.faults += merged(found[0].faults if len(found) == 1 else _of_both(*found))
             told.checkpoints += len(series)
+    if archive is not None:
+        told.faults += await uncovered(archive.kept, live, before, all_series, notarised)
     await _unsigned(copies[0].history, told)
     return told
 
@@ -212,12 +217,18 @@ def _lines(file: Path) -> Iterator[bytes]:
 
 
 async def _unsigned(history: History, told: Told) -> None:
-    """What is behind the last checkpoint of each partition."""
+    """What is behind the last checkpoint of each partition, and no fault."""
     ends: dict[tuple[str, int], int] = {}
     for one in told.proven:
         ends[one.topic, one.partition] = max(one.end, ends.get((one.topic, one.partition), 0))
     for topic in NOTARISED:
         for span in await _spans(history, topic.name):
-            later = span.end - max(span.first, ends.get((topic.name, span.partition), 0))
+            place, end = f"{topic.name}/{span.partition}", max(span.first, ends.get((topic.name, span.partition), 0))
+            later = span.end - end - sum(_behind(end, fault) for fault in told.faults if fault.place == place)
             if later > 0:
-                told.later[f"{topic.name}/{span.partition}"] = later
+                told.later[place] = later
+
+
+def _behind(end: int, fault: Fault) -> int:
+    """Offsets of what is uncovered."""
+    return max(0, (fault.end or 0) - max(end, fault.first or 0)) if fault.kind == "uncovered" else 0

@@ -36,7 +36,7 @@ async def run_verify(
     shown = partial(progress, "verified", say=lambda line: say.print(line, highlight=False))
     async with open_history(settings) as history, live_history_for(settings) as live:
         if isinstance(history, ArchivedHistory):
-            archive = Copy(history, history.holes, settings.segments.topics)
+            archive = Copy(history, history.holes, settings.segments.topics, kept=history.kept)
             told = await verify(live, sources, keys, shown, archive=archive)
         else:
             told = await verify(history, sources, keys, shown)

@@ -24,16 +24,23 @@ async def no_holes(_: Span) -> Sequence[Span]:
     return ()
 
 
+async def nothing_kept(_: str) -> Sequence[Span]:
+    """Of a log alone."""
+    return ()
+
+
 @dataclass(frozen=True, slots=True)
 class Copy:
     """What is verified. `holes`: parts of a span that it lacks, by offset; `whole`: topics that must be there from the first record
     that was signed, because no retention takes anything from it; `behind`: the copy that has what this one has lost at its
-    beginning, for between two checkpoints nothing can be verified without all of it."""
+    beginning, for between two checkpoints nothing can be verified without all of it; `kept`: of a topic what is archived, parts
+    without gaps."""
 
     history: History
     holes: Callable[[Span], Awaitable[Sequence[Span]]] = no_holes
     whole: Collection[str] = ()
     behind: Copy | None = None
+    kept: Callable[[str], Awaitable[Sequence[Span]]] = nothing_kept
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,6 +89,16 @@ class ArchivedHistory:
             lacking += [replace(piece, first=one, end=other) for one, other in (before, behind) if one < other]
         return lacking
 
+    async def kept(self, topic: str) -> Sequence[Span]:
+        """What is archived of it now, by partition and offset: parts without gaps. Raises ObjectStoreUnavailable, AccessRefused."""
+        found: list[Span] = []
+        for pieces in (await self._listed(topic)).values():
+            for _, piece in pieces:
+                if found and (found[-1].partition, found[-1].end) == (piece.partition, piece.first):
+                    piece = replace(piece, first=found.pop().first)
+                found.append(piece)
+        return found
+
     async def _parts(self, span: Span) -> list[Part]:
         """Where each part is read. Raises RecordsRemoved when nobody has one of them."""
         if not len(span):

@@ -61,7 +61,9 @@ class Kept:
         signer: Signer = self.log.signer
         on_broker = live or self.log.history
         history = ArchivedHistory(objects, on_broker)
-        return await verify(on_broker, Sources([self.log.file]), signer.keys, archive=Copy(history, history.holes, ARCHIVED))
+        return await verify(
+            on_broker, Sources([self.log.file]), signer.keys, archive=Copy(history, history.holes, ARCHIVED, kept=history.kept)
+        )
 
     def whole(self) -> Tampered:
         """The broker's log before retention."""
@@ -234,7 +236,7 @@ async def test_checkpoints_that_only_the_archive_has(tmp_path: Path) -> None:
     history = ArchivedHistory(objects, whole)
 
     async def told() -> Told:
-        archive = Copy(history, history.holes)
+        archive = Copy(history, history.holes, kept=history.kept)
         return await verify(whole, Sources([log.file]), log.signer.keys, archive=archive)
 
     assert (await told()).well
