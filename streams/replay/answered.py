@@ -12,7 +12,9 @@ from pydantic import ValidationError
 from schemas.findings import Findings
 from schemas.history import History, Span
 from streams import topics
+from streams.across import across_gaps
 from streams.replay.ahead import Ahead
+from streams.replay.gaps import parted
 
 _REQUESTS = tuple(f"{topic.name}/" for topic in (topics.REQUESTS, topics.REQUESTS_STAT, topics.REQUESTS_BULK))
 
@@ -25,7 +27,7 @@ async def answered_at(
     found, places, ahead = dict[str, datetime](), dict[str, str](), Ahead(now)
     keys = {study.encode("ascii") for study in studies}
     for span in spans:
-        async for record in history.records(span):
+        async for record in across_gaps(history, span, lambda _: None):  # the plan tells of them
             ahead.add(record.place, record.timestamp)
             if record.key not in keys:
                 continue
@@ -37,6 +39,13 @@ async def answered_at(
                     found[name], places[name] = record.timestamp, str(record.place)
     times = ahead.times()
     return {name: times.get(places[name], at) for name, at in found.items()} if times else found
+
+
+async def answers_gone(history: History, since: datetime | None) -> Sequence[Span]:
+    """What nobody has of the answers that came since then: a replay does not know when these came. Raises as `History.since`."""
+    spans = () if since is None else await history.since(topics.RESULTS.name, since)
+    _, gone = await parted(history, [span for span in spans if len(span)])
+    return gone
 
 
 def question_of(value: bytes) -> str:

@@ -119,6 +119,10 @@ def _study(key: Key, then: Side, now: Side, tolerance: Tolerance) -> StudyDiff:
     said = old or new
     changes: tuple[Change, ...] = ()
     why, failed, given_up = _not_comparable(key, old, new, then, now)
+    if not why and (old is None) != (new is None):
+        when, side = ("then", then) if old is None else ("now", now)
+        lost = side.lacks(key)
+        why = "" if lost is None else f"what was said {when} may be of {lost}, which is gone"
     if old is not None and new is not None and not why:
         changes = (*states_differ(old, new, tolerance), *_decided(key, then, now))
     elif said is not None and not why:

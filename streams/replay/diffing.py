@@ -15,6 +15,7 @@ from schemas.errors import SettingsInvalid, TopicMissing
 from schemas.history import History, Span
 from schemas.ports import Place, Record
 from streams import topics
+from streams.across import across_gaps
 from streams.audit.acts import Actor
 from streams.audit.looks import about_to_see
 from streams.clock import SystemClock
@@ -149,7 +150,7 @@ async def compared(
         notes=tuple(_notes(name, now, then, manifest, other, states)),
         unfinished=any(state != "done" for state in states),
         failures=failures(then, now),
-        gone=tuple(_gone(manifest, other)),
+        gone=tuple(dict.fromkeys([*_gone(manifest, other), *map(str, then.gone), *map(str, now.gone)])),
     )
     return Compared(diff, then, now)
 
@@ -179,7 +180,7 @@ class _Reading:
         }
         for span in spans:
             take = takers.get(topics.plain_name(span.topic), side.request)
-            async for record in self._history.records(span):
+            async for record in across_gaps(self._history, span, side.gone.append):
                 take(record)
                 self._seen += 1
                 self._tell(self._seen)
@@ -234,6 +235,7 @@ def _notes(name: str, now: Side, then: Side, manifest: Manifest | None, other: M
         notes.append("The two replays did not read the same records.")
     notes += [f"{gone} was selected and is not on the log any more: no replay read it." for gone in _gone(manifest, other)]
     for side, words in ((now, "now"), (then, "then")):
+        notes += [f"{gone} is gone, with what was said there ({words}): neither log nor archive has it." for gone in side.gone]
         if side.unreadable:
             notes.append(f"{side.unreadable} records could not be read ({words}).")
     if number := len(failures(then, now)):

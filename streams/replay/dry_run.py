@@ -15,6 +15,7 @@ from rich.table import Table
 
 from streams.clock import SystemClock
 from streams.existing import Existing
+from streams.replay.answered import answers_gone
 from streams.replay.estimating import seconds_of, seconds_per_analysis
 from streams.replay.following import Seen
 from streams.replay.plan import Plan
@@ -39,8 +40,10 @@ async def plan_of(settings: Settings, selection: Selection, seen: Seen = lambda 
     finally:
         if kept is not None:
             await kept.close()
-    took = await seconds_per_analysis(history) if plan.analyses else None
-    return plan.model_copy(update={"seconds_per_analysis": took})
+    if not plan.analyses:
+        return plan
+    lost, took = await answers_gone(history, plan.begins), await seconds_per_analysis(history)
+    return plan.model_copy(update={"answers_gone": tuple(lost), "seconds_per_analysis": took})
 
 
 @contextmanager
@@ -82,6 +85,8 @@ def show(plan: Plan, command: Sequence[str], console: Console, *, rate: float | 
         say("nothing on the log is of what is selected")
     for span in plan.gone:
         say(f"gone: {span}, the log does not hold it any more")
+    for span in plan.answers_gone:
+        say(f"gone: {span}, answers of then: those to what is read come at once, and a diff does not know them")
     if ahead := sum(len(part.ahead) for part in plan.parts):
         say(f"{_many(ahead, 'record')} with a time of a clock that was ahead: taken with the next one behind it in the partition")
     if plan.records:

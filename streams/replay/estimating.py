@@ -13,6 +13,7 @@ from schemas.ports import Place
 from streams import topics
 from streams.causes import cause_of
 from streams.placed import records_at
+from streams.replay.gaps import parted
 from streams.replay.plan import Plan, records_of
 
 #: results of each partition that are looked at
@@ -28,7 +29,8 @@ async def seconds_per_analysis(history: History) -> float | None:
     answered: list[tuple[datetime, Place]] = []
     for held in await history.spans(topics.RESULTS.name):
         last = Span(held.topic, held.partition, max(held.first, held.end - _LAST), held.end)
-        async with aclosing(records_of(history, [last] if len(last) else [])) as records:
+        there, _ = await parted(history, [last] if len(last) else [])
+        async with aclosing(records_of(history, there)) as records:
             async for record in records:
                 cause = cause_of(record)
                 if cause is not None and cause.topic in _REQUESTS and record.header("ce_type") == FINDINGS_TYPE:

@@ -22,6 +22,7 @@ from streams.case_names import (
     patient_names,
 )
 from streams.causes import cause_of
+from streams.replay.gaps import parted
 from streams.replay.plan import records_of
 from streams.replay.selection import Selection
 from streams.steps.project import NAMED, names_in
@@ -43,6 +44,8 @@ class Following:
         self._seen = seen
         self._apart: Sequence[Span] | None = None
         self._read_before: Sequence[Traced] | None = None
+        #: what nobody has, and the projection has not seen: whether it names a case nobody knows
+        self.gone: Sequence[Span] = ()
 
     async def naming(self, names: Collection[str]) -> Sequence[Traced]:
         """All records of a topic in NAMED that name any of these. Raises StoreUnavailable, and as `History.records`."""
@@ -65,7 +68,7 @@ class Following:
         if self._apart is None:
             known = [] if self._kept is None else await self._kept.named_spans()
             held = [span for topic in NAMED for span in await self._history.spans(topic.name)]
-            self._apart = list(_without(held, known))
+            self._apart, self.gone = await parted(self._history, _without(held, known))
         few: list[Traced] | None = [] if sum(map(len, self._apart)) <= _FEW else None
         async for one in self._read(self._apart):
             if few is not None:

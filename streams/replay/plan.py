@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import heapq
+from collections import deque
 from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import replace
@@ -13,9 +14,11 @@ from typing import Annotated, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
+from schemas.errors import RecordsRemoved
 from schemas.history import History, Span
 from schemas.identifiers import StudyInstanceUID
 from schemas.ports import Place, Record
+from streams.across import gaps_of
 from streams.replay.selection import ACTS, Selection, SpanText
 
 #: records between two spans that are read and passed over, rather than to begin anew behind them
@@ -50,7 +53,8 @@ class Part(BaseModel):
 
 class Plan(BaseModel):
     """`studies`: that the inputs name, sorted. `gone`: what belongs to it and is not on the log any more; of a range of time, what
-    the log no longer holds before it. `seconds_per_analysis`: as measured when it was made."""
+    the log no longer holds before it. `answers_gone`: of the answers since it begins what nobody has. `seconds_per_analysis`: as
+    measured when it was made."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -58,6 +62,7 @@ class Plan(BaseModel):
     parts: tuple[Part, ...]
     studies: tuple[StudyInstanceUID, ...] = ()
     gone: tuple[SpanText, ...] = ()
+    answers_gone: tuple[SpanText, ...] = ()
     #: how many times the model is to be asked, as far as one can tell before: requests, or else studies
     analyses: Annotated[int, Field(ge=0)] = 0
     seconds_per_analysis: Annotated[float, Field(gt=0)] | None = None
@@ -108,7 +113,7 @@ class Plan(BaseModel):
         ahead = {place: at for part in self.parts for place, at in part.ahead.items()}
         async with AsyncExitStack() as stack:
             heads: list[tuple[datetime, str, int, Record, AsyncGenerator[Record]]] = []
-            for (topic, partition), spans in _by_partition(self.spans):
+            for (topic, partition), spans in by_partition(self.spans):
                 left = _left(spans, (done or {}).get((topic, partition), 0))
                 records = await stack.enter_async_context(aclosing(_timed(_records(history, left), ahead)))
                 async for record in records:
@@ -144,7 +149,8 @@ def expanded(spans: Iterable[Span]) -> Iterator[Place]:
             yield Place(span.topic, span.partition, offset)
 
 
-def _by_partition(spans: Iterable[Span]) -> Iterator[tuple[tuple[str, int], Sequence[Span]]]:
+def by_partition(spans: Iterable[Span]) -> Iterator[tuple[tuple[str, int], Sequence[Span]]]:
+    """In order."""
     ordered = sorted(spans, key=lambda span: (span.topic, span.partition, span.first))
     for where, own in groupby(ordered, key=lambda span: (span.topic, span.partition)):
         yield where, tuple(own)
@@ -164,29 +170,57 @@ async def _timed(records: AsyncGenerator[Record], ahead: Mapping[str, datetime])
 
 async def records_of(history: History, spans: Iterable[Span]) -> AsyncGenerator[Record]:
     """Partition by partition, each in order. Raises as `History.records`."""
-    for _, own in _by_partition(spans):
+    for _, own in by_partition(spans):
         async with aclosing(_records(history, own)) as records:
             async for record in records:
                 yield record
 
 
 async def _records(history: History, spans: Sequence[Span]) -> AsyncGenerator[Record]:
-    """Of spans of one partition: those near each other in one go, for to begin anew costs more than what is passed over."""
-    for near in _near(spans):
-        through = Span(near[0].topic, near[0].partition, near[0].first, near[-1].end)
-        wanted = iter(near)
-        span = next(wanted)
-        records = history.records(through)
+    """Of spans of one partition: those near each other in one go, for to begin anew costs more than what is passed over; but what
+    is passed over may be gone."""
+    together = deque(_near(spans))
+    while together:
+        near = together.popleft()
+        at = near[0].first
         try:
-            async for record in records:
-                offset = record.place.offset
-                while offset >= span.end:
-                    span = next(wanted)
-                if offset >= span.first:
+            async with aclosing(_through(history, near)) as records:
+                async for record in records:
+                    at = record.place.offset + 1
                     yield record
-        finally:
-            if isinstance(records, AsyncGenerator):
-                await records.aclose()
+        except RecordsRemoved:
+            left = _left(near, at)
+            apart = _split(left, await gaps_of(history, replace(left[0], end=left[-1].end)) if left else ())
+            if len(apart) < 2:
+                raise
+            together.extendleft(reversed(apart))
+
+
+async def _through(history: History, near: Sequence[Span]) -> AsyncGenerator[Record]:
+    wanted = iter(near)
+    span = next(wanted)
+    records = history.records(replace(span, end=near[-1].end))
+    try:
+        async for record in records:
+            offset = record.place.offset
+            while offset >= span.end:
+                span = next(wanted)
+            if offset >= span.first:
+                yield record
+    finally:
+        if isinstance(records, AsyncGenerator):
+            await records.aclose()
+
+
+def _split(spans: Sequence[Span], gaps: Sequence[Span]) -> list[list[Span]]:
+    """Wherever a gap stands between two."""
+    found: list[list[Span]] = []
+    for span in spans:
+        last = found[-1][-1] if found else None
+        if last is None or any(gap.first < span.first and last.end < gap.end for gap in gaps):
+            found.append([])
+        found[-1].append(span)
+    return found
 
 
 def _near(spans: Sequence[Span]) -> Iterator[list[Span]]:

@@ -20,6 +20,7 @@ from streams import topics
 from streams.dead_letters.letters import RESENT_FROM
 from streams.replay.ahead import Ahead
 from streams.replay.following import Following, Seen, cases_of
+from streams.replay.gaps import parted
 from streams.replay.plan import Part, Plan, compressed, records_of
 from streams.replay.selection import ACTS, Selection
 from streams.topics import Topic
@@ -98,6 +99,10 @@ async def _there(selection: Selection, history: History) -> list[Span]:
             first, end = max(span.first, held.first), min(span.end, held.end)
             left = f"of these {Span(span.topic, span.partition, first, end)} is left" if first < end else "none of these is left"
             raise RecordsRemoved("replay", str(span), f"the log holds {held}: {left}")
+    there, gone = await parted(history, selection.places)
+    if gone:
+        left = f"of what was asked for {', '.join(map(str, there))} is left" if there else "none of these is left"
+        raise RecordsRemoved("replay", ", ".join(map(str, gone)), f"neither log nor archive has it: {left}")
     return sorted(selection.places, key=lambda span: (span.topic, span.partition, span.first))
 
 
@@ -115,7 +120,9 @@ async def _of_range(selection: Selection, history: History) -> tuple[list[Span],
         for had, begin in zip(held, begins, strict=True):
             end = min(ends.get(had.partition, had.end), had.end)  # what came while we looked is not selected
             if begin.first < end:
-                spans.append(Span(topic.name, had.partition, begin.first, end))
+                there, lost = await parted(history, [Span(topic.name, had.partition, begin.first, end)])
+                spans += there
+                gone += lost if topic in selection.inputs else []
             if had.first and begin.first <= had.first and topic in selection.inputs:
                 gone.append(Span(topic.name, had.partition, 0, had.first))
     return spans, gone
@@ -128,14 +135,19 @@ async def _of_cases(selection: Selection, history: History, following: Following
     for topic in _read(selection):
         for held in await history.spans(topic.name):
             own = [span for span in wanted if (span.topic, span.partition) == (held.topic, held.partition)]
+            if topic is topics.MODELS and len(held):  # a recall is of no case: each may be of this one
+                own.append(held)
+            begun = []
             for span in own:
                 edge = min(max(span.first, held.first), span.end)
                 lost = Span(span.topic, span.partition, span.first, edge)
                 gone += [lost] if len(lost) and topic in selection.inputs else []
-                spans += [part] if len(part := Span(span.topic, span.partition, edge, span.end)) else []
-            if topic is topics.MODELS and len(held):  # a recall is of no case: each may be of this one
-                spans.append(held)
-    return spans, gone
+                begun += [part] if len(part := Span(span.topic, span.partition, edge, span.end)) else []
+            there, lacking = await parted(history, begun)
+            spans += there
+            gone += lacking if topic in selection.inputs else []
+    inputs = {topic.name for topic in selection.inputs}
+    return spans, [*gone, *(span for span in following.gone if span.topic in inputs)]
 
 
 def _places(records: Iterable[Traced], inputs: set[str]) -> Iterable[Place]:

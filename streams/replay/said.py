@@ -21,7 +21,7 @@ from schemas.study_events import AnalysisRequested
 from streams.causes import replay_of
 from streams.replay.ahead import TOLERANCE
 from streams.replay.letters import Letter, Twin, letter_of
-from streams.topics import REQUESTS, REQUESTS_BULK, REQUESTS_STAT, plain_name
+from streams.topics import REQUESTS, REQUESTS_BULK, REQUESTS_STAT, RESULTS, plain_name
 
 #: Study Instance UID and service
 Key = tuple[str, str]
@@ -71,6 +71,8 @@ class Side:
     other_letters: dict[Twin, Letter] = field(default_factory=dict)
     twins: set[Twin] = field(default_factory=set)
     unreadable: int = 0
+    #: what nobody has of the topics that were read
+    gone: list[Span] = field(default_factory=list)
     ids: set[UUID] = field(default_factory=set)
     _states: dict[Key, set[tuple[int, str]]] = field(default_factory=dict)
     _published: set[UUID] = field(default_factory=set)
@@ -145,6 +147,16 @@ class Side:
             if state is not None and letter.step == "report" and (state.sequence > letter.sequence or state.text is not None):
                 continue
             yield letter
+
+    def lacks(self, key: Key, *, behind: bool = False) -> Span | None:
+        """Results that are gone among which one of these may have been; `behind`: behind the one that stands."""
+        standing = self.standing.get(key)
+        at = None if standing is None else standing.record.place
+        for span in self.gone:
+            where = at is None or (span.partition == at.partition and (span.first > at.offset or not behind))
+            if where and plain_name(span.topic) == RESULTS.name:
+                return span
+        return None
 
     def states(self, key: Key) -> int:
         """How many of them counted."""
