@@ -93,7 +93,7 @@ async def run_correct(settings: Settings, id: str, file: Path, of: Actor | None,
         return True
     await asyncio.to_thread(ensure_all_topics, settings)
     async with log_for(settings) as log:
-        return await _send(log, _only(sending), 1, of, Pace(1.0), say)
+        return await send_one(log, sending, of, say)
 
 
 async def correction_of(there: Existing, id: str, file: bytes, site: Site, admission: Admission, say: Say) -> Sending | None:
@@ -105,6 +105,15 @@ async def correction_of(there: Existing, id: str, file: bytes, site: Site, admis
     return await corrected(await record_of(there, letter), letter, file, site, admission)
 
 
+async def send_one(log: EventLog, sending: Sending, of: Actor, say: Say) -> bool:
+    """As `carry_out`."""
+
+    async def only() -> AsyncIterator[Sending]:
+        yield sending
+
+    return await _send(log, only(), 1, of, Pace(1.0), say)
+
+
 async def _send(log: EventLog, sending: AsyncIterator[Sending], total: int, of: Actor, pace: Pace, say: Say) -> bool:
     resender = Resender(log, of, SystemClock(), pace)
     with progress("sent again", total, on_stderr) as tell:
@@ -113,10 +122,6 @@ async def _send(log: EventLog, sending: AsyncIterator[Sending], total: int, of: 
         say(f"{letter.id} could not be sent: {why}")
     say(f"{resender.sent} sent again. What fails again is a new letter: radstream dead-letters list")
     return not resender.failed
-
-
-async def _only(sending: Sending) -> AsyncIterator[Sending]:
-    yield sending
 
 
 def _not_yet_sent(letters: Letters, chosen: Sequence[Letter], say: Say) -> list[Letter]:

@@ -43,20 +43,20 @@ class Letters:
         self.places[str(letter.place)] = letter.id
 
     def state(self, letter: Letter) -> State:
-        """The last word holds, but what failed leaves it as it was: something else that was begun may be on its topic."""
-        settled: State = "open"
+        """The last word holds, but what failed leaves it as it was: what was begun before may be on its topic all the same."""
         under_way = set[str | None]()
+        sent = dropped = False
         for act in self.acts.get(letter.id, ()):
+            dropped = isinstance(act, DeadLetterDiscarded)
             match act:
                 case DeadLetterResent(outcome="begun"):
-                    settled = "open" if settled == "discarded" else settled
                     under_way.add(act.corrected_sha256)
                 case DeadLetterResent(outcome="failed"):
                     under_way.discard(act.corrected_sha256)
-                case _:
-                    settled = "discarded" if isinstance(act, DeadLetterDiscarded) else "resent"
+                case DeadLetterResent(outcome="done"):
+                    sent = True
                     under_way.clear()
-        return "sending" if under_way else settled
+        return "discarded" if dropped else "sending" if under_way else "resent" if sent else "open"
 
     def correction(self, letter: Letter) -> DeadLetterResent | None:
         """The last corrected copy of it that was sent, or may have been."""

@@ -2,50 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-
 import pytest
 
-from schemas.errors import BrokerUnavailable, Rejected
+from schemas.errors import BrokerUnavailable
 from schemas.hl7v2.admission import Admission
 from schemas.hl7v2.site import Site
-from schemas.ports import Outgoing, Place
 from streams import topics
 from streams.audit.acts import Actor
 from streams.dead_letters.acts import discarded, resent
 from streams.dead_letters.choosing import Filter
 from streams.dead_letters.discarding import discard, discardable
 from streams.dead_letters.letters import Letter
-from streams.dead_letters.planning import Plan, Sending
-from streams.dead_letters.resending import carry_out, correction_of, planned
-from streams.dead_letters.sending import Pace, Resender
+from streams.dead_letters.planning import Plan
+from streams.dead_letters.resending import carry_out, correction_of, planned, send_one
+from streams.dead_letters.sending import Pace
 from streams.dead_letters.standing import read_letters
 from streams.existing import Existing
 from tests.contract.fake_event_log import FakeEventLog
 from tests.contract.fake_history import FakeHistory
-from tests.unit.dead_letter_topics import CLOCK, MESSAGE, OF, failed, letter_in, new_log, original
+from tests.unit.dead_letter_topics import CLOCK, MESSAGE, OF, failed, letter_in, original
+from tests.unit.dying_log import DyingLog
 
 MENDED = MESSAGE.replace(b"\xff4711", b"4711")
 OTHERWISE = MESSAGE.replace(b"\xff4711", b"0815")
 COLLEAGUE = Actor("A Colleague", "all of them")
-
-
-class Breaking(FakeEventLog):
-    """After `dies` appends the process dies; `refused`: a value that the broker never takes."""
-
-    def __init__(self) -> None:
-        super().__init__(record_limit=topics.LARGEST_RECORD)
-        self.topics = new_log().topics
-        self.dies = -1
-        self.refused = b"nothing"
-
-    async def append(self, records: Sequence[Outgoing]) -> Sequence[Place]:
-        if self.dies == 0:
-            raise BrokerUnavailable("append", "x", "gone")
-        self.dies -= 1
-        if any(one.value == self.refused for one in records):
-            raise Rejected("append", "x", "too large")
-        return await super().append(records)
 
 
 async def plan(log: FakeEventLog, *ids: str, step: str | None = "normalise", original: bool = False) -> Plan:
@@ -57,11 +37,7 @@ async def correct(log: FakeEventLog, letter: Letter, file: bytes = MENDED, of: A
     there = Existing(FakeHistory(log))
     sending = await correction_of(there, str(letter.id), file, Site(default_assigner="H"), Admission(), lambda _: None)
     assert sending is not None
-
-    async def only() -> AsyncIterator[Sending]:
-        yield sending
-
-    await Resender(log, of, CLOCK, Pace(1000.0)).send(only(), lambda _: None)
+    await send_one(log, sending, of, lambda _: None)
 
 
 def sent(log: FakeEventLog) -> list[bytes]:
@@ -70,13 +46,13 @@ def sent(log: FakeEventLog) -> list[bytes]:
 
 @pytest.mark.parametrize("dies", [1, 2])
 async def test_a_correction_that_was_cut_off_is_not_followed_by_the_original(dies: int) -> None:
-    log = Breaking()
+    log = DyingLog()
     letter = await letter_in(log, failed(original()))
     other = await letter_in(log, failed(original(1, value=OTHERWISE)))
     log.dies = dies
     with pytest.raises(BrokerUnavailable):
         await correct(log, letter)
-    log.dies = -1
+    log.dies = None
     by_step = await plan(log)
     assert (list(by_step.plain.values()), [one for one, _ in by_step.refused]) == ([other], [letter])
     (line,) = (line for line in by_step.lines() if line.startswith("1 not: "))
@@ -94,7 +70,7 @@ async def test_a_correction_that_was_cut_off_is_not_followed_by_the_original(die
 
 
 async def test_a_choice_discards_no_correction_that_was_cut_off() -> None:
-    log = Breaking()
+    log = DyingLog()
     letter = await letter_in(log, failed(original()))
     other = await letter_in(log, failed(original(1)))
     await log.append([resent(letter, OF, "begun", CLOCK, "ab" * 32), resent(other, OF, "begun", CLOCK)])
@@ -104,7 +80,7 @@ async def test_a_choice_discards_no_correction_that_was_cut_off() -> None:
 
 
 async def test_the_original_stays_behind_its_correction_whatever_is_said_of_the_letter_later() -> None:
-    log = Breaking()
+    log = DyingLog()
     letter = await letter_in(log, failed(original()))
     await correct(log, letter)
     await discard(log, [letter], OF, CLOCK, lambda _: None)
@@ -114,12 +90,12 @@ async def test_the_original_stays_behind_its_correction_whatever_is_said_of_the_
 
 async def test_another_letter_with_the_same_record_is_not_sent_either() -> None:
     """Its sender sent it twice; or it was on its way when somebody was cut off, and failed again."""
-    log = Breaking()
+    log = DyingLog()
     first = await letter_in(log, failed(original(0)))
     log.dies = 2
     with pytest.raises(BrokerUnavailable):
         await carry_out(log, await plan(log), OF, Pace(1000.0), lambda _: None)
-    log.dies = -1
+    log.dies = None
     (again,) = log.records(topics.HL7_RAW.name)
     came_back = await letter_in(log, failed(again))
     twice = await letter_in(log, failed(original(7)))
@@ -131,7 +107,7 @@ async def test_another_letter_with_the_same_record_is_not_sent_either() -> None:
 
 
 async def test_a_copy_that_fails_again_is_a_letter_that_may_be_sent_as_it_is() -> None:
-    log = Breaking()
+    log = DyingLog()
     await correct(log, await letter_in(log, failed(original())))
     copy = await letter_in(log, failed(log.records(topics.HL7_RAW.name)[0]))
     found = await plan(log)
@@ -139,9 +115,9 @@ async def test_a_copy_that_fails_again_is_a_letter_that_may_be_sent_as_it_is() -
 
 
 async def test_a_correction_that_the_broker_never_takes_takes_nothing_back() -> None:
-    log = Breaking()
+    log = DyingLog()
     letter = await letter_in(log, failed(original()))
-    log.refused = MENDED
+    log.refuses = lambda one: one.value == MENDED
     await correct(log, letter)
     assert (await read_letters(log)).state(letter) == "open"
     assert (await plan(log)).letters == 1
@@ -149,14 +125,14 @@ async def test_a_correction_that_the_broker_never_takes_takes_nothing_back() -> 
     log.dies = 2
     with pytest.raises(BrokerUnavailable):
         await correct(log, letter, OTHERWISE)
-    log.dies = -1
+    log.dies = None
     await correct(log, letter)
     assert (await read_letters(log)).state(letter) == "sending"
     assert (await plan(log)).letters == 0
 
 
 async def test_what_somebody_begins_to_send_again_is_discarded_no_more() -> None:
-    log = Breaking()
+    log = DyingLog()
     letter = await letter_in(log, failed(original()))
     for act, state in (
         (discarded(letter, OF, CLOCK), "discarded"),
