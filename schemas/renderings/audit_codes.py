@@ -71,6 +71,8 @@ def kind_of(one: Audited) -> Kind:
     kind = _KINDS[one.deed]
     if one.deed is Deed.REPLAY_BEGUN:
         return Kind(kind.event, kind.action, (_STARTED if one.outcome == "begun" else _ENDED,))
+    if one.deed is Deed.REPLAY_REMOVED and one.outcome == "begun":  # nothing is destroyed yet, and it may fail
+        return Kind(_KINDS[Deed.REPLAY_BEGUN].event, "E", (_STARTED,))
     return kind
 
 

@@ -215,6 +215,14 @@ def test_an_export_of_the_audit_names_the_log_that_was_used() -> None:
     assert log.findtext("ParticipantObjectName") == "Security Audit Log"
 
 
+@pytest.mark.parametrize(("outcome", "code"), [("begun", "110100"), ("done", "destroy"), ("failed", "destroy")])
+def test_nothing_is_told_as_destroyed_before_it_is(outcome: Any, code: str) -> None:
+    """Should the broker go away meanwhile, no other event follows."""
+    removed = replace(LOOKED, deed=Deed.REPLAY_REMOVED, outcome=outcome, patients=(), subject=None, places=())
+    assert audit_event_of(removed, HERE, SITE)["type"]["code"] == code
+    assert f'csd-code="{code}"' in audit_message_of(removed, HERE)
+
+
 def test_a_study_is_named_by_its_uid() -> None:
     message = ElementTree.fromstring(audit_message_of(DELIVERED, HERE))
     (study,) = message.iter("StudyIDs")
