@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
-from streams.printable import printable
+from streams.printable import cell
 from streams.settings import read_settings
 
 if TYPE_CHECKING:
@@ -105,7 +104,7 @@ def list_replays(as_json: Annotated[bool, typer.Option("--json", help="Machine-r
         state = f"{row['state']}: {row['failure']}" if row["failure"] else row["state"]
         done = f"{row['records']} of {row['planned']}"
         cells = row["name"], state, done, ", ".join(row["models"]), row["by"], row["reason"], row["planned_at"]
-        table.add_row(*(escape(printable(cell)) for cell in cells))
+        table.add_row(*map(cell, cells))
     console.print(table if rows else "there is no replay: radstream replay --help")
 
 
