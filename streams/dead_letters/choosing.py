@@ -9,10 +9,11 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from schemas.errors import SettingsInvalid
+from schemas.history import History
 from streams.asked_moments import asked_moment
 from streams.clock import SystemClock
 from streams.dead_letters.letters import Letter
-from streams.dead_letters.standing import Letters
+from streams.dead_letters.standing import Letters, read_on
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +95,12 @@ def behind_a_correction(letters: Letters, found: Sequence[Letter]) -> dict[UUID,
     By id, what is to be done. Also of another letter with the same record: a message that came twice, one that was sent again."""
     corrected = {one.content: one for one in letters.by_id.values() if letters.correction(one) is not None}
     return {one.id: _behind(letters, one, corrected[one.content]) for one in found if one.content in corrected}
+
+
+async def corrected_meanwhile(history: History, letters: Letters, found: Sequence[Letter]) -> dict[UUID, str]:
+    """The same, after what others did since the letters were read. Raises BrokerUnavailable."""
+    await read_on(history, letters)
+    return behind_a_correction(letters, found)
 
 
 def _behind(letters: Letters, one: Letter, corrected: Letter) -> str:

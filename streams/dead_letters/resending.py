@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from functools import partial
 from pathlib import Path
 
 from schemas.hl7v2.admission import Admission
@@ -12,11 +13,11 @@ from schemas.ports import EventLog
 from streams.audit.acts import Actor
 from streams.clock import SystemClock
 from streams.dead_letters.acts import discarded, told
-from streams.dead_letters.choosing import Filter, behind_a_correction, must_choose, those
+from streams.dead_letters.choosing import Filter, behind_a_correction, corrected_meanwhile, must_choose, those
 from streams.dead_letters.correcting import corrected
 from streams.dead_letters.letters import Letter
 from streams.dead_letters.planning import Plan, Sending, plan_of, sendings
-from streams.dead_letters.sending import Pace, Resender
+from streams.dead_letters.sending import Held, Pace, Resender
 from streams.dead_letters.standing import Letters, read_letters, record_of
 from streams.existing import Existing, Readable
 from streams.progress import on_stderr, progress
@@ -43,15 +44,17 @@ async def run_resend(
     must_choose(ids, wanted, all_open=all_open)
     told = [one.name for one in destinations(settings)]
     async with live_history_for(settings) as live:
-        plan = await planned(Existing(live), ids, wanted, told, all_open=all_open, say=say, original=original)
-    for line in plan.lines() or ["nothing is to be sent again"]:
-        say(line)
-    if of is None:
-        say("Nothing was done.")
-        return not plan.refused
-    await asyncio.to_thread(ensure_all_topics, settings)
-    async with log_for(settings) as log:
-        return await carry_out(log, plan, of, Pace(rate), say)
+        there = Existing(live)
+        letters, plan = await planned(there, ids, wanted, told, all_open=all_open, say=say, original=original)
+        for line in plan.lines() or ["nothing is to be sent again"]:
+            say(line)
+        if of is None:
+            say("Nothing was done.")
+            return not plan.refused
+        await asyncio.to_thread(ensure_all_topics, settings)
+        async with log_for(settings) as log:
+            held = None if original else partial(corrected_meanwhile, there, letters)
+            return await carry_out(log, plan, of, Pace(rate), say, held)
 
 
 async def planned(
@@ -63,14 +66,15 @@ async def planned(
     all_open: bool,
     say: Say,
     original: bool = False,
-) -> Plan:
+) -> tuple[Letters, Plan]:
     """`original`: a person says that it shall be sent behind its corrected copy. Raises SettingsInvalid, BrokerUnavailable."""
     letters = await read_letters(log, senders=wanted.sender is not None)
     chosen = _not_yet_sent(letters, those(letters, ids, wanted, all_open=all_open), say)
-    return await plan_of(log, chosen, destinations, {} if original else behind_a_correction(letters, chosen))
+    held = {} if original else behind_a_correction(letters, chosen)
+    return letters, await plan_of(log, chosen, destinations, held)
 
 
-async def carry_out(log: EventLog, plan: Plan, of: Actor, pace: Pace, say: Say) -> bool:
+async def carry_out(log: EventLog, plan: Plan, of: Actor, pace: Pace, say: Say, held: Held | None = None) -> bool:
     """Whether nothing was refused, and nothing failed. Raises BrokerUnavailable."""
     clock = SystemClock()
     if plan.superseded:
@@ -78,7 +82,7 @@ async def carry_out(log: EventLog, plan: Plan, of: Actor, pace: Pace, say: Say) 
             discarded(letter, Actor(of.by, f"superseded: state {taken} was delivered"), clock) for letter, taken in plan.superseded
         )
         await told(log, marks)
-    return await _send(log, sendings(log, plan), plan.letters, of, pace, say) and not plan.refused
+    return await _send(log, sendings(log, plan), plan.letters, of, pace, say, held) and not plan.refused
 
 
 async def run_correct(settings: Settings, id: str, file: Path, of: Actor | None, *, say: Say) -> bool:
@@ -114,8 +118,10 @@ async def send_one(log: EventLog, sending: Sending, of: Actor, say: Say) -> bool
     return await _send(log, only(), 1, of, Pace(1.0), say)
 
 
-async def _send(log: EventLog, sending: AsyncIterator[Sending], total: int, of: Actor, pace: Pace, say: Say) -> bool:
-    resender = Resender(log, of, SystemClock(), pace)
+async def _send(
+    log: EventLog, sending: AsyncIterator[Sending], total: int, of: Actor, pace: Pace, say: Say, held: Held | None = None
+) -> bool:
+    resender = Resender(log, of, SystemClock(), pace, held)
     with progress("sent again", total, on_stderr) as tell:
         await resender.send(sending, tell)
     for letter, why in resender.failed:

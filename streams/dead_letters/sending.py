@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from uuid import UUID
 
 from schemas.errors import Rejected
 from schemas.ports import Clock, EventLog
@@ -38,16 +39,22 @@ class Pace:
         self._next = max(self._next, self._now()) + records / self.rate
 
 
-class Resender:
-    """Of one command. `sent`: letters done; `failed`: those whose record the broker never takes, and why."""
+#: which of these letters must not be sent any more, and why: asked when it was told that they are begun
+Held = Callable[[Sequence[Letter]], Awaitable[Mapping[UUID, str]]]
 
-    def __init__(self, log: EventLog, of: Actor, clock: Clock, pace: Pace) -> None:
+
+class Resender:
+    """Of one command. `sent`: letters done; `failed`: those whose record the broker never takes, or that must not be sent, and
+    why."""
+
+    def __init__(self, log: EventLog, of: Actor, clock: Clock, pace: Pace, held: Held | None = None) -> None:
         self.sent = 0
         self.failed: list[tuple[Letter, str]] = []
         self._log = log
         self._of = of
         self._clock = clock
         self._pace = pace
+        self._held = held
         self._at_once = max(1, min(_RECORDS, int(pace.rate / 4)))
 
     async def send(self, sendings: AsyncIterator[Sending], tell: Callable[[int], None]) -> None:
@@ -66,6 +73,9 @@ class Resender:
     async def _send(self, sendings: Sequence[Sending]) -> None:
         await self._pace.wait(len(sendings))
         await self._tell(sendings, "begun")
+        sendings = await self._without_held(sendings)
+        if not sendings:
+            return
         try:
             await self._log.append([one.record for one in sendings])
         except Rejected as error:
@@ -78,6 +88,15 @@ class Resender:
             return
         await self._tell(sendings, "done")
         self.sent += sum(len(one.letters) for one in sendings)
+
+    async def _without_held(self, sendings: Sequence[Sending]) -> Sequence[Sending]:
+        """Somebody may have begun something else with them first: it is on the audit before our own act."""
+        held = {} if self._held is None else await self._held([letter for one in sendings for letter in one.letters])
+        out = [one for one in sendings if any(letter.id in held for letter in one.letters)]
+        if out:
+            await self._tell(out, "failed")
+            self.failed += [(letter, held[letter.id]) for one in out for letter in one.letters if letter.id in held]
+        return [one for one in sendings if one not in out]
 
     async def _tell(self, sendings: Sequence[Sending], outcome: Outcome) -> None:
         acts = (resent(letter, self._of, outcome, self._clock, one.corrected_sha256) for one in sendings for letter in one.letters)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 from uuid import UUID
 
@@ -30,17 +30,26 @@ _SHORTEST = 6
 
 @dataclass(slots=True)
 class Letters:
-    """By id, in the order of the topic's partitions; `copies`: how often each stands there; `places`: whose each place is."""
+    """By id, in the order of the topic's partitions; `copies`: how often each stands there; `places`: whose each place is; `read`:
+    up to where each partition of the audit was."""
 
     by_id: dict[UUID, Letter] = field(default_factory=dict)
     copies: defaultdict[UUID, int] = field(default_factory=lambda: defaultdict(int))
     places: dict[str, UUID] = field(default_factory=dict)
     acts: defaultdict[UUID, list[LetterAct]] = field(default_factory=lambda: defaultdict(list))
+    read: dict[int, int] = field(default_factory=dict)
 
     def add(self, letter: Letter) -> None:
         self.by_id.setdefault(letter.id, letter)
         self.copies[letter.id] += 1
         self.places[str(letter.place)] = letter.id
+
+    def tell(self, record: Record) -> None:
+        """A record of the audit."""
+        self.read[record.place.partition] = record.place.offset + 1
+        act = _act_of(record)
+        if act is not None:
+            self.acts[act.letter_id].append(act)
 
     def state(self, letter: Letter) -> State:
         """The last word holds, but what failed leaves it as it was: what was begun before may be on its topic all the same."""
@@ -98,10 +107,16 @@ async def read_letters(log: Readable, *, senders: bool = False) -> Letters:
         if letter is not None:
             found.add(letter)
     async for record in log.read(topics.AUDIT.name):
-        act = _act_of(record)
-        if act is not None:
-            found.acts[act.letter_id].append(act)
+        found.tell(record)
     return found
+
+
+async def read_on(history: History, letters: Letters) -> None:
+    """What people did about them since they were read. Raises BrokerUnavailable."""
+    for span in await history.spans(topics.AUDIT.name):
+        first = max(span.first, letters.read.get(span.partition, 0))
+        async for record in history.records(replace(span, first=min(first, span.end))):
+            letters.tell(record)
 
 
 async def record_of(history: History, letter: Letter) -> Record:

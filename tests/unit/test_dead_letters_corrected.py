@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from schemas.errors import BrokerUnavailable
@@ -10,7 +12,7 @@ from schemas.hl7v2.site import Site
 from streams import topics
 from streams.audit.acts import Actor
 from streams.dead_letters.acts import discarded, resent
-from streams.dead_letters.choosing import Filter
+from streams.dead_letters.choosing import Filter, corrected_meanwhile
 from streams.dead_letters.discarding import discard, discardable
 from streams.dead_letters.letters import Letter
 from streams.dead_letters.planning import Plan
@@ -30,7 +32,8 @@ COLLEAGUE = Actor("A Colleague", "all of them")
 
 async def plan(log: FakeEventLog, *ids: str, step: str | None = "normalise", original: bool = False) -> Plan:
     wanted = Filter() if ids else Filter(step=step)
-    return await planned(log, ids, wanted, ["fhir"], all_open=False, say=lambda _: None, original=original)
+    _, found = await planned(log, ids, wanted, ["fhir"], all_open=False, say=lambda _: None, original=original)
+    return found
 
 
 async def correct(log: FakeEventLog, letter: Letter, file: bytes = MENDED, of: Actor = OF) -> None:
@@ -104,6 +107,25 @@ async def test_another_letter_with_the_same_record_is_not_sent_either() -> None:
     assert found.letters == 0
     assert {one.id for one, _ in found.refused} == {first.id, twice.id}
     assert all(str(came_back.place) in why for _, why in found.refused)
+
+
+async def test_nor_is_one_that_somebody_corrects_while_others_are_sent() -> None:
+    log = DyingLog()
+    values = [OTHERWISE, MESSAGE.replace(b"|P1", b"|P2"), MESSAGE]
+    await log.append([failed(original(number, value=value)) for number, value in enumerate(values)])
+    there, said, before = Existing(FakeHistory(log)), list[str](), await read_letters(log)
+    last = list(before.by_id.values())[-1]
+
+    async def meanwhile(_: float) -> None:
+        if MENDED not in sent(log):
+            await correct(log, last)
+
+    letters, found = await planned(log, [], Filter(), ["fhir"], all_open=True, say=said.append)
+    held = partial(corrected_meanwhile, there, letters)
+    assert not await carry_out(log, found, COLLEAGUE, Pace(4.0, lambda: 0.0, meanwhile), said.append, held)
+    assert sent(log) == [values[0], MENDED, values[1]]
+    assert [line for line in said if str(last.id) in line and "--original" in line]
+    assert (await read_letters(log)).state(last) == "resent"
 
 
 async def test_a_copy_that_fails_again_is_a_letter_that_may_be_sent_as_it_is() -> None:

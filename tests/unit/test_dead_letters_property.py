@@ -105,7 +105,7 @@ class Hospital:
 
     async def resend(self, ids: Sequence[str], of: Actor, *, original: bool = False) -> Plan:
         none = lambda _: None  # noqa: E731
-        plan = await planned(self.log, ids, Filter(), ["fhir"], all_open=not ids, say=none, original=original)
+        _, plan = await planned(self.log, ids, Filter(), ["fhir"], all_open=not ids, say=none, original=original)
         assert all(str(one.place) in why for one, why in plan.refused)
         await carry_out(self.log, plan, of, Pace(8.0, lambda: 0.0, at_once), none)
         return plan
