@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -78,7 +79,7 @@ async def test_the_number_that_a_case_is_asked_by(monkeypatch: pytest.MonkeyPatc
     assert f"accession number {WORDS}" in text(out) and text(out).count(WORDS) == 2
 
 
-async def test_what_is_wrong_with_a_segment(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_is_wrong_with_a_segment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     async def broken(*_: object) -> list[InvalidResource]:
         return [InvalidResource("segments", SAID, SAID)]
 
@@ -90,7 +91,7 @@ async def test_what_is_wrong_with_a_segment(monkeypatch: pytest.MonkeyPatch) -> 
     for name in ("object_store_for", "live_history_for"):
         monkeypatch.setattr(segments, name, lambda *_: None)
     out = console()
-    assert not await segments.run_list(Settings(segments={"url": "/tmp/archive"}), out, check=True, as_json=False)
+    assert not await segments.run_list(Settings(segments={"url": str(tmp_path)}), out, check=True, as_json=False)
     assert text(out).count(WORDS) == 2
 
 
