@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from schemas.model_events import SandboxName
@@ -37,6 +37,11 @@ class Sandbox:
     def topics(self) -> tuple[Topic, ...]:
         """All that is ever written to."""
         return tuple(self.own(topic) for topic in self.kinds)
+
+    def foreign(self, names: Iterable[str]) -> list[str]:
+        """Which of these topics are under its name, and another's that has the same one: a replay's, say."""
+        own = {topic.name for topic in self.topics}
+        return [name for name in names if name.startswith(f"{self.key}.") and name not in own]
 
     def own(self, topic: Topic) -> Topic:
         """The sandbox's own in the place of a real one."""

@@ -10,6 +10,7 @@ from functools import partial
 
 from pydantic import ValidationError
 
+from connectors.kafka_admin import list_topics
 from schemas.errors import SettingsInvalid
 from schemas.findings import ModelIdentity
 from schemas.model_events import ModelShadowed
@@ -76,9 +77,16 @@ async def run_shadow(settings: Settings, asked: Asked, say: Callable[[str], None
         return
     well = await _approvable(settings, asked.reference)
     async with log_for(settings) as log:
-        event = await begun(log, asked, well, clock, partial(ensure_sandbox, settings, Sandbox(asked.sandbox)))
+        event = await begun(log, asked, well, clock, partial(make_topics, settings, Sandbox(asked.sandbox)))
     say(f"From now on {asked.reference} sees what the model in use for {event.service} sees. What it says goes to")
     say(f"sandbox.{event.sandbox}.* alone: `radstream model compare --sandbox {event.sandbox}`.")
+
+
+def make_topics(settings: Settings, sandbox: Sandbox) -> None:
+    """Of the sandbox, that are missing. Raises SettingsInvalid when a replay has its name, and BrokerUnavailable."""
+    if sandbox.foreign(list_topics(settings.kafka.bootstrap)):
+        raise SettingsInvalid("shadow", sandbox.name, "is the sandbox of a replay: take another name")
+    ensure_sandbox(settings, sandbox)
 
 
 async def _approvable(settings: Settings, reference: str) -> Approvable:

@@ -10,8 +10,11 @@ import pytest
 from schemas.errors import SettingsInvalid
 from schemas.model_events import ModelShadowed
 from streams import topics
+from streams.settings import Settings
+from streams.shadows import shadowing
+from streams.shadows.sandbox import Sandbox
 from streams.shadows.shadow import shadowed
-from streams.shadows.shadowing import Approvable, Asked, begun, ended
+from streams.shadows.shadowing import Approvable, Asked, begun, ended, make_topics
 from tests.contract.fake_event_log import FakeEventLog
 from tests.unit.analyses import ScriptedModel
 from tests.unit.packages import CLOCK, model
@@ -75,3 +78,17 @@ def test_two_acts_at_two_times_are_two() -> None:
         shadowed(of.identity, of.service, "next", approved_by="A", reason="B", at=at + timedelta(seconds=n)).id for n in (0, 0, 1)
     ]
     assert made[0] == made[1] != made[2]
+
+
+def test_a_sandbox_that_is_a_replays_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a candidate said would stand among what the replay says, and the other way round."""
+    made: list[Sandbox] = []
+    there = {"sandbox.next.ai.results": 4, "sandbox.next-but-one.ai.requests": 1, "ai.requests": 4}
+    monkeypatch.setattr(shadowing, "list_topics", lambda bootstrap: there)
+    monkeypatch.setattr(shadowing, "ensure_sandbox", lambda settings, sandbox: made.append(sandbox))
+    make_topics(Settings(), Sandbox("next"))
+    assert made == [Sandbox("next")]
+    there["sandbox.next.ai.requests"] = 1
+    with pytest.raises(SettingsInvalid, match="replay"):
+        make_topics(Settings(), Sandbox("next"))
+    assert made == [Sandbox("next")]
