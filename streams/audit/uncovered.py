@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from schemas.errors import TopicMissing
 from schemas.history import History, Span
+from streams.audit.chains import chains
 from streams.audit.faults import Fault
 from streams.audit.series import Series
-from streams.audit.verifying import chains
 
 #: TOPIC, PARTITION
 Partition = tuple[str, int]

@@ -13,13 +13,14 @@ from schemas.errors import StoreUnavailable, TopicMissing
 from schemas.history import History, Span
 from schemas.ports import Record
 from streams import topics
+from streams.audit.chains import length
 from streams.audit.faults import Fault, merged
 from streams.audit.notary import NOTARISED
 from streams.audit.series import Series, Source, joined
 from streams.audit.signing import Keys
 from streams.audit.standing import entries_of, entry_of, unfinished
 from streams.audit.uncovered import spans_of, uncovered
-from streams.audit.verifying import Copy, Proven, Tell, Verified, length, verify_records
+from streams.audit.verifying import Copy, Proven, Tell, Verified, verify_records
 
 #: given the number of offsets to come, what is told of them
 Progress = Callable[[int], AbstractContextManager[Tell]]

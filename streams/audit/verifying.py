@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from itertools import groupby, pairwise
+from itertools import groupby
 from typing import Any
 
 from schemas.errors import InvalidResource, RecordsRemoved, TopicMissing
 from schemas.history import History, Span
 from schemas.ports import Record
 from streams.audit.chain import Chain, linked
+from streams.audit.chains import breaks, chains
 from streams.audit.faults import Fault, Kind, Runs, runs, told
 from streams.audit.series import Checkpoint, Series
 
@@ -71,19 +72,6 @@ class Verified:
     faults: list[Fault] = field(default_factory=list)
 
 
-def chains(series: Series) -> dict[tuple[str, int], list[list[Checkpoint]]]:
-    """Of each partition, in their order; a chain that begins elsewhere, or goes back, is another one."""
-    found: dict[tuple[str, int], list[list[Checkpoint]]] = {}
-    for number in sorted(series):
-        one = series[number].checkpoint
-        of_partition = found.setdefault((one.topic, one.partition), [])
-        if of_partition and of_partition[-1][-1].first == one.first and of_partition[-1][-1].end <= one.end:
-            of_partition[-1].append(one)
-        else:
-            of_partition.append([one])
-    return found
-
-
 async def verify_records(copy: Copy, series: Series, tell: Tell = lambda _: None) -> Verified:
     """All partitions of the series of one key. `tell`: how many offsets are done. Raises BrokerUnavailable,
     ObjectStoreUnavailable."""
@@ -91,7 +79,7 @@ async def verify_records(copy: Copy, series: Series, tell: Tell = lambda _: None
     for topic, of_topic in groupby(sorted(chains(series).items()), key=lambda one: one[0][0]):
         spans = await _spans(copy.history, topic)
         for (_, partition), of_partition in of_topic:
-            verified.faults += _breaks(of_partition)
+            verified.faults += breaks(of_partition)
             span = spans.get(partition, Span(topic, partition, 0, 0))
             for chain in of_partition:
                 proven, faults = await _Partition(copy, chain, partial(_further, tell, done)).verified(span)
@@ -110,23 +98,6 @@ async def _spans(history: History, topic: str) -> dict[int, Span]:
 
 def _further(tell: Tell, before: int, more: int) -> None:
     tell(before + more)
-
-
-def length(series: Series) -> int:
-    """How many offsets `verify_records` will tell at the end, at most."""
-    return sum(chain[-1].end - chain[0].first for of_partition in chains(series).values() for chain in of_partition)
-
-
-def _breaks(of_partition: Sequence[Sequence[Checkpoint]]) -> Iterator[Fault]:
-    """Where the notary had to begin anew, it saw that something was gone."""
-    for before, after in pairwise(of_partition):
-        old, new = before[-1], after[0]
-        place, between = f"{new.topic}/{new.partition}", (old.number, new.number)
-        if new.first > old.end:
-            yield Fault("vanished", place, "were gone before they were chained", old.end, new.first, between)
-        elif new.first < old.end:
-            said = "had been signed, and the log ended before them when a new chain was begun"
-            yield Fault("shortened", place, said, new.first, old.end, between)
 
 
 _GONE = "were signed, and neither the log nor its archive has them"
