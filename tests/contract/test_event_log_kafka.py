@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import signal
 import time
 from collections.abc import AsyncIterator, Iterator
 from uuid import uuid4
@@ -18,6 +16,7 @@ from schemas.errors import BrokerUnavailable, SettingsInvalid
 from schemas.ports import Outgoing
 from streams.services import LocalServices, ServicePorts, running_services
 from tests.contract.event_log import EventLogContract, contents
+from tests.service.away import away, paused
 
 pytestmark = pytest.mark.service
 
@@ -95,8 +94,7 @@ async def test_a_recovery_that_fails_by_a_bug_is_told_and_begun_anew(
 
 async def test_a_broker_that_goes_away_and_comes_back(kafka: LocalServices, log: KafkaLog, topic: str) -> None:
     await log.append([Outgoing(topic, b"k", b"before")])
-    await asyncio.to_thread(kafka.down, "kafka", kill=True)
-    try:
+    async with away(kafka, "kafka"):
         began = time.monotonic()
         with pytest.raises(BrokerUnavailable):
             await log.append([Outgoing(topic, b"k", b"lost %d" % number) for number in range(3)])
@@ -112,24 +110,17 @@ async def test_a_broker_that_goes_away_and_comes_back(kafka: LocalServices, log:
             await KafkaLog(kafka.kafka_bootstrap).start()
         with pytest.raises(BrokerUnavailable):
             await asyncio.to_thread(list_topics, kafka.kafka_bootstrap)
-    finally:
-        await asyncio.to_thread(kafka.up, "kafka")
     await _append_when_back(log, Outgoing(topic, b"k", b"after"))
     assert [record.value for record in await contents(log, topic)] == [b"before", b"after"]
 
 
 async def test_a_broker_that_hangs(kafka: LocalServices, log: KafkaLog, topic: str) -> None:
     await log.append([Outgoing(topic, b"k", b"before")])
-    pid = next(status.pid for status in kafka.status("kafka"))
-    assert pid is not None
-    os.killpg(pid, signal.SIGSTOP)
-    try:
+    with paused(kafka, "kafka"):
         began = time.monotonic()
         with pytest.raises(BrokerUnavailable):
             await log.append([Outgoing(topic, b"k", b"perhaps")])
         assert time.monotonic() - began < 6
-    finally:
-        os.killpg(pid, signal.SIGCONT)
     await _append_when_back(log, Outgoing(topic, b"k", b"after"))
     values = [record.value for record in await contents(log, topic)]
     assert values[0] == b"before"
@@ -141,13 +132,9 @@ async def test_following_a_broker_that_goes_away(kafka: LocalServices, log: Kafk
     await log.append([Outgoing(topic, b"k", b"before")])
     records = log.read(topic, follow=True)
     assert (await anext(records)).value == b"before"
-    await asyncio.to_thread(kafka.down, "kafka", kill=True)
-    try:
-        async with asyncio.timeout(60):
-            with pytest.raises(BrokerUnavailable):
-                await anext(records)
-    finally:
-        await asyncio.to_thread(kafka.up, "kafka")
+    async with away(kafka, "kafka"), asyncio.timeout(60):
+        with pytest.raises(BrokerUnavailable):
+            await anext(records)
 
 
 async def test_topics_and_lag(kafka: LocalServices, log: KafkaLog, topic: str) -> None:

@@ -8,6 +8,7 @@ import json
 import os
 import signal
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -89,11 +90,21 @@ async def _restarted_with(hospital: Hospital, settings: Settings) -> None:
     await supervisor.ready(60)
 
 
+@asynccontextmanager
+async def _told_of(hospital: Hospital, destinations: DestinationSettings) -> AsyncIterator[None]:
+    """Its role `deliver` tells these for the length of the block."""
+    before = hospital.engine.settings
+    try:
+        await _restarted_with(hospital, before.model_copy(update={"destinations": destinations}))
+        yield
+    finally:
+        await _restarted_with(hospital, before)
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def receivers(hospital: Hospital, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Receivers]:
     secret = tmp_path_factory.mktemp("portal") / "secret"
     secret.write_text(SECRET)
-    before = hospital.engine.settings
     async with ris_server() as ris:
         with webhook_server() as web:
             named = DestinationSettings(
@@ -101,11 +112,10 @@ async def receivers(hospital: Hospital, tmp_path_factory: pytest.TempPathFactory
                 oru=(OruDestination(name="ris", address=f"127.0.0.1:{ris.port}"),),
                 webhook=(WebhookDestination(name="portal", url=web.url, secret_file=secret),),
             )
-            await _restarted_with(hospital, before.model_copy(update={"destinations": named}))
-            for name in DESTINATIONS:
-                await begun(before.kafka.bootstrap, f"deliver.{name}", topics.RESULTS.partitions)
-            yield Receivers(hospital, ris.ris, web)
-            await _restarted_with(hospital, before)
+            async with _told_of(hospital, named):
+                for name in DESTINATIONS:
+                    await begun(hospital.engine.settings.kafka.bootstrap, f"deliver.{name}", topics.RESULTS.partitions)
+                yield Receivers(hospital, ris.ris, web)
 
 
 async def test_every_destination_holds_the_finding_and_then_its_withdrawal(hospital: Hospital, receivers: Receivers) -> None:

@@ -46,7 +46,9 @@ async def test_every_role_is_killed_in_the_middle(hospital: Hospital) -> None:
             await hospital.until(f"{due} results before {role} is killed", partial(enough, due), 300)
             os.kill(supervisor.processes[role].pid, signal.SIGKILL)
 
-    await asyncio.gather(send(), kill())
+    async with asyncio.TaskGroup() as both:  # when one fails, the other does not go on among the tests that follow
+        both.create_task(send())
+        both.create_task(kill())
 
     def delivered() -> set[str]:
         return {study for study in studies for r in hospital.of(topics.DELIVERIES) if study.encode() in r.value}

@@ -17,6 +17,7 @@ from streams.demo.radiographs import CHEST, copy_of, study_uid_of
 from streams.health import read_health
 from tests.end_to_end.conftest import Hospital
 from tests.service.analyse_process import decoding_processes
+from tests.service.away import away
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(900)]
 
@@ -67,15 +68,16 @@ async def test_decoders_analyse_and_orthanc_are_killed_in_the_middle(hospital: H
             await hospital.until(f"{due} results", partial(enough, due), 300)
             os.kill(supervisor.processes[ANALYSE].pid, signal.SIGKILL)
         await hospital.until("75 results", partial(enough, 75), 300)
-        await asyncio.to_thread(services.down, "orthanc", kill=True)
-        assert results() < STUDIES, "killed in the middle, not after it"
-        refused.clear()
-        async with asyncio.timeout(60):  # away until somebody has noticed: who stores, or who analyses
-            while not refused.is_set() and read_health(hospital.engine.settings.run_folder)["work-analyse"].state != "paused":
-                await asyncio.sleep(0.1)  # its health is a file
-        await asyncio.to_thread(services.up, "orthanc")
+        async with away(services, "orthanc"):
+            assert results() < STUDIES, "killed in the middle, not after it"
+            refused.clear()
+            async with asyncio.timeout(60):  # away until somebody has noticed: who stores, or who analyses
+                while not refused.is_set() and read_health(hospital.engine.settings.run_folder)["work-analyse"].state != "paused":
+                    await asyncio.sleep(0.1)  # its health is a file
 
-    await asyncio.gather(send(), kill())
+    async with asyncio.TaskGroup() as both:  # when one fails, the other does not go on among the tests that follow
+        both.create_task(send())
+        both.create_task(kill())
 
     def delivered() -> set[str]:
         return {study for study in studies for r in hospital.of(topics.DELIVERIES) if study.encode() in r.value}

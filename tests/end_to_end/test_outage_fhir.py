@@ -11,6 +11,7 @@ from streams import topics
 from streams.demo.radiographs import EXTREMITY, copy_of, study_uid_of
 from tests.end_to_end.conftest import Hospital
 from tests.end_to_end.test_walk import findings_of
+from tests.service.away import away
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(900)]
 
@@ -34,17 +35,17 @@ async def test_every_report_is_there_once_in_its_last_state(hospital: Hospital, 
     before, meanwhile = accessions[:6], accessions[6:]
     sending = asyncio.create_task(send(before, 0.2))
     await hospital.proxy.reached(2, "POST")
-    await asyncio.to_thread(hospital.engine.services.down, "fhir", kill=True)
-    begun = loop.time()
-    await sending
-    await send(meanwhile, 0.3)
-    for accession in accessions[::_CANCELLED]:
-        await hospital.order(accession, order_control="CA")
-    await asyncio.sleep(max(0.0, begun + away_s - loop.time()))  # away for so long is what is asked
-    last = {
-        uid: max(await _told(hospital, uid, cancelled=accession in accessions[::_CANCELLED])) for accession, uid in studies.items()
-    }
-    await asyncio.to_thread(hospital.engine.services.up, "fhir")
+    async with away(hospital.engine.services, "fhir"):
+        begun = loop.time()
+        await sending
+        await send(meanwhile, 0.3)
+        for accession in accessions[::_CANCELLED]:
+            await hospital.order(accession, order_control="CA")
+        await asyncio.sleep(max(0.0, begun + away_s - loop.time()))  # away for so long is what is asked
+        last = {
+            uid: max(await _told(hospital, uid, cancelled=accession in accessions[::_CANCELLED]))
+            for accession, uid in studies.items()
+        }
 
     for uid, sequence in last.items():
         await hospital.delivered(uid, sequence, 300)

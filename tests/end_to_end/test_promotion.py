@@ -119,8 +119,8 @@ async def test_three_promotions_under_load(hospital: Hospital) -> None:
             seen.append(len(results()))
         return seen
 
+    promoting = asyncio.create_task(promote())
     try:
-        promoting = asyncio.create_task(promote())
         await send(promoting)
         seen = await promoting
         assert seen[0] < seen[1] < seen[2] < len(studies), f"a promotion was not under load: {seen}"
@@ -136,6 +136,8 @@ async def test_three_promotions_under_load(hospital: Hospital) -> None:
         spoke = [await _spoke(hospital, accession, number, expected) for number, accession in enumerate(accessions)]
         assert set(spoke) == {"1", "2"}, "both have spoken"
     finally:
+        promoting.cancel()
+        await asyncio.wait([promoting])
         await promoted(hospital, FIRST)  # other tests expect it
     assert supervisor.restarts == restarts, "a process was restarted"
     by_id: dict[str | None, set[bytes]] = {}

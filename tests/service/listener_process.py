@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from streams.listener_settings import MllpSettings
-from streams.services import LocalServices, process
 from streams.services.probes import LOOPBACK, free_ports
 from streams.settings import KafkaSettings, Settings, as_environment
 
@@ -101,16 +97,3 @@ class ListenerProcess:
     def _running(self) -> subprocess.Popen[bytes]:
         assert self._process is not None, "not started"
         return self._process
-
-
-@contextmanager
-def paused(broker: LocalServices) -> Iterator[None]:
-    """The broker is there and does nothing: its connections stay open, nothing is answered."""
-    remembered = process.recall(broker.root / "kafka" / "process.json")
-    assert remembered is not None
-    [child] = Path(f"/proc/{remembered.pid}/task/{remembered.pid}/children").read_text().split()
-    os.kill(int(child), signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(int(child), signal.SIGCONT)

@@ -14,6 +14,7 @@ from schemas.findings import Findings, NotAnalysedReason
 from streams.services import LocalServices
 from tests.contract.archive_receiver import ArchiveSide
 from tests.contract.reporting_system import WITHDRAWN, Study, said
+from tests.service.away import away
 from tests.service.fault_proxy import FaultProxy, fault_proxy
 
 pytestmark = pytest.mark.service
@@ -28,18 +29,16 @@ async def test_orthanc_is_killed(archive_apart: LocalServices) -> None:
             await receiver.expects(study)
             await system.tell(study.found(4), None)
 
-        await kill(archive_apart)
-        with pytest.raises(ArchiveUnavailable):
-            await system.tell(studies[0].absent(8), studies[0].found(4))
-        with pytest.raises(ArchiveUnavailable):
-            await system.probe()
-        await asyncio.to_thread(archive_apart.up, "orthanc")
+        async with away(archive_apart, "orthanc"):
+            with pytest.raises(ArchiveUnavailable):
+                await system.tell(studies[0].absent(8), studies[0].found(4))
+            with pytest.raises(ArchiveUnavailable):
+                await system.probe()
 
         # each is killed in the middle of what it is told next
         withdrawal = studies[1].not_analysed(8, NotAnalysedReason.ORDER_CANCELLED)
         for study, state in ((studies[0], studies[0].absent(8)), (studies[1], withdrawal)):
             await killed_while_told(archive_apart, proxy, system, state, study.found(4))
-            await asyncio.to_thread(archive_apart.up, "orthanc")
             await system.tell(state, study.found(4))
 
         assert [await receiver.says(study) for study in studies] == [said(8), WITHDRAWN, said(4)]
@@ -53,10 +52,6 @@ async def killed_while_told(
     """At the moment when the document is on its way."""
     telling = asyncio.create_task(system.tell(state, held))
     await proxy.reached(1, "POST")
-    await kill(services)
-    with contextlib.suppress(ArchiveUnavailable, ItemNotServed):  # unless it was quicker
-        await telling
-
-
-async def kill(services: LocalServices) -> None:
-    await asyncio.to_thread(services.down, "orthanc", kill=True)
+    async with away(services, "orthanc"):
+        with contextlib.suppress(ArchiveUnavailable, ItemNotServed):  # unless it was quicker
+            await telling

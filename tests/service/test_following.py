@@ -23,6 +23,7 @@ from streams.promotion.listing import run_list
 from streams.promotion.promoting import read_acts, taken_by_all
 from streams.services import LocalServices
 from streams.settings import Settings
+from tests.service.away import away
 from tests.unit.packages import CLOCK, OWN, Packages, digest, model, promote, recall, said, worker
 
 pytestmark = pytest.mark.service
@@ -107,16 +108,13 @@ async def test_a_broker_that_goes_away_disturbs_nothing_and_is_followed_when_it_
     async with KafkaLog(broker.kafka_bootstrap) as log, worker(log, packages, service) as here:
         await until_said(log, service)
         with structlog.testing.capture_logs() as logs:
-            await asyncio.to_thread(broker.down, "kafka")
-            try:
+            async with away(broker, "kafka", kill=False):
                 await until(lambda: any(line["event"] == "promotions cannot be followed now" for line in logs))
                 async with here.models.lease() as in_use:
                     assert in_use.reference == OWN
                 assert here.health.state == "ready"
                 with pytest.raises(BrokerUnavailable):
                     await promote(log, "nodules/2", service=service)
-            finally:
-                await asyncio.to_thread(broker.up, "kafka")
         async with asyncio.timeout(60):
             while True:
                 try:

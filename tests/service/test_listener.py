@@ -23,6 +23,7 @@ from streams.listener_settings import ListenerSettings
 from streams.services import LocalServices, ServicePorts, running_services
 from streams.settings import SiteSettings
 from streams.topics import DEAD_LETTERS, HL7_RAW, RECORD_LIMIT
+from tests.service.away import away
 
 pytestmark = pytest.mark.service
 
@@ -114,14 +115,11 @@ async def test_the_largest_message_and_one_over_the_limit(server: MllpServer, lo
 async def test_ae_while_the_broker_is_away_and_aa_when_it_is_back(kafka: LocalServices, server: MllpServer, log: KafkaLog) -> None:
     async with MllpClient("127.0.0.1", server.port, timeout_s=15) as client:
         assert (await client.send(message("BEFORE"))).code == "AA"
-        await asyncio.to_thread(kafka.down, "kafka", kill=True)
-        try:
+        async with away(kafka, "kafka"):
             begun = time.monotonic()
             refused = await asyncio.gather(*(client.send(message(f"AWAY{number}")) for number in range(5)))
             assert {ack.code for ack in refused} == {"AE"}
             assert time.monotonic() - begun < 10
-        finally:
-            await asyncio.to_thread(kafka.up, "kafka")
         async with asyncio.timeout(30):
             while (await client.send(message("AFTER"))).code != "AA":
                 await asyncio.sleep(0.1)  # a sender's own time-out between two tries
@@ -132,13 +130,10 @@ async def test_ae_while_the_broker_is_away_and_aa_when_it_is_back(kafka: LocalSe
 async def test_every_waiting_sender_has_ae_within_10_s(kafka: LocalServices, server: MllpServer) -> None:
     """The broker dies while messages come: those in flight and those that follow are all answered, none with AA."""
     peers = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(8)]
-    await asyncio.to_thread(kafka.down, "kafka", kill=True)
-    try:
-        for reader_writer in peers:
-            reader_writer[1].write(b"".join(frame(message(f"DEAD{number}")) for number in range(50)))
+    async with away(kafka, "kafka"):
+        for _, writer in peers:
+            writer.write(b"".join(frame(message(f"DEAD{number}")) for number in range(50)))
         found = await asyncio.gather(*(answers(reader, 50, 10) for reader, _ in peers))
         assert {ack.code for acks in found for ack in acks} == {"AE"}
-    finally:
-        for _, writer in peers:
-            writer.close()
-        await asyncio.to_thread(kafka.up, "kafka")
+    for _, writer in peers:
+        writer.close()

@@ -15,7 +15,8 @@ from connectors.mllp.framing import Frame, FrameDecoder, frame
 from schemas.hl7v2.acknowledgement import read_acknowledgement
 from streams.services import LocalServices
 from streams.topics import HL7_RAW
-from tests.service.listener_process import ListenerProcess, paused
+from tests.service.away import away, paused
+from tests.service.listener_process import ListenerProcess
 
 pytestmark = [pytest.mark.service, pytest.mark.timeout(1800)]
 
@@ -122,11 +123,8 @@ async def kill_kafka(listening: ListenerProcess, broker: LocalServices, away_s: 
     running = asyncio.create_task(senders.run(finished))
     for _ in range(kills):
         await senders.until(len(senders.acknowledged) + RATE)
-        await asyncio.to_thread(broker.down, "kafka", kill=True)
-        try:
+        async with away(broker, "kafka"):
             await asyncio.sleep(away_s)  # what is tested: so long away
-        finally:
-            await asyncio.to_thread(broker.up, "kafka")
     await senders.until(len(senders.acknowledged) + RATE)
     finished.set()
     await running
@@ -213,7 +211,7 @@ async def test_term_answers_what_is_in_flight(
     prefix = f"T{code}".replace("A", "1").replace("E", "2")
     peers = await in_flight(listening, prefix)
     readers = []
-    with paused(broker):
+    with paused(broker, "kafka"):
         for number, peer in enumerate(peers):
             await peer.send(_fifty(prefix, number))
         async with asyncio.timeout(5):

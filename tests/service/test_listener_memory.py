@@ -14,7 +14,8 @@ from connectors.mllp.framing import frame
 from connectors.mllp.gathering import HELD
 from streams.services import LocalServices
 from streams.topics import HL7_RAW
-from tests.service.listener_process import ListenerProcess, paused
+from tests.service.away import paused
+from tests.service.listener_process import ListenerProcess
 
 pytestmark = [pytest.mark.service, pytest.mark.timeout(3600)]
 
@@ -103,7 +104,7 @@ async def test_kafka_stands_still(listening: ListenerProcess, broker: LocalServi
     standing = []
     for first in (0, connections * each):
         peers = [Peer(None) for _ in range(connections)]
-        with paused(broker):
+        with paused(broker, "kafka"):
             shares = [range(first + n * each, first + (n + 1) * each) for n in range(connections)]
             sending = [
                 asyncio.create_task(peer.converse(listening.port, share, size)) for peer, share in zip(peers, shares, strict=True)

@@ -24,6 +24,7 @@ from streams.guard import UNEXPECTED_IN_A_ROW
 from streams.runner import group_of
 from streams.services import LocalServices, ServicePorts, running_services
 from streams.topics import DEAD_LETTERS, LARGEST_RECORD, RECORD_LIMIT
+from tests.service.away import away
 
 pytestmark = pytest.mark.service
 
@@ -225,9 +226,8 @@ async def test_nothing_is_lost_when_the_broker_is_killed(bench: Bench) -> None:
     await bench.send([b"record %d" % number for number in range(3_000)])
     worker = bench.start("--work-s", "0.001")
     await bench.until("some written", lambda: bench.written() > 500)
-    await asyncio.to_thread(bench.kafka.down, "kafka", kill=True)
-    await asyncio.sleep(1)
-    await asyncio.to_thread(bench.kafka.up, "kafka")
+    async with away(bench.kafka, "kafka"):
+        await asyncio.sleep(1)
 
     def finished() -> bool:
         nonlocal worker

@@ -25,6 +25,7 @@ from streams.services import LocalServices, ServicePorts, running_services
 from streams.settings import KafkaSettings, Settings, as_environment
 from streams.unbroken import unbroken
 from streams.wiring.clients import ensure_all_topics, history_for
+from tests.service.away import away
 
 pytestmark = [pytest.mark.service, pytest.mark.timeout(400)]
 PATIENCE_S = 90
@@ -130,9 +131,8 @@ async def test_it_signs_and_verify_finds_what_was_changed(kafka: LocalServices, 
         assert {fault.place for fault in faults} == {f"{audit.checkpoint_file}:1", str(audit.checkpoint_file)}
         audit.checkpoint_file.write_bytes(b"".join(lines))
 
-    await asyncio.to_thread(kafka.down, "kafka")
-    forge(kafka.root, last, b"third 3", b"forge 3")
-    await asyncio.to_thread(kafka.up, "kafka")
+    async with away(kafka, "kafka", kill=False):
+        forge(kafka.root, last, b"third 3", b"forge 3")
     code, shown = await radstream_verify(settings)
     assert code == 1, shown
     (fault,) = shown["faults"]

@@ -20,6 +20,7 @@ from schemas.study_ports import NoticeBatch
 from streams.services import ServicePorts, running_services
 from tests.contract.example_images import part10, radiograph, structured_report, study_of
 from tests.contract.orthanc_archive import orthanc_archive
+from tests.service.away import away
 
 pytestmark = pytest.mark.service
 _DEADLINE_S = 60
@@ -111,8 +112,8 @@ async def test_a_study_that_was_not_yet_stable_when_orthanc_restarted_is_not_los
         await archive.store([part10(image)])
         batch = await changes.noticed_since(None)
         assert not batch.notices
-        own.down("orthanc", kill=kill)
-        own.up("orthanc")
+        async with away(own, "orthanc", kill=kill):
+            pass
         await _until(changes, str(batch.position), study_of(image))
         changes.close()
         archive.close()
@@ -141,10 +142,9 @@ async def test_a_study_whose_file_is_gone_is_noticed_and_not_served(tmp_path: Pa
         images = (await archive.describe(study_of(lost))).images
         files = [path for path in tmp_path.rglob("*") if path.is_file() and len(path.name) == 36]
         assert files
-        for path in files:
-            path.unlink()
-        own.down("orthanc")  # it holds files in memory
-        own.up("orthanc")
+        async with away(own, "orthanc", kill=False):  # it holds files in memory
+            for path in files:
+                path.unlink()
         with pytest.raises(ItemNotServed):
             await archive.instance(study_of(lost), images[0])
         await _until(changes, "0", study_of(lost))

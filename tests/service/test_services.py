@@ -20,6 +20,7 @@ from pynetdicom import AE
 
 from streams.services import LocalServices, ServiceError, ServicePorts, probes, running_services
 from streams.topics import RECORD_LIMIT
+from tests.service.away import away
 
 pytestmark = pytest.mark.service
 
@@ -60,14 +61,13 @@ def test_kafka_takes_a_record_near_the_limit_and_creates_no_topic_by_itself(serv
     assert read_one(services, "largest") == value
 
 
-def test_kafka_killed_comes_back_with_what_it_acknowledged(services: LocalServices) -> None:
+async def test_kafka_killed_comes_back_with_what_it_acknowledged(services: LocalServices) -> None:
     create_topic(services, "kept")
     producer = KafkaProducer(bootstrap_servers=services.kafka_bootstrap, acks="all")
     producer.send("kept", b"acknowledged").get(20)
     producer.close()
-    services.down("kafka", kill=True)
-    assert services.status("kafka")[0].state == "stopped"
-    services.up("kafka")
+    async with away(services, "kafka"):
+        assert services.status("kafka")[0].state == "stopped"
     assert read_one(services, "kept") == b"acknowledged"
 
 
