@@ -18,7 +18,7 @@ from connectors.pacs.orthanc import OrthancChanges
 from schemas.errors import ArchiveUnavailable, SettingsInvalid
 from streams.settings import Settings
 from streams.wiring.clients import archive_access, archive_for
-from tests.unit.archive_peer import REFERENCE, STUDY, archive_at, good
+from tests.unit.archive_peer import IMPATIENT_S, REFERENCE, STUDY, archive_at, good
 from tests.unit.certificates import Pair
 from tests.unit.http_peer import Handler, http_peer
 from tests.unit.tls_client import TlsClientContract
@@ -209,7 +209,7 @@ async def test_a_token_of_the_token_endpoint_is_renewed_when_the_archive_refuses
     with token_server() as server:
         valid = "Bearer t0ken-2"
         with http_peer(_asks_for(lambda: valid)) as url:
-            async with archive_at(url, timeout_s=20, access=ArchiveAccess(oauth2=client(server, tmp_path))) as archive:
+            async with archive_at(url, access=ArchiveAccess(oauth2=client(server, tmp_path))) as archive:
                 await archive.instance(STUDY, REFERENCE)
                 await archive.instance(STUDY, REFERENCE)
         assert len(server.asked) == 2
@@ -218,7 +218,7 @@ async def test_a_token_of_the_token_endpoint_is_renewed_when_the_archive_refuses
 async def test_a_token_endpoint_that_refuses_us_is_a_matter_for_a_person_and_no_studys(tmp_path: Path) -> None:
     with token_server() as server, http_peer(good) as url:
         server.answer = (401, b'{"error": "invalid_client", "error_description": "Secret"}')
-        async with archive_at(url, timeout_s=20, access=ArchiveAccess(oauth2=client(server, tmp_path))) as archive:
+        async with archive_at(url, access=ArchiveAccess(oauth2=client(server, tmp_path))) as archive:
             with structlog.testing.capture_logs() as logs:
                 for _ in range(2):
                     with pytest.raises(ArchiveUnavailable, match="refuses every question"):
@@ -233,7 +233,7 @@ async def test_a_token_endpoint_that_refuses_us_is_a_matter_for_a_person_and_no_
 async def test_a_token_endpoint_that_is_down(tmp_path: Path) -> None:
     with token_server() as server, http_peer(good) as url:
         server.answer = (500, b"")
-        async with archive_at(url, timeout_s=20, access=ArchiveAccess(oauth2=client(server, tmp_path))) as archive:
+        async with archive_at(url, access=ArchiveAccess(oauth2=client(server, tmp_path))) as archive:
             with pytest.raises(ArchiveUnavailable, match="HTTP 500"):
                 await archive.instance(STUDY, REFERENCE)
 
@@ -248,6 +248,7 @@ async def test_what_drips_for_ever_is_cut_with_a_token_of_the_token_endpoint_too
             handler.wfile.write(b" ")
 
     with token_server() as server, http_peer(drip) as url:
-        async with archive_at(url, access=ArchiveAccess(oauth2=client(server, tmp_path))) as archive, asyncio.timeout(60):
+        access = ArchiveAccess(oauth2=client(server, tmp_path))
+        async with archive_at(url, timeout_s=IMPATIENT_S, access=access) as archive, asyncio.timeout(60):
             with pytest.raises(ArchiveUnavailable):
                 await archive.instance(STUDY, REFERENCE)

@@ -9,11 +9,8 @@ import pytest
 
 from schemas.errors import ArchiveUnavailable
 from tests.contract.example_images import part10
-from tests.unit.archive_peer import IMAGE, REFERENCE, STUDY, TIMEOUT_S, archive_at, good
+from tests.unit.archive_peer import IMAGE, IMPATIENT_S, PATIENT_S, REFERENCE, STUDY, archive_at, good
 from tests.unit.http_peer import Handler, http_peer
-
-#: long enough for a slow machine: what is tested here ends before
-PATIENT_S = 20.0
 
 
 class Peer:
@@ -50,7 +47,7 @@ def _cut(handler: Handler) -> None:
 async def test_what_passes_is_not_seen(bad: Callable[[Handler], None]) -> None:
     peer = Peer(bad, times=2)
     with http_peer(peer.reply) as url:
-        async with archive_at(url, timeout_s=PATIENT_S) as archive:
+        async with archive_at(url) as archive:
             assert await archive.instance(STUDY, REFERENCE) == part10(IMAGE)
     assert len(peer.seen) == 3
     assert peer.seen[2] - peer.seen[1] >= 0.19, "the first try again is at once, the second is not"
@@ -58,14 +55,14 @@ async def test_what_passes_is_not_seen(bad: Callable[[Handler], None]) -> None:
 
 async def test_an_archive_that_starts_meanwhile() -> None:
     with http_peer(good, deaf_s=0.1) as url:
-        async with archive_at(url, timeout_s=PATIENT_S) as archive:
+        async with archive_at(url) as archive:
             assert await archive.instance(STUDY, REFERENCE) == part10(IMAGE)
 
 
 async def test_as_long_as_the_archive_asks_for() -> None:
     peer = Peer(_busy(503, "1"))
     with http_peer(peer.reply) as url:
-        async with archive_at(url, timeout_s=PATIENT_S) as archive:
+        async with archive_at(url) as archive:
             await archive.instance(STUDY, REFERENCE)
     assert peer.seen[1] - peer.seen[0] >= 0.99
 
@@ -73,7 +70,7 @@ async def test_as_long_as_the_archive_asks_for() -> None:
 async def test_but_not_past_the_deadline() -> None:
     peer = Peer(_busy(429, "3600"))
     with http_peer(peer.reply) as url:
-        async with archive_at(url, timeout_s=PATIENT_S) as archive:
+        async with archive_at(url) as archive:
             start = time.monotonic()
             with pytest.raises(ArchiveUnavailable, match="429"):
                 await archive.instance(STUDY, REFERENCE)
@@ -84,7 +81,7 @@ async def test_but_not_past_the_deadline() -> None:
 async def test_what_does_not_pass_ends_after_five_tries() -> None:
     peer = Peer(_busy(503), times=10)
     with http_peer(peer.reply) as url:
-        async with archive_at(url, timeout_s=PATIENT_S) as archive:
+        async with archive_at(url) as archive:
             with pytest.raises(ArchiveUnavailable, match="503"):
                 await archive.instance(STUDY, REFERENCE)
     assert len(peer.seen) == 5
@@ -99,11 +96,11 @@ async def test_nor_is_a_deadline_stretched_by_tries() -> None:
             handler.wfile.write(b"x")
 
     with http_peer(Peer(half, times=100).reply) as url:
-        async with archive_at(url) as archive:
+        async with archive_at(url, timeout_s=IMPATIENT_S) as archive:
             start = time.monotonic()
             with pytest.raises(ArchiveUnavailable):
                 await archive.instance(STUDY, REFERENCE)
-            assert time.monotonic() - start < 4 * TIMEOUT_S
+            assert time.monotonic() - start < 4 * IMPATIENT_S
 
 
 @pytest.mark.parametrize("bad", [_busy(503), _cut])
@@ -111,6 +108,6 @@ async def test_storing_is_tried_again_too(bad: Callable[[Handler], None]) -> Non
     """Orthanc closes a kept connection after a second; the same instance stored twice is one."""
     peer = Peer(bad, times=2)
     with http_peer(peer.reply) as url:
-        async with archive_at(url, timeout_s=PATIENT_S) as archive:
+        async with archive_at(url) as archive:
             await archive.store([part10(IMAGE)])
     assert peer.methods.count("POST") == 3

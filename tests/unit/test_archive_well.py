@@ -22,9 +22,9 @@ from schemas.errors import (
 from tests.contract.example_images import part10
 from tests.unit.archive_peer import (
     IMAGE,
+    IMPATIENT_S,
     REFERENCE,
     STUDY,
-    TIMEOUT_S,
     always,
     archive_at,
     cut_short,
@@ -131,11 +131,11 @@ _NO_JSON = typed("application/dicom+json", b"[")
 )
 async def test_what_an_archive_says_that_is_not_well_is_a_pause(otherwise: Callable[[Handler], None]) -> None:
     with http_peer(fails_on_the_study(500, otherwise)) as url:
-        async with archive_at(url, pool_size=1) as archive:
+        async with archive_at(url, timeout_s=IMPATIENT_S, pool_size=1) as archive:
             start = time.monotonic()
             with pytest.raises(ArchiveUnavailable):
                 await archive.describe(STUDY)
-            assert time.monotonic() - start < 4 * TIMEOUT_S
+            assert time.monotonic() - start < 4 * IMPATIENT_S
 
 
 @pytest.mark.parametrize(
