@@ -24,7 +24,6 @@ class Deadline:
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
-        self.passed = False
         #: whether the last try had a connection: then the peer is there, whatever it answers
         self.reached = False
         self.connection: HTTPConnection | None = None
@@ -56,6 +55,11 @@ class Deadline:
         """Zero when it has passed."""
         return max(0.0, self._end - time.monotonic())
 
+    @property
+    def passed(self) -> bool:
+        """Whoever notices it first: the timer, which is late on a busy machine, or a socket that has waited as long."""
+        return self.left_s == 0
+
     def check(self) -> None:
         """Raises TimeoutError."""
         if self.passed:
@@ -65,7 +69,6 @@ class Deadline:
         with self._lock:
             if self._over:
                 return
-            self.passed = True
             sock = self.sock or (self.connection.sock if self.connection is not None else None)
             if sock is not None:
                 with contextlib.suppress(OSError):  # not connected any more

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -15,6 +16,7 @@ import pytest
 from schemas.errors import (
     ArchiveUnavailable,
     InvalidResource,
+    ItemNotServed,
     RadstreamError,
     ResourceRefused,
     StudyIncomplete,
@@ -26,6 +28,7 @@ from tests.contract.example_images import part10, radiograph, uid_of
 from tests.unit.archive_peer import (
     IMAGE,
     IMPATIENT_S,
+    PATIENT_S,
     REFERENCE,
     SIZE_LIMIT,
     STUDY,
@@ -106,6 +109,20 @@ async def test_an_archive_without_an_end_is_cut(reply: Callable[[Handler], None]
             assert time.monotonic() - start < 4 * IMPATIENT_S
             slow = False  # its only thread is free again
             assert (await archive.describe(STUDY)).images
+
+
+async def test_a_timer_that_is_late_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine: the socket has waited as long by then."""
+
+    class Late(threading.Timer):
+        def __init__(self, interval: float, function: Callable[[], None]) -> None:
+            super().__init__(interval + PATIENT_S, function)
+
+    monkeypatch.setattr("connectors.deadline.threading.Timer", Late)
+    with http_peer(lambda handler: (hang if STUDY in handler.path else good)(handler)) as url:
+        async with archive_at(url, timeout_s=IMPATIENT_S) as archive:
+            with pytest.raises(ItemNotServed, match=f"no complete answer within {0.8 * IMPATIENT_S:g} s"):
+                await archive.describe(STUDY)
 
 
 async def test_a_hung_archive_starves_nobody_else() -> None:
