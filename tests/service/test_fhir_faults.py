@@ -18,7 +18,7 @@ from tests.service.fault_proxy import Fault, FaultProxy, fault_proxy
 
 #: enough for a busy machine; and the limit of one who meets a server that never ends its answer
 PATIENT_S, IMPATIENT_S = 20.0, 2.0
-_SLACK_S = 1.5
+_SLACK_S = 5
 OUTCOME = b'{"resourceType":"OperationOutcome","issue":[{"severity":"error","code":"invalid","diagnostics":"MRN-4711"}]}'
 
 pytestmark = pytest.mark.service

@@ -59,7 +59,7 @@ async def test_more_associations_than_allowed_are_rejected_until_one_ends(cases:
 
 async def test_whoever_is_silent_is_hung_up_on(cases: SqlCaseStore) -> None:
     """Before the association, within a PDU, and within the association; others are served meanwhile."""
-    async with listening(cases, idle_s=0.5) as here:
+    async with listening(cases, idle_s=2.5) as here:
         silent, half = [await asyncio.open_connection("127.0.0.1", here.receiver.port) for _ in range(2)]
         half[1].write(b"\x01\x00\x00\x00\x10\x00abc")
         associated = await asyncio.to_thread(here.caller().associate)
@@ -87,7 +87,7 @@ async def test_what_is_no_association_is_cut(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     with capture_logs() as logs:
-        async with listening(cases, idle_s=1) as here:
+        async with listening(cases, idle_s=2.5) as here:
             reader, writer = await asyncio.open_connection("127.0.0.1", here.receiver.port)
             writer.write(sent)
             async with asyncio.timeout(DEADLINE_S):

@@ -110,7 +110,7 @@ def test_what_a_token_endpoint_may_say(server: TokenServer, tmp_path: Path, name
     server.answer, expected, words = ANSWERS[name]
     of = authorization(client(server, tmp_path))
     with caplog.at_level(logging.DEBUG), pytest.raises(RadstreamError, match=words) as caught:
-        of.header(0.5)
+        of.header(5)
     assert type(caught.value) is expected
     told = caplog.text + "".join(traceback.format_exception(caught.value))
     assert SECRET not in told

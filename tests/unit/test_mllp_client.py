@@ -75,7 +75,7 @@ async def test_attempts_are_used_up() -> None:
     async with receiving(never) as receiver, MllpClient("127.0.0.1", receiver.port) as client:
         assert (await client.deliver(message(1), attempts=3, wait_s=0.01)).code == "AE"
     assert receiver.got == ["C1"] * 3
-    async with MllpClient("127.0.0.1", receiver.port, timeout_s=1) as client:
+    async with MllpClient("127.0.0.1", receiver.port) as client:
         with pytest.raises(MllpReceiverUnavailable, match="refused"):
             await client.deliver(message(1), attempts=2, wait_s=0.01)
         assert client.resent == 1
@@ -89,7 +89,7 @@ async def test_an_answer_that_never_comes_is_awaited_on_no_other_connection() ->
             write(ack("AA", control_id))
             answered.set()
 
-    async with receiving(first_never) as receiver, MllpClient("127.0.0.1", receiver.port, timeout_s=0.2, window=3) as client:
+    async with receiving(first_never) as receiver, MllpClient("127.0.0.1", receiver.port, timeout_s=2, window=3) as client:
         gone = await asyncio.gather(*(client.send(message(number)) for number in range(3)), return_exceptions=True)
         assert [type(one) for one in gone] == [MllpReceiverUnavailable] * 3
         assert (await client.send(message(1))).accepted
@@ -198,7 +198,7 @@ async def test_a_connection_that_ends_without_the_answer(answers: tuple[bytes, .
 async def test_a_receiver_that_hangs_or_is_not_there() -> None:
     store = Store()
     async with listening(store, opened=False) as (server, _):
-        async with MllpClient("127.0.0.1", server.port, timeout_s=0.2) as client:
+        async with MllpClient("127.0.0.1", server.port, timeout_s=2) as client:
             with pytest.raises(MllpReceiverUnavailable):
                 await client.send(plain_message(1))
             store.open.set()

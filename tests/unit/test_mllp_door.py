@@ -120,16 +120,16 @@ async def test_a_listener_that_hears_nobody_any_more_does_not_look_well(monkeypa
 @pytest.mark.parametrize("held", [b"\x0bMSH|half", b"MSH|without a start block"])
 async def test_what_does_not_end_in_time_is_kept_and_the_connection_closed(held: bytes) -> None:
     kept = Kept()
-    async with listening(Door(), kept, Limits(frame_s=0.3)) as server:
+    async with listening(Door(), kept, Limits(frame_s=2)) as server:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        begun = asyncio.get_running_loop().time()
         writer.write(frame(MESSAGE) + held[:5])
         assert b"MSA|AA|C1" in await reader.readuntil(b"\x1c\r")
-        begun = asyncio.get_running_loop().time()
         for byte in held[5:]:  # drop by drop is not fast enough either
             writer.write(bytes([byte]))
             await asyncio.sleep(0.01)
         assert await is_closed(reader)
-        assert asyncio.get_running_loop().time() - begun > 0.15
+        assert asyncio.get_running_loop().time() - begun > 1.9
         writer.close()
     assert kept == [MESSAGE, held.removeprefix(b"\x0b")]
 
@@ -148,7 +148,7 @@ async def test_a_persistent_connection_is_idle_as_long_as_it_likes_and_blanks_ar
 
 
 async def test_an_idle_connection_is_closed_where_a_setting_says_so() -> None:
-    async with listening(Door(), limits=Limits(idle_s=0.3)) as server:
+    async with listening(Door(), limits=Limits(idle_s=2)) as server:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         begun = asyncio.get_running_loop().time()
         for _ in range(5):
@@ -156,7 +156,7 @@ async def test_an_idle_connection_is_closed_where_a_setting_says_so() -> None:
             await reader.readuntil(b"\x1c\r")
             await asyncio.sleep(0.1)
         assert await is_closed(reader)
-        assert asyncio.get_running_loop().time() - begun > 0.6, "it was not idle before"
+        assert asyncio.get_running_loop().time() - begun > 2.4, "it was not idle before"
         writer.close()
 
 

@@ -70,7 +70,7 @@ async def test_ae_when_storing_takes_too_long() -> None:
         await store.called.wait()
         peer.writer.write(frame(message(2)))
         assert await peer.codes(2) == [("AE", "C1"), ("AE", "C2")]
-        assert asyncio.get_running_loop().time() - begun < 1
+        assert asyncio.get_running_loop().time() - begun < 5
         store.open.set()
         peer.writer.write(frame(message(2)))
         assert await peer.codes(1) == [("AA", "C2")]

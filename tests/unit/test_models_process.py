@@ -92,11 +92,11 @@ async def test_a_process_killed_while_it_has_nothing_to_do_costs_nothing(model: 
 
 
 async def test_whoever_hangs_is_ended_and_the_others_are_asked_again() -> None:
-    async with started(batch=3, timeout_s=2) as model:
+    async with started(batch=3, timeout_s=4) as model:
         first = await pid_of(model)
         asked = [model.predict(radiograph(n, "hang" if n == 1 else "")) for n in range(3)]
         answers = await asyncio.gather(*asked, return_exceptions=True)
-        assert isinstance(answers[1], ModelFailed) and "no answer within 2 s, 2 times" in str(answers[1])
+        assert isinstance(answers[1], ModelFailed) and "no answer within 4 s, 2 times" in str(answers[1])
         assert [number_of(answers[n]) for n in (0, 2)] == [0, 2]
         assert await pid_of(model) != first
 

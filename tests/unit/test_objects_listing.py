@@ -32,7 +32,7 @@ async def names(monkeypatch: pytest.MonkeyPatch, wait_s: float, timeout_s: float
 
 
 async def test_a_long_list_may_take_longer_than_one_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert await names(monkeypatch, 0.02, 1.0) == [one["path"] for page in PAGES for one in page]
+    assert await names(monkeypatch, 0.06, 3.0) == [one["path"] for page in PAGES for one in page]
 
 
 async def test_a_page_that_never_comes_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

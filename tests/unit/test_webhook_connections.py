@@ -23,7 +23,7 @@ from tests.unit.webhook_caller import token_file as token_file  # the fixture `t
 
 async def test_whoever_is_slow_is_hung_up_on(token: Path) -> None:
     """In its headers, in its body, or saying nothing at all; others are served meanwhile."""
-    async with listening(token, body_s=0.2, idle_s=0.4) as caller:
+    async with listening(token, body_s=2, idle_s=3) as caller:
         slow = [exchange(caller.port), exchange(caller.port, b"POST /stu"), exchange(caller.port, post(b"{", length=10))]
         waiting = [asyncio.create_task(one) for one in slow]
         assert (await caller.post({"study_instance_uid": STUDY})).status_code == 202
@@ -55,7 +55,7 @@ async def test_more_connections_than_allowed_are_refused(token: Path) -> None:
 )
 async def test_what_is_no_http_comes_back_in_no_word(token: Path, sent: bytes, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
-    async with listening(token, idle_s=0.5) as caller:
+    async with listening(token, idle_s=3) as caller:
         heard = await exchange(caller.port, sent)
         assert heard.partition(b"\r\n")[0].endswith(b" 400 Bad Request"), heard
         assert b"Mustermann" not in heard
