@@ -69,8 +69,10 @@ async def test_what_is_loaded_here_is_always_ready(thread: ThreadPoolExecutor) -
         assert await _statuses(caller) == {200}
 
 
-async def test_a_server_that_goes_away_and_comes_back(thread: ThreadPoolExecutor) -> None:
+async def test_a_server_that_goes_away_and_comes_back(thread: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
     """Asked over real sockets: another inference server, whose model is not ready, is gone, and is there again."""
+    monkeypatch.setattr("streams.serving.readiness._ASK_S", DEADLINE_S)  # a busy machine is not away
+    monkeypatch.setattr("streams.serving.readiness._WAIT_S", DEADLINE_S)
     model = Doubling()
     async with AsyncExitStack() as stack:
         site = await stack.enter_async_context(AsyncExitStack())
