@@ -66,10 +66,12 @@ class DecodingProcesses(Generic[T]):
             except MemoryError:  # receiving or returning it; inside the decoders the worker names it
                 raise InvalidResource("decode", reference, "needs more memory than a decoding process may have") from None
             except _Closed:
-                raise ItemNotServed("decode", reference, "the decoding processes are being closed") from None
+                raise _being_closed(reference) from None
             except (ProcessNotBegun, OSError) as error:
                 raise ItemNotServed("decode", reference, f"no decoding process began ({type(error).__name__})") from None
             except ProcessEnded as error:
+                if self._closed:
+                    raise _being_closed(reference) from None
                 ended = f"its decoding process ended with code {error.code}"
             else:
                 return result
@@ -119,6 +121,10 @@ class DecodingProcesses(Generic[T]):
 
 class _Closed(Exception):
     """Nobody waits for this answer any more."""
+
+
+def _being_closed(reference: str) -> ItemNotServed:
+    return ItemNotServed("decode", reference, "the decoding processes are being closed")
 
 
 class _Call:

@@ -15,6 +15,8 @@ from connectors import decoding_worker
 
 #: seconds until a new process has read its modules
 _BEGUN_WITHIN_S = 60.0
+#: seconds after the time for a file by which a process ends by itself: whoever asked was killed, and cannot end it
+_ALONE_S = 2.0
 
 
 class ProcessEnded(Exception):
@@ -59,7 +61,7 @@ class DecodingProcess:
                 raise ProcessNotBegun from None
             self._begun = True
         try:
-            self._pipe.send((function, arguments))
+            self._pipe.send((timeout_s, function, arguments))
         except OSError:
             raise self._ended() from None
         answer = self._said(timeout_s)
@@ -97,10 +99,13 @@ def _serve(pipe: Connection, memory_limit_bytes: int) -> None:
     pipe.send(None)
     while True:
         try:
-            function, arguments = pipe.recv()
+            timeout_s, function, arguments = pipe.recv()
         except EOFError:
             return
-        pipe.send(_answer(function, arguments))
+        signal.setitimer(signal.ITIMER_REAL, timeout_s + _ALONE_S)  # SIGALRM ends what holds the GIL too
+        answer = _answer(function, arguments)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        pipe.send(answer)
 
 
 def _answer(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:

@@ -9,6 +9,7 @@ import random
 import signal
 import sys
 from collections.abc import Iterator
+from multiprocessing.connection import wait
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ import pytest
 
 from connectors import decoding_worker
 from connectors.decoding import ProcessDecoder
+from connectors.decoding_process import DecodingProcess
 from schemas.errors import InvalidResource, ItemNotServed, RadstreamError, Unsuitable
 from schemas.findings import NotAnalysedReason
 from schemas.identifiers import SOPInstanceUID
@@ -46,6 +48,12 @@ def _misbehave(part10: bytes, expected: SOPInstanceUID, pixel_limit: int) -> Rad
                 Path(os.fsdecode(flag)).touch()
                 os.kill(os.getpid(), signal.SIGKILL)
             raise Unsuitable("decode", "instance", "alive", NotAnalysedReason.WRONG_VIEW)
+        case b"die-then-hang", first, second:
+            if Path(os.fsdecode(first)).exists():
+                Path(os.fsdecode(second)).touch()
+                signal.pause()
+            Path(os.fsdecode(first)).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
         case b"pid", *_:
             raise InvalidResource("decode", "instance", str(os.getpid()))
         case b"unsuitable", *_:
@@ -109,13 +117,38 @@ async def test_processes_killed_at_any_moment_hold_nothing_up() -> None:
 async def test_closing_it_blames_no_file(tmp_path: Path) -> None:
     started = tmp_path / "started"
     decoder = ProcessDecoder(workers=1, timeout_s=60, memory_limit_bytes=2 * 1024**3, pixel_limit=1_000_000, function=_misbehave)
-    calls = [asyncio.create_task(decoder.decode(file, UID)) for file in (b"hang " + os.fsencode(started), GOOD)]
+    hanging = asyncio.create_task(decoder.decode(b"hang " + os.fsencode(started), UID))
     async with asyncio.timeout(60):
         while not started.exists():
             await asyncio.sleep(0.05)
+    waiting = asyncio.create_task(decoder.decode(GOOD, UID))
+    await asyncio.sleep(0.05)  # it may be anywhere before its turn
     decoder.close()
-    answers = await asyncio.gather(*calls, decoder.decode(GOOD, UID), return_exceptions=True)
+    answers = await asyncio.gather(hanging, waiting, decoder.decode(GOOD, UID), return_exceptions=True)
     assert [type(answer) for answer in answers] == [ItemNotServed] * 3
+
+
+async def test_closing_it_while_a_file_has_its_second_process_blames_no_file(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    decoder = ProcessDecoder(workers=1, timeout_s=60, memory_limit_bytes=2 * 1024**3, pixel_limit=1_000_000, function=_misbehave)
+    file = b"die-then-hang " + os.fsencode(first) + b" " + os.fsencode(second)
+    call = asyncio.create_task(decoder.decode(file, UID))
+    async with asyncio.timeout(60):
+        while not second.exists():
+            await asyncio.sleep(0.05)
+    decoder.close()
+    with pytest.raises(ItemNotServed):
+        await call
+
+
+async def test_a_file_that_hangs_ends_also_when_nobody_is_left_who_could_end_it() -> None:
+    """Whoever asked was killed (-9)."""
+    process = DecodingProcess(2 * 1024**3)
+    assert process.ask(60, int) == 0  # it has begun
+    process._pipe.send((0.2, _misbehave, (b"hang", UID, 1)))
+    assert await asyncio.to_thread(wait, [process._process.sentinel], 30)
+    process.end()
+    assert process._process.exitcode == -signal.SIGALRM
 
 
 async def test_a_process_that_cannot_begin_is_no_fault_of_the_file() -> None:
