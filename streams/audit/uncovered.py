@@ -22,6 +22,8 @@ _BEFORE = (
 )
 _NEVER = "are in the archive, and the broker never had this partition: somebody put them in"
 
+_UNSIGNED = "is archived, and no checkpoint covers it: not verified"
+
 
 async def spans_of(live: History, topics: Iterable[str]) -> dict[str, dict[int, Span]]:
     """What the broker has of each topic that it has. Raises BrokerUnavailable."""
@@ -56,6 +58,11 @@ async def uncovered(
             place = f"{span.topic}/{span.partition}"
             faults.append(Fault("uncovered", place, what, lacking.first, lacking.end))
     return faults
+
+
+async def unsigned(kept: Kept, topics: Iterable[str]) -> list[Fault]:
+    """`topics`: those that are archived and that no notary signs. Raises ObjectStoreUnavailable."""
+    return [Fault("uncovered", topic, _UNSIGNED) for topic in topics if await kept(topic)]
 
 
 def _signed(of: Sequence[Series]) -> dict[Partition, list[Span]]:

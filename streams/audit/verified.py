@@ -19,7 +19,7 @@ from streams.audit.notary import NOTARISED
 from streams.audit.series import Series, Source, joined
 from streams.audit.signing import Keys
 from streams.audit.standing import entries_of, entry_of, unfinished
-from streams.audit.uncovered import spans_of, uncovered
+from streams.audit.uncovered import spans_of, uncovered, unsigned
 from streams.audit.verifying import Copy, Proven, Tell, Verified, verify_records
 
 #: given the number of offsets to come, what is told of them
@@ -83,6 +83,8 @@ async def verify(
             told.checkpoints += len(series)
     if archive is not None:
         told.faults += await uncovered(archive.kept, live, before, all_series, notarised)
+        signed = {*notarised, topics.CHECKPOINTS.name}
+        told.faults += await unsigned(archive.kept, sorted({*archive.whole} - signed))
     await _unsigned(copies[0].history, told)
     return told
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -21,11 +21,11 @@ _KEPT = 4
 
 class ArchivedHistory:
     """What is archived is read in the archive, also where the log still has it; the rest on the log. Offsets that neither has are
-    never stepped over: who reads across them is told."""
+    never stepped over: who reads across them is told. `topics`: those that are archived; all others are read on the log alone,
+    whatever somebody put into the store under their names."""
 
-    def __init__(self, objects: ObjectStore, live: History) -> None:
-        self._objects = objects
-        self._live = live
+    def __init__(self, objects: ObjectStore, live: History, topics: Collection[str]) -> None:
+        self._objects, self._live, self._topics = objects, live, topics
         self._pieces: dict[str, dict[int, list[Piece]]] = {}
         self._segments: OrderedDict[SegmentName, Segment] = OrderedDict()
 
@@ -123,7 +123,7 @@ class ArchivedHistory:
         return parts
 
     async def _listed(self, topic: str) -> dict[int, list[Piece]]:
-        kept = await archived(self._objects, topic)
+        kept = await archived(self._objects, topic) if topic in self._topics else {}
         self._pieces[topic] = {partition: divided(names) for partition, names in kept.items()}
         return self._pieces[topic]
 

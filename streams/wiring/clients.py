@@ -216,7 +216,7 @@ def _with_archive(settings: Settings, live: History) -> History:
         return live
     from streams.segments.history import ArchivedHistory
 
-    return ArchivedHistory(object_store_for(settings, url), live)
+    return ArchivedHistory(object_store_for(settings, url), live, settings.segments.topics)
 
 
 @asynccontextmanager

@@ -50,7 +50,7 @@ class Moving(ArchivedHistory):
     """Retention is at work before each question."""
 
     def __init__(self, objects: Objects, live: HalfArchived) -> None:
-        super().__init__(objects, live)
+        super().__init__(objects, live, [TOPIC])
         self._half = live
 
     async def spans(self, topic: str) -> Sequence[Span]:

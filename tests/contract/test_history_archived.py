@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
@@ -48,7 +49,7 @@ class TestArchivedHistory(HistoryContract):
 class TestNothingArchived(HistoryContract):
     @pytest.fixture
     def history(self, objects: Objects, log: FakeEventLog) -> ArchivedHistory:
-        return ArchivedHistory(objects, FakeHistory(log))
+        return ArchivedHistory(objects, FakeHistory(log), [TOPIC])
 
 
 @pytest.fixture
@@ -58,7 +59,7 @@ def plain(log: FakeEventLog) -> FakeHistory:
 
 @pytest.fixture
 def history(objects: Objects, plain: FakeHistory) -> ArchivedHistory:
-    return ArchivedHistory(objects, plain)
+    return ArchivedHistory(objects, plain, [TOPIC])
 
 
 async def test_every_part_of_what_is_half_archived(log: FakeEventLog, objects: Objects, plain: FakeHistory) -> None:
@@ -67,7 +68,7 @@ async def test_every_part_of_what_is_half_archived(log: FakeEventLog, objects: O
     await archive(objects, records[:3])
     await archive(objects, records[3:7])
     plain.remove_before(TOPIC, partition, 5)
-    history = ArchivedHistory(objects, plain)
+    history = ArchivedHistory(objects, plain, [TOPIC])
     for first in range(11):
         for end in range(first, 11):
             assert await read(history, first, end, partition) == records[first:end]
@@ -90,7 +91,7 @@ async def test_a_topic_that_only_the_archive_has(log: FakeEventLog, objects: Obj
     for partition in log.topics[TOPIC]:
         if partition:
             await archive(objects, partition)
-    history = ArchivedHistory(objects, FakeHistory(FakeEventLog()))
+    history = ArchivedHistory(objects, FakeHistory(FakeEventLog()), [TOPIC])
     assert await everything(history, TOPIC) == everything_now
     moment = everything_now[-1].timestamp
     spans = await history.since(TOPIC, moment)
@@ -125,7 +126,7 @@ async def test_what_is_archived_while_it_is_read(log: FakeEventLog, objects: Obj
             async for record in super().records(span):
                 yield record
 
-    assert await read(ArchivedHistory(objects, Overtaken(log)), 0, 10, partition) == records
+    assert await read(ArchivedHistory(objects, Overtaken(log), [TOPIC]), 0, 10, partition) == records
 
 
 async def test_what_is_no_segment_is_passed_over(log: FakeEventLog, objects: Objects, history: ArchivedHistory) -> None:
@@ -133,3 +134,21 @@ async def test_what_is_no_segment_is_passed_over(log: FakeEventLog, objects: Obj
     await objects.put(f"{FOLDER}/{TOPIC}/0/README", b"")
     await objects.put(f"{FOLDER}/{TOPIC}-other/0/{0:020d}-{5:020d}-20260101T000000000Z.zst", b"")
     assert await everything(history, TOPIC) == log.records(TOPIC)
+
+
+async def test_a_topic_that_is_not_archived_is_read_on_the_log_alone(
+    log: FakeEventLog, objects: Objects, plain: FakeHistory
+) -> None:
+    """Who can write to the store puts nothing before a reader of all other topics."""
+    records = await ten(log)
+    partition = records[0].place.partition
+    await archive(objects, [replace(one, value=b"made up") for one in records])
+    history = ArchivedHistory(objects, plain, ["another"])
+    assert await everything(history, TOPIC) == records
+    assert await history.spans(TOPIC) == await plain.spans(TOPIC)
+    assert await history.since(TOPIC, START) == await plain.since(TOPIC, START)
+    assert await history.kept(TOPIC) == []
+    plain.remove_before(TOPIC, partition, 5)
+    assert await history.holes(Span(TOPIC, partition, 0, 10)) == [Span(TOPIC, partition, 0, 5)]
+    with pytest.raises(RecordsRemoved):
+        await read(history, 0, 10, partition)

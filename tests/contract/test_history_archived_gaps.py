@@ -38,7 +38,7 @@ def plain(log: FakeEventLog) -> FakeHistory:
 
 @pytest.fixture
 def history(objects: Objects, plain: FakeHistory) -> ArchivedHistory:
-    return ArchivedHistory(objects, plain)
+    return ArchivedHistory(objects, plain, [TOPIC])
 
 
 @settings(max_examples=60)
@@ -64,7 +64,7 @@ def test_whatever_is_archived_and_removed(
                 await archive(objects, part)
                 there |= {record.place.offset for record in part}
         live.remove_before(TOPIC, 0, min(begin, count))
-        history = ArchivedHistory(objects, live)
+        history = ArchivedHistory(objects, live, [TOPIC])
         (span,) = await history.spans(TOPIC)
         assert (span.first, span.end) == (min(there, default=count), count)
         for one, other in asked:
@@ -83,7 +83,7 @@ async def test_a_gap_is_told_and_never_stepped_over(log: FakeEventLog, objects: 
     partition = records[0].place.partition
     await archive(objects, records[:3])
     await archive(objects, records[5:7])
-    history = ArchivedHistory(objects, plain)
+    history = ArchivedHistory(objects, plain, [TOPIC])
     assert await read(history, 0, 10, partition) == records  # the log still has what the archive lacks
     plain.remove_before(TOPIC, partition, 8)
     assert (await history.spans(TOPIC))[partition] == Span(TOPIC, partition, 0, 10)
@@ -117,12 +117,12 @@ def test_what_is_read_at_an_offset_does_not_depend_on_where_one_begins(parts: li
             shift = timedelta(minutes=data.draw(st.integers(-9, 9)))
             said = [replace(one, value=b"%d" % number, timestamp=one.timestamp + shift) for one in log.records(TOPIC)]
             await archive(objects, said[first : first + length])
-        whole = await read(ArchivedHistory(objects, FakeHistory(log)), 0, 22, 0)
+        whole = await read(ArchivedHistory(objects, FakeHistory(log), [TOPIC]), 0, 22, 0)
         for first in range(23):
             for end in {22, min(first + 1, 22), min(first + 5, 22)}:
-                assert await read(ArchivedHistory(objects, FakeHistory(log)), first, end, 0) == whole[first:end]
+                assert await read(ArchivedHistory(objects, FakeHistory(log), [TOPIC]), first, end, 0) == whole[first:end]
         for moment in {one.timestamp for one in whole}:
-            (span,) = await ArchivedHistory(objects, FakeHistory(log)).since(TOPIC, moment)
+            (span,) = await ArchivedHistory(objects, FakeHistory(log), [TOPIC]).since(TOPIC, moment)
             later = [one for one in (*whole, *log.records(TOPIC)) if one.timestamp >= moment]
             assert span.first == min(one.place.offset for one in later)
 
@@ -141,7 +141,7 @@ async def test_a_segment_that_was_altered_or_taken_away(log: FakeEventLog, objec
     empty = in_memory()
     await empty.put(name, b"")
     with pytest.raises(InvalidResource, match="cut off"):
-        await read(ArchivedHistory(empty, FakeHistory(log)), 0, 1, partition)
+        await read(ArchivedHistory(empty, FakeHistory(log), [TOPIC]), 0, 1, partition)
 
 
 async def test_what_nobody_has_is_named(log: FakeEventLog, objects: Objects, plain: FakeHistory) -> None:
@@ -149,7 +149,7 @@ async def test_what_nobody_has_is_named(log: FakeEventLog, objects: Objects, pla
     partition = records[0].place.partition
     await archive(objects, records[:2])
     await archive(objects, records[4:5])
-    history = ArchivedHistory(objects, plain)
+    history = ArchivedHistory(objects, plain, [TOPIC])
 
     async def holes(first: int, end: int) -> list[tuple[int, int]]:
         return [(one.first, one.end) for one in await history.holes(Span(TOPIC, partition, first, end))]

@@ -75,7 +75,7 @@ async def test_what_retention_took_still_reads_as_it_was(kafka_bootstrap: str, o
 
     admin = KafkaAdminClient(bootstrap_servers=kafka_bootstrap)
     admin.delete_records({TopicPartition(topic, number): names[-1].end for number, names in kept.items()})
-    history = ArchivedHistory(objects, live)
+    history = ArchivedHistory(objects, live, [topic])
     assert [span.first for span in await live.spans(topic)] == [names[-1].end for names in kept.values()]
     assert await everything(history, topic) == before
     for moment in {record.timestamp for record in before[::900]}:

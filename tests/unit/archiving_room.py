@@ -69,4 +69,4 @@ class Room:
         return (await archived(self.objects, TOPIC)).get(0, [])
 
     async def reads(self) -> list[Record]:
-        return await everything(ArchivedHistory(self.objects, self.live), TOPIC)
+        return await everything(ArchivedHistory(self.objects, self.live, [TOPIC]), TOPIC)

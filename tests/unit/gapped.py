@@ -20,4 +20,4 @@ async def gapped(log: FakeEventLog, *gaps: Span) -> ArchivedHistory:
         await archive(objects, records[: gap.first])
         await archive(objects, records[gap.end :])
         live.remove_before(gap.topic, gap.partition, len(records))
-    return ArchivedHistory(objects, live)
+    return ArchivedHistory(objects, live, {gap.topic for gap in gaps})

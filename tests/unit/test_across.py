@@ -26,7 +26,7 @@ async def gapped() -> tuple[ArchivedHistory, list[Record], int]:
     await archive(objects, records[:3])
     await archive(objects, records[5:7])
     live.remove_before(TOPIC, partition, 8)
-    return ArchivedHistory(objects, live), records, partition
+    return ArchivedHistory(objects, live, [TOPIC]), records, partition
 
 
 async def test_what_is_before_and_behind_a_gap_is_given_and_the_gap_is_told() -> None:

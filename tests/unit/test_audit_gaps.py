@@ -35,7 +35,7 @@ async def gapped() -> tuple[ArchivedHistory, list[Record], Span]:
     await archive(objects, records[:5])
     await archive(objects, records[8:12])
     day.history.remove_before(DELIVERIES, partition, 14)
-    return ArchivedHistory(objects, day.history), records, Span(DELIVERIES, partition, 5, 8)
+    return ArchivedHistory(objects, day.history, [DELIVERIES]), records, Span(DELIVERIES, partition, 5, 8)
 
 
 async def test_what_is_before_and_behind_a_gap_is_listed() -> None:

@@ -16,6 +16,7 @@ from rich.console import Console
 from connectors.objects import in_memory
 from schemas.history import Span
 from schemas.ports import Outgoing, Place, Record
+from streams import topics
 from streams.audit import verify_command
 from streams.audit.faults import Fault
 from streams.audit.signing import Signer
@@ -30,12 +31,13 @@ from tests.unit.notarised import RESULTS, Notarised
 
 
 class Day:
-    """Forty results of one partition, of which `archived` are in the archive."""
+    """Forty results of one partition. `archived`: the topics that the settings name."""
 
     def __init__(self, folder: Path) -> None:
         self.log, self.objects = Notarised(folder), in_memory()
         self.records: list[Record] = []
         self.partition = 0
+        self.archived: tuple[str, ...] = (RESULTS,)
 
     async def begin(self, count: int = 40) -> None:
         await self.log.log.append([Outgoing(RESULTS, b"1.2.3", b"findings %d" % number) for number in range(count)])
@@ -53,11 +55,11 @@ class Day:
 
     @property
     def history(self) -> ArchivedHistory:
-        return ArchivedHistory(self.objects, self.log.history)
+        return ArchivedHistory(self.objects, self.log.history, self.archived)
 
     async def verify(self, *signers: Signer, files: Sequence[Path] = ()) -> Told:
         history = self.history
-        copy = Copy(history, history.holes, (RESULTS,), kept=history.kept)
+        copy = Copy(history, history.holes, self.archived, kept=history.kept)
         keys = {name: key for one in signers or (self.log.signer,) for name, key in one.keys.items()}
         return await verify(self.log.history, Sources(files or [self.log.file]), keys, archive=copy)
 
@@ -162,6 +164,19 @@ async def test_what_another_key_has_signed_is_covered_when_it_is_named(day: Day,
     *others, fault = (await day.verify()).faults
     assert {one.kind for one in others} == {"checkpoint"}, "on the topic there are those of another key"
     assert (fault.first, fault.end) == (0, 30) and "--public-key" in fault.line()
+
+
+async def test_a_topic_that_no_notary_signs_is_never_called_well(day: Day) -> None:
+    await day.log.sign()
+    await day.archive(0, 40)
+    orders = topics.ORDERS.name
+    day.archived = RESULTS, orders, topics.CHECKPOINTS.name
+    assert (await day.verify()).well, "nothing of it is archived yet; and checkpoints are signed themselves"
+    await archive(day.objects, [replace(day.records[0], place=Place(orders, 3, 0))])
+    fault = (await day.verify()).faults[0]
+    assert fault.line() == f"{orders}: is archived, and no checkpoint covers it: not verified"
+    day.archived = (RESULTS,)
+    assert (await day.verify()).well, "then nobody reads it there"
 
 
 async def test_the_command_never_says_that_it_is_as_it_was_signed(

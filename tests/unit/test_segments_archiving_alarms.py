@@ -62,7 +62,7 @@ async def test_retention_that_was_faster_is_an_alarm_and_a_gap(room: Room) -> No
     assert archiver.alarms == {(TOPIC, 0): ["retention removed topic/0/20-30 before it was archived"]}
     names = await room.names()
     assert gaps(names) == [Span(TOPIC, 0, 20, 30)]
-    history = ArchivedHistory(room.objects, room.live)
+    history = ArchivedHistory(room.objects, room.live, [TOPIC])
     with pytest.raises(RecordsRemoved, match="20-30"):
         await anext(history.records(Span(TOPIC, 0, 0, 40)))
     assert [one.place.offset async for one in history.records(Span(TOPIC, 0, 0, 20))] == list(range(20))

@@ -60,7 +60,7 @@ class Kept:
             await objects.put(str(name), file)
         signer: Signer = self.log.signer
         on_broker = live or self.log.history
-        history = ArchivedHistory(objects, on_broker)
+        history = ArchivedHistory(objects, on_broker, ARCHIVED)
         return await verify(
             on_broker, Sources([self.log.file]), signer.keys, archive=Copy(history, history.holes, ARCHIVED, kept=history.kept)
         )
@@ -233,7 +233,7 @@ async def test_checkpoints_that_only_the_archive_has(tmp_path: Path) -> None:
     archiver = Archiver(objects, log.history, log.clock, [name], size=400, age=timedelta(days=1))
     await archiver.turn(asyncio.Event())
     whole.spans_of[name, 0] = Span(name, 0, 5, whole.spans_of[name, 0].end)
-    history = ArchivedHistory(objects, whole)
+    history = ArchivedHistory(objects, whole, [name])
 
     async def told() -> Told:
         archive = Copy(history, history.holes, kept=history.kept)
@@ -253,7 +253,7 @@ async def test_the_command_verifies_both(kept: Kept, tmp_path: Path, monkeypatch
         await objects.put(str(name), file)
     (key,) = kept.log.signer.keys.values()
     (tmp_path / "notary.pub").write_bytes(key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
-    monkeypatch.setattr(verify_command, "open_history", lambda _: nullcontext(ArchivedHistory(objects, live)))
+    monkeypatch.setattr(verify_command, "open_history", lambda _: nullcontext(ArchivedHistory(objects, live, ARCHIVED)))
     monkeypatch.setattr(verify_command, "live_history_for", lambda _: nullcontext(live))
     audit = AuditSettings(key_file=tmp_path / "notary.key", checkpoint_file=kept.log.file)
     console = Console(file=io.StringIO(), width=200)
