@@ -119,10 +119,8 @@ def _study(key: Key, then: Side, now: Side, tolerance: Tolerance) -> StudyDiff:
     said = old or new
     changes: tuple[Change, ...] = ()
     why, failed, given_up = _not_comparable(key, old, new, then, now)
-    if not why and (old is None) != (new is None):
-        when, side = ("then", then) if old is None else ("now", now)
-        lost = side.lacks(key)
-        why = "" if lost is None else f"what was said {when} may be of {lost}, which is gone"
+    if not why:
+        why = _lost(key, old, new, then, now)
     if old is not None and new is not None and not why:
         changes = (*states_differ(old, new, tolerance), *_decided(key, then, now))
     elif said is not None and not why:
@@ -156,6 +154,14 @@ def _not_comparable(key: Key, old: State | None, new: State | None, then: Side, 
     if old is not None and new is not None and (number := other_pixels(old.findings, new.findings)):
         return f"{number} image(s) have other pixels than then", False, given_up
     return "", False, given_up
+
+
+def _lost(key: Key, old: State | None, new: State | None, then: Side, now: Side) -> str:
+    """Why the last word of a side may be one that nobody has any more. Of what one side alone has the other is asked."""
+    for when, side, own, other in (("then", then, old, new), ("now", now, new, old)):
+        if other is not None and (lost := side.lacks(key, behind=own)) is not None:
+            return f"what was said {when}{'' if own is None else ' last'} may be of {lost}, which is gone"
+    return ""
 
 
 def _answers(letter: Letter) -> bool:

@@ -109,7 +109,7 @@ def _publication(
     own = published_id(replay, said.findings)
     if own in compared.then.ids:
         return Publication(key, nothing="was published before")
-    if (lost := compared.then.lacks(key, behind=True)) is not None:
+    if (lost := compared.then.lacks(key, behind=standing)) is not None:
         why = f"what receivers were told last may be of {lost}, which is gone: have the study analysed anew"
         return Publication(key, refused=why)
     if why := _refusal(said.findings, standing.findings, recalled):

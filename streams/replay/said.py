@@ -148,12 +148,12 @@ class Side:
                 continue
             yield letter
 
-    def lacks(self, key: Key, *, behind: bool = False) -> Span | None:
-        """Results that are gone among which one of these may have been; `behind`: behind the one that stands."""
-        standing = self.standing.get(key)
-        at = None if standing is None else standing.record.place
+    def lacks(self, key: Key, *, behind: State | None = None) -> Span | None:
+        """Results that are gone among which one of these may have been; `behind`: behind this one of them."""
+        known = behind or self.standing.get(key)
+        at = None if known is None else known.record.place
         for span in self.gone:
-            where = at is None or (span.partition == at.partition and (span.first > at.offset or not behind))
+            where = at is None or (span.partition == at.partition and (span.first > at.offset or behind is None))
             if where and plain_name(span.topic) == RESULTS.name:
                 return span
         return None
