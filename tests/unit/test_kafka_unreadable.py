@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from aiokafka import TopicPartition, codec
-from aiokafka.errors import KafkaConnectionError, OffsetOutOfRangeError
+from aiokafka.errors import ConsumerStoppedError, IllegalOperation, KafkaConnectionError, OffsetOutOfRangeError
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.record.util import calc_crc32c
@@ -139,8 +139,19 @@ def test_whatever_stands_in_a_batch_is_records_or_is_named(name: str, data: st.D
         list(MemoryRecords(sealed(raw)).next_batch() or ())
 
 
-@pytest.mark.parametrize("error", [KafkaConnectionError(), TimeoutError(), ConnectionResetError(), OffsetOutOfRangeError()])
-def test_what_the_broker_says_is_no_fault_of_the_record(error: Exception) -> None:
+_OF_NO_RECORD = (
+    KafkaConnectionError(),
+    TimeoutError(),
+    ConnectionResetError(),
+    OffsetOutOfRangeError(),
+    ConsumerStoppedError(),
+    IllegalOperation(),
+    MemoryError(),
+)
+
+
+@pytest.mark.parametrize("error", _OF_NO_RECORD, ids=lambda error: type(error).__name__)
+def test_what_the_broker_or_the_machine_says_is_no_fault_of_the_record(error: Exception) -> None:
     with pytest.raises(type(error)), readable("read", TOPIC):
         raise error
 
