@@ -39,12 +39,11 @@ _TOLD = 8
 
 @dataclass(slots=True)
 class _Partition:
-    """`trouble`: why nothing more is archived of it; `unreadable`: likewise, as long as it is so. `seen`: when the first record of
-    what grows was read; `closed`: when a segment was closed last."""
+    """`trouble`: why nothing more is archived of it. `seen`: when the first record of what grows was read; `closed`: when a segment
+    was closed last."""
 
     growing: OpenSegment
     trouble: str = ""
-    unreadable: str = ""
     seen: datetime | None = None
     closed: datetime | None = None
 
@@ -59,6 +58,8 @@ class Archiver:
         self._objects, self._live, self._clock = objects, live, clock
         self._topics, self._size, self._age = tuple(topics), size, age
         self._partitions: dict[tuple[str, int], _Partition] = {}
+        #: why nothing more is archived of a partition, as long as it is so
+        self._unreadable: dict[tuple[str, int], str] = {}
         #: of the last turn
         self._away: list[BrokerUnavailable] = []
         #: those of the alarms that nobody can mend any more
@@ -102,10 +103,12 @@ class Archiver:
             await self._follow(span, stop)
         except TopicMissing:  # meanwhile
             pass
+        except RecordsRemoved as error:  # likewise: the next turn sees what is left
+            _log.warning("retention was at work: the archive of the log looks again", error=str(error))
         except BrokerUnavailable as error:
             self._waits(error)
-        except InvalidResource as error:  # as it began with it
-            self._alarm((span.topic, span.partition), str(error))
+        except InvalidResource as error:  # what stands before it is archived
+            self._tell_unreadable((span.topic, span.partition), str(error))
 
     def _waits(self, error: BrokerUnavailable) -> None:
         _log.warning("the archive of the log waits", error=str(error))
@@ -118,6 +121,7 @@ class Archiver:
             if stop.is_set():
                 return
             self._partitions[key] = begun
+            self._tell_unreadable(key, "")
         partition = self._partitions[key]
         if partition.trouble:
             return
@@ -142,12 +146,10 @@ class Archiver:
                     await self._close(partition)
                     if stop.is_set():
                         return
-        except RecordsRemoved:
-            return  # the next turn sees what is left
         except InvalidResource as error:  # what stands before it is archived
-            self._tell_unreadable(partition, str(error))
+            self._tell_unreadable(key, str(error))
         else:
-            self._tell_unreadable(partition, "")
+            self._tell_unreadable(key, "")
             partition.growing.cover(live.end)
         if self._is_old(partition):
             await self._close(partition)
@@ -226,15 +228,15 @@ class Archiver:
             _log.error("the archive of the log has a gap, or cannot go on", place="/".join(map(str, key)), reason=said)
             told.append(said)
 
-    def _tell_unreadable(self, partition: _Partition, said: str) -> None:
+    def _tell_unreadable(self, key: tuple[str, int], said: str) -> None:
         """Empty: it is no more."""
-        key = partition.growing.topic, partition.growing.partition
-        if partition.unreadable and partition.unreadable != said:
-            self.alarms[key].remove(partition.unreadable)
+        before = self._unreadable.pop(key, "")
+        if before and before != said:
+            self.alarms[key].remove(before)
             if not self.alarms[key]:
                 del self.alarms[key]
-        partition.unreadable = said
         if said:
+            self._unreadable[key] = said
             self._alarm(key, said)
 
     def _said(self) -> tuple[str, str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from schemas.errors import BrokerUnavailable, ObjectStoreUnavailable
+from schemas.errors import BrokerUnavailable, InvalidResource, ObjectStoreUnavailable
 from schemas.history import Span
 from schemas.ports import Outgoing, Place, Record
 from streams.health import Health, Part, Shared, read_health
@@ -192,3 +192,54 @@ async def test_what_is_broken_is_not_written_from_another_log(room: Room) -> Non
     await archiver.turn(room.stop)
     assert "it is another log" in "".join(archiver.alarms[TOPIC, 0])
     assert await room.objects.get(str(names[0])) == b""
+
+
+async def test_retention_while_the_last_segments_are_checked_waits_for_the_next_turn(room: Room) -> None:
+    """It passes the last archived record, and another partition is archived in the same turn."""
+
+    class Shrinking(FakeHistory):
+        async def records(self, span: Span) -> AsyncIterator[Record]:
+            if (span.partition, span.first, span.end) == (0, 19, 20):
+                self.remove_before(TOPIC, 0, 20)
+            async for record in super().records(span):
+                yield record
+
+    room.log.create(TOPIC, 2)
+    records = [Record(Place(TOPIC, 0, n), KEY, b"value %03d" % n, (), START) for n in range(40)]
+    room.log.topics[TOPIC][0] += records[:20]
+    first = room.archiver(size=1000)
+    await first.turn(room.stop)
+    room.clock.moment += HOUR
+    await first.turn(room.stop)
+    room.log.topics[TOPIC][0] += records[20:]
+    room.log.topics[TOPIC][1] += [Record(Place(TOPIC, 1, n), KEY, b"v" * 90, (), START) for n in range(20)]
+    room.live = Shrinking(room.log)
+    archiver = room.archiver()
+    await archiver.turn(room.stop)
+    kept = await archived(room.objects, TOPIC)
+    assert kept[0][-1].end == 20 and kept[1]
+    await archiver.turn(room.stop)
+    assert (await archived(room.objects, TOPIC))[0][-1].end > 20
+    assert archiver.alarms == {}
+
+
+async def test_what_could_not_be_read_at_the_beginning_is_no_alarm_any_more_when_it_can(room: Room) -> None:
+    class Unreadable(FakeHistory):
+        mended = False
+
+        async def records(self, span: Span) -> AsyncIterator[Record]:
+            if not self.mended:
+                raise InvalidResource("history", "topic/0/19", "here stands what is no Kafka record")
+            async for record in super().records(span):
+                yield record
+
+    await room.append(20)
+    await room.archiver().turn(room.stop)
+    live = room.live = Unreadable(room.log)
+    archiver = room.archiver()
+    for _ in range(2):
+        await archiver.turn(room.stop)
+        assert archiver.alarms == {(TOPIC, 0): ["history: topic/0/19: here stands what is no Kafka record"]}
+    live.mended = True
+    await archiver.turn(room.stop)
+    assert archiver.alarms == {}
