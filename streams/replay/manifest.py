@@ -27,7 +27,7 @@ Through = Literal["normalise", "correlate", "report"]
 #: "running" of one that no process has is one that was killed
 ReplayState = Literal["planned", "running", "paused", "done", "failed"]
 
-_FILE, _LOCK, _PAUSE = "manifest.json", "lock", "pause"
+_FILE, _LOCK, _PAUSE, _REMOVAL = "manifest.json", "lock", "pause", "removal"
 _NAME: TypeAdapter[str] = TypeAdapter(SandboxName)
 
 
@@ -121,10 +121,24 @@ class ReplayFolder:
         except (ValueError, AttributeError):
             return True
 
+    def begin_removal(self) -> None:
+        """From here on it can only be removed."""
+        (self.path / _REMOVAL).touch(mode=0o600)
+
+    @property
+    def removal_has_begun(self) -> bool:
+        return (self.path / _REMOVAL).exists()
+
     def empty(self) -> None:
-        """The folder itself stays, and with it the name is used. Blocking; last what says that there is something to remove."""
-        for file in sorted(self.path.iterdir(), key=lambda file: file.name == _FILE):
-            file.unlink(missing_ok=True)
+        """But for what says that there is something to remove, and who does. Blocking."""
+        for file in list(self.path.iterdir()):
+            if file.name not in (_FILE, _LOCK, _REMOVAL):
+                file.unlink(missing_ok=True)
+
+    def end_removal(self) -> None:
+        """The folder itself stays, and with it the name is used."""
+        for name in (_FILE, _REMOVAL, _LOCK):
+            (self.path / name).unlink(missing_ok=True)
 
     @contextmanager
     def held(self) -> Iterator[None]:

@@ -36,6 +36,7 @@ async def remove(settings: Settings, folder: ReplayFolder, who: Who) -> Sequence
             act = partial(_act, log, folder.name, who)
             await act("begun")
             try:
+                folder.begin_removal()
                 deleted = await asyncio.to_thread(delete_topics, settings.kafka.bootstrap, names) if names else ()
                 await asyncio.to_thread(folder.empty)
             except (RadstreamError, OSError):
@@ -43,6 +44,7 @@ async def remove(settings: Settings, folder: ReplayFolder, who: Who) -> Sequence
                     await act("failed")
                 raise
             await act("done")
+            folder.end_removal()  # not before: whoever is interrupted finds what is to be done again
     return deleted
 
 

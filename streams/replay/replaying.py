@@ -84,11 +84,13 @@ async def run(
     by: str | None = None,
 ) -> Manifest:
     """From where it stands; returns it as it is then: done, or paused. `by`: who goes on with it, None: who planned it. Raises
-    SettingsInvalid (another process runs it, it is done, it is of another version, settings that decide were changed), ModelFailed
-    and as `Load`, BrokerUnavailable (before it has begun), StoreUnavailable, StepStopped, RecordsRemoved: a run that failed goes on
-    from its last snapshot."""
+    SettingsInvalid (another process runs it, it is done or half removed, it is of another version, settings that decide were
+    changed), ModelFailed and as `Load`, BrokerUnavailable (before it has begun), StoreUnavailable, StepStopped, RecordsRemoved: a run that
+    failed goes on from its last snapshot."""
     folder.read()
     with folder.held():
+        if folder.removal_has_begun:
+            raise SettingsInvalid("replay", folder.name, f"is half removed: radstream replay remove {folder.name} does the rest")
         async with AsyncExitStack() as stack:
             stack.push_async_callback(_without_work, folder)
             manifest, clock = _to_be_run(folder.read(), settings), SystemClock()

@@ -159,8 +159,15 @@ def _row(folder: ReplayFolder) -> dict[str, Any]:
         manifest = folder.read()
     except SettingsInvalid:  # what one version wrote must not hide all others
         said = {"name": folder.name, "by": "", "reason": "", "records": 0, "written": {}, "failure": "", "planned_at": ""}
-        return {**said, "state": "of another version", "planned": 0, "models": []}
+        return {**said, "state": _removal(folder) or "of another version", "planned": 0, "models": []}
     told = manifest.model_dump(mode="json", include={"name", "by", "reason", "records", "written", "failure", "planned_at"})
     killed = manifest.state == "running" and not folder.is_held
     models = sorted(pinned.reference for pinned in manifest.models.values())
-    return {**told, "state": "killed" if killed else manifest.state, "planned": manifest.plan.records, "models": models}
+    state = "killed" if killed else manifest.state
+    return {**told, "state": _removal(folder) or state, "planned": manifest.plan.records, "models": models}
+
+
+def _removal(folder: ReplayFolder) -> str:
+    if not folder.removal_has_begun:
+        return ""
+    return "being removed" if folder.is_held else "half removed"

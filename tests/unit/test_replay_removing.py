@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from contextlib import nullcontext
 from datetime import UTC, datetime
@@ -15,7 +16,8 @@ from streams import topics
 from streams.replay import removing
 from streams.replay.manifest import ReplayFolder, all_replays
 from streams.replay.outbox import sandbox_of
-from streams.replay.replaying import Who, create
+from streams.replay.replaying import Who, create, run
+from streams.replay.run_commands import _row
 from streams.settings import Settings
 from tests.contract.fake_event_log import FakeEventLog
 from tests.unit.test_replay_manifest import PLAN, WHO
@@ -120,3 +122,47 @@ async def test_a_broker_that_goes_away_is_told_as_that(settings: Settings, broke
     with pytest.raises(BrokerUnavailable, match="delete topics"):
         await removing.remove(settings, folder, WHO)
     assert (broker.told_before, folder.exists) == (["begun"], True)
+
+
+@pytest.mark.parametrize("when", ["before it is told", "after it was told"])
+async def test_one_that_is_interrupted_is_done_again(
+    settings: Settings, broker: Broker, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """Broker away, or killed: until it is told that it is done there is something to remove."""
+    folder, told = begun(settings), when == "after it was told"
+    method = "end_removal" if told else "empty"
+    real = getattr(ReplayFolder, method)
+
+    def interrupted(self: ReplayFolder) -> None:
+        if told:
+            raise KeyboardInterrupt
+        real(self)
+        broker.log.away = True
+
+    monkeypatch.setattr(ReplayFolder, method, interrupted)
+    with pytest.raises(KeyboardInterrupt if told else BrokerUnavailable):
+        await removing.remove(settings, folder, WHO)
+    monkeypatch.setattr(ReplayFolder, method, real)
+    broker.log.away = False
+    assert not (folder.path / "work.db").exists()
+    assert state_of(folder) == "half removed"
+    with folder.held():
+        assert state_of(folder) == "being removed"
+    with pytest.raises(SettingsInvalid, match="radstream replay remove one does the rest"):
+        await run(settings, folder, rate=None, stop=asyncio.Event(), tell=lambda done: None)
+    await removing.remove(settings, folder, WHO)
+    assert [act.outcome for act in broker.acts] == ["begun", *(["done"] if told else []), "begun", "done"]
+    assert not list(folder.path.iterdir())
+    assert not all_replays(settings)
+
+
+async def test_one_that_nobody_began_to_remove_is_as_it_was(settings: Settings, broker: Broker) -> None:
+    folder = begun(settings)
+    broker.log.away = True
+    with pytest.raises(BrokerUnavailable):
+        await removing.remove(settings, folder, WHO)
+    assert (state_of(folder), (folder.path / "work.db").exists()) == ("planned", True)
+
+
+def state_of(folder: ReplayFolder) -> str:
+    return str(_row(folder)["state"])
