@@ -85,8 +85,8 @@ async def run(
 ) -> Manifest:
     """From where it stands; returns it as it is then: done, or paused. `by`: who goes on with it, None: who planned it. Raises
     SettingsInvalid (another process runs it, it is done or half removed, it is of another version, settings that decide were
-    changed), ModelFailed and as `Load`, BrokerUnavailable (before it has begun), StoreUnavailable, StepStopped, RecordsRemoved: a run that
-    failed goes on from its last snapshot."""
+    changed), ModelFailed and as `Load`, BrokerUnavailable (before it has begun), StoreUnavailable, StepStopped, RecordsRemoved: a
+    run that failed goes on from its last snapshot."""
     folder.read()
     with folder.held():
         if folder.removal_has_begun:
