@@ -58,34 +58,47 @@ class Notary:
         #: what happened and cannot be mended, likewise: verify tells it too
         self.notes: dict[str, str] = {}
 
-    async def run(self, stop: asyncio.Event, health: AnyHealth, *, interval_s: float, retry_s: float = 1.0) -> None:
+    async def run(
+        self,
+        stop: asyncio.Event,
+        health: AnyHealth,
+        *,
+        interval_s: float,
+        retry_s: float = 1.0,
+        looked: asyncio.Event | None = None,
+    ) -> None:
         """Until `stop`. A broker that is away, or a disk that is full, is waited for; so is another notary, to take over from it.
-        Raises StoreUnavailable when the file cannot be locked."""
-        told = False
+        `looked`: set when the first look is done, or cannot be done though the broker is there. Raises StoreUnavailable when the
+        file cannot be locked."""
+        looked, told = looked or asyncio.Event(), False
         while not stop.is_set():
             with self._file.held() as ours:
                 if ours:
-                    await self._run(stop, health, interval_s, retry_s)
+                    await self._run(stop, health, interval_s, retry_s, looked)
                     return
+            looked.set()
             if not told:
                 health.set("ready", note=f"another notary holds {self._file.path}: this one takes over when that ends")
                 _log.warning("another notary runs", file=str(self._file.path))
                 told = True
             await _paused(stop, interval_s)
 
-    async def _run(self, stop: asyncio.Event, health: AnyHealth, interval_s: float, retry_s: float) -> None:
+    async def _run(self, stop: asyncio.Event, health: AnyHealth, interval_s: float, retry_s: float, looked: asyncio.Event) -> None:
         said = ""
         health.set("ready", note="it reads its checkpoints")  # the rest of the engine need not wait for a long first look
         while not stop.is_set():
-            pause, reason, state = interval_s, "", "ready"
+            pause, reason, state, away = interval_s, "", "ready", False
             try:
                 pause = 0.0 if await self.look() else interval_s
                 reason = "; ".join(self.alarms.values())
             except Unavailable as error:
                 pause, reason, state = min(retry_s, interval_s), str(error), "paused"
+                away = isinstance(error, BrokerUnavailable) and not isinstance(error, TopicMissing)
             except Refused as error:
                 self._standing = None  # all is looked at again
                 reason = str(error)
+            if not away:
+                looked.set()
             if reason and reason != said:
                 _log.error("the notary needs a person" if state == "ready" else "the notary waits", reason=reason)
             said = reason

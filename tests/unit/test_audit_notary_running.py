@@ -13,7 +13,7 @@ import pytest
 
 from streams.audit.checkpoint_file import CheckpointFile
 from streams.audit.notary import Notary
-from tests.unit.notarised import CHECKPOINTS, Notarised, result
+from tests.unit.notarised import CHECKPOINTS, Notarised, on_topic, result
 
 
 @pytest.fixture
@@ -48,9 +48,9 @@ class Health:
 
 
 @asynccontextmanager
-async def running(notarised: Notarised, health: Health) -> Any:
+async def running(notarised: Notarised, health: Health, looked: asyncio.Event | None = None) -> Any:
     stop = asyncio.Event()
-    task = asyncio.create_task(notarised.notary.run(stop, health, interval_s=0.01, retry_s=0.01))
+    task = asyncio.create_task(notarised.notary.run(stop, health, interval_s=0.01, retry_s=0.01, looked=looked))
     try:
         yield
     finally:
@@ -107,3 +107,28 @@ async def test_a_second_one_on_this_machine_waits_and_takes_over(notarised: Nota
     stop.set()
     await task
     assert (await notarised.verify()).well
+
+
+async def test_it_tells_that_it_has_looked_once_it_could(notarised: Notarised) -> None:
+    health, looked = Health(), asyncio.Event()
+    await result(notarised)
+    notarised.log.away = True
+    async with running(notarised, health, looked):
+        await health.until("paused", "broker")
+        assert not looked.is_set()
+        notarised.log.away = False
+        await asyncio.wait_for(looked.wait(), 30)
+        assert on_topic(notarised)
+
+
+async def test_whoever_waits_for_its_look_waits_for_no_person_and_no_other_notary(notarised: Notarised) -> None:
+    await notarised.filled(random.Random(13), looks=2)
+    notarised.file.rename(notarised.folder / "copy")
+    notarised.restart()
+    health, looked, other = Health(), asyncio.Event(), asyncio.Event()
+    async with running(notarised, health, looked):
+        await health.until("ready", "lacks checkpoints")
+        await asyncio.wait_for(looked.wait(), 30)
+        notarised.restart()
+        async with running(notarised, Health(), other):
+            await asyncio.wait_for(other.wait(), 30)
