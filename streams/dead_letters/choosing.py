@@ -93,12 +93,14 @@ def chosen(letters: Letters, wanted: Filter, *, all_states: bool = False) -> lis
 def behind_a_correction(letters: Letters, found: Sequence[Letter]) -> dict[UUID, str]:
     """Those whose own record must not be sent any more: a corrected copy of it was, or may have been, and the later of two holds.
     By id, what is to be done. Also of another letter with the same record: a message that came twice, one that was sent again."""
-    corrected = {one.content: one for one in letters.by_id.values() if letters.correction(one) is not None}
+    asked = {one.content for one in found}
+    same = (one for one in letters.by_id.values() if one.content in asked)
+    corrected = {one.content: one for one in same if letters.correction(one) is not None}
     return {one.id: _behind(letters, one, corrected[one.content]) for one in found if one.content in corrected}
 
 
 async def corrected_meanwhile(history: History, letters: Letters, found: Sequence[Letter]) -> dict[UUID, str]:
-    """The same, after what others did since the letters were read. Raises BrokerUnavailable."""
+    """The same, after what others did since the letters were read, also about letters that came since. Raises BrokerUnavailable."""
     await read_on(history, letters)
     return behind_a_correction(letters, found)
 

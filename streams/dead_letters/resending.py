@@ -133,6 +133,6 @@ async def _send(
 def _not_yet_sent(letters: Letters, chosen: Sequence[Letter], say: Say) -> list[Letter]:
     sent = {one for one in chosen if letters.state(one) == "resent"}
     for one in sent:
-        act = letters.acts[one.id][-1]
+        act = letters.sent(one)[-1]
         say(f"{one.id} was sent again already, by {act.by} at {act.time.isoformat(timespec='seconds')}: {act.reason}")
     return [one for one in chosen if one not in sent]

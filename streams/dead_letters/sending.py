@@ -73,6 +73,10 @@ class Resender:
     async def _send(self, sendings: Sequence[Sending]) -> None:
         await self._pace.wait(len(sendings))
         await self._tell(sendings, "begun")
+        await self._append(sendings)
+
+    async def _append(self, sendings: Sequence[Sending]) -> None:
+        """What was told to be begun: once, however often it is tried here, for one "failed" takes back one "begun"."""
         sendings = await self._without_held(sendings)
         if not sendings:
             return
@@ -84,7 +88,8 @@ class Resender:
                 self.failed += [(letter, error.reason) for letter in sendings[0].letters]
                 return
             for one in sendings:  # one of them; those that were written already may be so twice
-                await self._send([one])
+                await self._pace.wait(1)
+                await self._append([one])
             return
         await self._tell(sendings, "done")
         self.sent += sum(len(one.letters) for one in sendings)

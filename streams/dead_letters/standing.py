@@ -31,51 +31,57 @@ _SHORTEST = 6
 @dataclass(slots=True)
 class Letters:
     """By id, in the order of the topic's partitions; `copies`: how often each stands there; `places`: whose each place is; `read`:
-    up to where each partition of the audit was."""
+    up to where each partition of either topic was."""
 
     by_id: dict[UUID, Letter] = field(default_factory=dict)
     copies: defaultdict[UUID, int] = field(default_factory=lambda: defaultdict(int))
     places: dict[str, UUID] = field(default_factory=dict)
     acts: defaultdict[UUID, list[LetterAct]] = field(default_factory=lambda: defaultdict(list))
-    read: dict[int, int] = field(default_factory=dict)
+    read: dict[tuple[str, int], int] = field(default_factory=dict)
 
-    def add(self, letter: Letter) -> None:
+    def take(self, record: Record, *, senders: bool = False) -> None:
+        """A record of the letters, or of the audit; what is neither is passed over. `senders` as of `letter_of`."""
+        self.read[record.place.topic, record.place.partition] = record.place.offset + 1
+        if record.place.topic == topics.AUDIT.name:
+            act = _act_of(record)
+            if act is not None:
+                self.acts[act.letter_id].append(act)
+            return
+        letter = letter_of(record, senders=senders)
+        if letter is None:
+            return
         self.by_id.setdefault(letter.id, letter)
         self.copies[letter.id] += 1
         self.places[str(letter.place)] = letter.id
 
-    def tell(self, record: Record) -> None:
-        """A record of the audit."""
-        self.read[record.place.partition] = record.place.offset + 1
-        act = _act_of(record)
-        if act is not None:
-            self.acts[act.letter_id].append(act)
-
     def state(self, letter: Letter) -> State:
-        """The last word holds, but what failed leaves it as it was: what was begun before may be on its topic all the same."""
-        under_way = set[str | None]()
-        sent = dropped = False
+        """The last word holds, but what failed leaves it as it was."""
+        acts = self.acts.get(letter.id, ())
+        if acts and isinstance(acts[-1], DeadLetterDiscarded):
+            return "discarded"
+        sent = self.sent(letter)
+        return "open" if not sent else "resent" if sent[-1].outcome == "done" else "sending"
+
+    def sent(self, letter: Letter) -> Sequence[DeadLetterResent]:
+        """How it was sent ("done"), or may have been ("begun"), in order. One "failed" takes back one "begun" of the same content:
+        an earlier try may be on its topic all the same."""
+        found: list[DeadLetterResent] = []
         for act in self.acts.get(letter.id, ()):
-            dropped = isinstance(act, DeadLetterDiscarded)
-            match act:
-                case DeadLetterResent(outcome="begun"):
-                    under_way.add(act.corrected_sha256)
-                case DeadLetterResent(outcome="failed"):
-                    under_way.discard(act.corrected_sha256)
-                case DeadLetterResent(outcome="done"):
-                    sent = True
-                    under_way.clear()
-        return "discarded" if dropped else "sending" if under_way else "resent" if sent else "open"
+            if isinstance(act, DeadLetterDiscarded):
+                continue
+            begun = [n for n, one in enumerate(found) if (one.outcome, one.corrected_sha256) == ("begun", act.corrected_sha256)]
+            match act.outcome:
+                case "begun":
+                    found.append(act)
+                case "failed":
+                    found = [one for n, one in enumerate(found) if n not in begun[-1:]]
+                case "done":
+                    found = [*(one for n, one in enumerate(found) if n not in begun), act]
+        return found
 
     def correction(self, letter: Letter) -> DeadLetterResent | None:
         """The last corrected copy of it that was sent, or may have been."""
-        found = dict[str, DeadLetterResent]()
-        for act in self.acts.get(letter.id, ()):
-            if isinstance(act, DeadLetterResent) and act.corrected_sha256 is not None:
-                found.pop(act.corrected_sha256, None)
-                if act.outcome != "failed":
-                    found[act.corrected_sha256] = act
-        return next(reversed(found.values()), None)
+        return next((act for act in reversed(self.sent(letter)) if act.corrected_sha256 is not None), None)
 
     def is_open(self, letter: Letter) -> bool:
         return self.state(letter) in ("open", "sending")
@@ -102,21 +108,20 @@ class Letters:
 async def read_letters(log: Readable, *, senders: bool = False) -> Letters:
     """All that is on both topics now; what is none is passed over. `senders` as of `letter_of`. Raises BrokerUnavailable."""
     found = Letters()
-    async for record in log.read(topics.DEAD_LETTERS.name):
-        letter = letter_of(record, senders=senders)
-        if letter is not None:
-            found.add(letter)
-    async for record in log.read(topics.AUDIT.name):
-        found.tell(record)
+    for topic in (topics.DEAD_LETTERS.name, topics.AUDIT.name):
+        async for record in log.read(topic):
+            found.take(record, senders=senders)
     return found
 
 
 async def read_on(history: History, letters: Letters) -> None:
-    """What people did about them since they were read. Raises BrokerUnavailable."""
-    for span in await history.spans(topics.AUDIT.name):
-        first = max(span.first, letters.read.get(span.partition, 0))
-        async for record in history.records(replace(span, first=min(first, span.end))):
-            letters.tell(record)
+    """What people did about them since they were read, and what has come since: the audit first, so that each letter is known of
+    which an act is. Raises BrokerUnavailable."""
+    for topic in (topics.AUDIT.name, topics.DEAD_LETTERS.name):
+        for span in await history.spans(topic):
+            first = max(span.first, letters.read.get((topic, span.partition), 0))
+            async for record in history.records(replace(span, first=min(first, span.end))):
+                letters.take(record)
 
 
 async def record_of(history: History, letter: Letter) -> Record:

@@ -128,6 +128,21 @@ async def test_nor_is_one_that_somebody_corrects_while_others_are_sent() -> None
     assert (await read_letters(log)).state(last) == "resent"
 
 
+async def test_nor_one_of_which_a_twin_comes_and_is_corrected_meanwhile() -> None:
+    log = DyingLog()
+    first = await letter_in(log, failed(original()))
+    letters, found = await planned(log, [], Filter(), ["fhir"], all_open=True, say=lambda _: None)
+    await correct(log, await letter_in(log, failed(original(1))))
+    held, said = partial(corrected_meanwhile, Existing(FakeHistory(log)), letters), list[str]()
+    assert not await carry_out(log, found, COLLEAGUE, Pace(1000.0), said.append, held)
+    assert sent(log) == [MENDED]
+    assert any(str(first.id) in line and "holds the same" in line for line in said)
+    # what is read on is read once
+    assert sum(letters.copies.values()) == 2
+    await corrected_meanwhile(Existing(FakeHistory(log)), letters, [first])
+    assert sum(letters.copies.values()) == 2
+
+
 async def test_a_copy_that_fails_again_is_a_letter_that_may_be_sent_as_it_is() -> None:
     log = DyingLog()
     await correct(log, await letter_in(log, failed(original())))
@@ -151,6 +166,31 @@ async def test_a_correction_that_the_broker_never_takes_takes_nothing_back() -> 
     await correct(log, letter)
     assert (await read_letters(log)).state(letter) == "sending"
     assert (await plan(log)).letters == 0
+
+
+async def test_the_same_correction_that_is_refused_later_does_not_take_back_the_first_try() -> None:
+    """It may be on the topic: the broker's limit was lowered since."""
+    log = DyingLog()
+    letter = await letter_in(log, failed(original()))
+    log.dies = 2
+    with pytest.raises(BrokerUnavailable):
+        await correct(log, letter)
+    log.dies, log.refuses = None, lambda one: one.value == MENDED
+    await correct(log, letter, of=COLLEAGUE)
+    assert sent(log) == [MENDED]
+    assert (await read_letters(log)).state(letter) == "sending"
+    found = await plan(log)
+    assert (found.letters, [one for one, _ in found.refused]) == (0, [letter])
+
+
+async def test_who_sent_it_again_is_named_and_not_who_was_refused_later() -> None:
+    log, said = DyingLog(), list[str]()
+    letter = await letter_in(log, failed(original()))
+    await log.append([resent(letter, OF, "begun", CLOCK), resent(letter, OF, "done", CLOCK)])
+    await log.append([resent(letter, COLLEAGUE, "begun", CLOCK), resent(letter, COLLEAGUE, "failed", CLOCK)])
+    await planned(log, [str(letter.id)], Filter(), ["fhir"], all_open=False, say=said.append)
+    (line,) = said
+    assert OF.by in line and COLLEAGUE.by not in line
 
 
 async def test_what_somebody_begins_to_send_again_is_discarded_no_more() -> None:

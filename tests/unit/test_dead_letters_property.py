@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -17,7 +17,7 @@ from schemas.hl7v2.site import Site
 from schemas.ports import Record
 from streams import topics
 from streams.audit.acts import Actor
-from streams.dead_letters.choosing import Filter, chosen
+from streams.dead_letters.choosing import Filter, chosen, corrected_meanwhile
 from streams.dead_letters.discarding import discard, discardable
 from streams.dead_letters.letters import RESENT_FROM, Letter
 from streams.dead_letters.planning import Plan
@@ -36,7 +36,9 @@ MENDED = [MESSAGE.replace(b"\xff4711", b"%d" % number) for number in range(3)]
 
 @dataclass(frozen=True)
 class Deed:
-    """`which`: letter; `mended`: one of three corrections; `dies`: after so many appends."""
+    """`which`: letter; `mended`: one of three corrections; `dies`: after so many appends. "twin": the record of that letter comes
+    again, fails, and is corrected between what a bulk resend reads and what it sends. "refuses": from then on the broker takes that
+    correction no more."""
 
     what: str
     which: int
@@ -46,7 +48,7 @@ class Deed:
 
 DEEDS = st.builds(
     Deed,
-    st.sampled_from(("resend", "resend one", "original", "correct", "discard", "discard one", "fails again")),
+    st.sampled_from(("resend", "resend one", "original", "correct", "discard", "discard one", "fails again", "twin", "refuses")),
     st.integers(0, 5),
     st.integers(0, 2),
     st.sampled_from((None, None, 0, 1, 2, 2, 4)),
@@ -76,7 +78,7 @@ class Hospital:
         return list((await read_letters(self.log)).by_id.values())
 
     async def does(self, deed: Deed, of: Actor) -> None:
-        before, letters = len(self.sent), await self.letters()
+        letters = await self.letters()
         letter = letters[deed.which % len(letters)]
         self.log.dies = deed.dies
         try:
@@ -84,9 +86,6 @@ class Hospital:
         except BrokerUnavailable:
             assert deed.dies is not None
         self.log.dies = None
-        new = range(before, len(self.sent))
-        self.meant |= set(new) if deed.what in ("original", "correct") else set()
-        self.corrects |= dict.fromkeys(new, self.value(letter)) if deed.what == "correct" else {}
 
     async def _does(self, deed: Deed, letter: Letter, of: Actor) -> None:
         ids = [str(letter.id)] if deed.what in ("resend one", "original", "discard one") else []
@@ -100,22 +99,50 @@ class Hospital:
                 new = self.sent[self.read :]
                 await self.log.append([failed(record) for record in new])
                 self.read += len(new)
+            case "refuses":
+                self.too_large.add(MENDED[deed.mended])
+            case "twin":
+                await self.resend(ids, of, twin=(letter, deed.mended))
+            case "original":
+                before = len(self.sent)
+                try:
+                    await self.resend(ids, of, original=True)
+                finally:
+                    self.meant |= set(range(before, len(self.sent)))
             case _:
-                await self.resend(ids, of, original=deed.what == "original")
+                await self.resend(ids, of)
 
-    async def resend(self, ids: Sequence[str], of: Actor, *, original: bool = False) -> Plan:
+    async def resend(
+        self, ids: Sequence[str], of: Actor, *, original: bool = False, twin: tuple[Letter, int] | None = None
+    ) -> Plan:
         none = lambda _: None  # noqa: E731
-        _, plan = await planned(self.log, ids, Filter(), ["fhir"], all_open=not ids, say=none, original=original)
+        letters, plan = await planned(self.log, ids, Filter(), ["fhir"], all_open=not ids, say=none, original=original)
         assert all(str(one.place) in why for one, why in plan.refused)
-        await carry_out(self.log, plan, of, Pace(8.0, lambda: 0.0, at_once), none)
+        if twin is not None:
+            letter, mended = twin
+            await self.correct(await self.comes_again(letter), mended, of)
+        held = None if original else partial(corrected_meanwhile, Existing(FakeHistory(self.log)), letters)
+        await carry_out(self.log, plan, of, Pace(8.0, lambda: 0.0, at_once), none, held)
         return plan
+
+    async def comes_again(self, letter: Letter) -> Letter:
+        letters = await self.letters()
+        (place,) = await self.log.append([failed(original(1000 + len(letters), value=self.value(letter)))])
+        return next(one for one in await self.letters() if one.place == place)
 
     async def correct(self, letter: Letter, mended: int, of: Actor) -> None:
         there, site = Existing(FakeHistory(self.log)), Site(default_assigner="H")
-        with suppress(SettingsInvalid):  # it holds the same
+        before = len(self.sent)
+        try:
             copy = await correction_of(there, str(letter.id), MENDED[mended], site, Admission(), lambda _: None)
             if copy is not None:
                 await send_one(self.log, copy, of, lambda _: None)
+        except SettingsInvalid:  # it holds the same
+            pass
+        finally:
+            new = range(before, len(self.sent))
+            self.meant |= set(new)
+            self.corrects |= dict.fromkeys(new, self.value(letter))
 
     def no_original_follows_its_correction(self) -> None:
         corrected: set[bytes] = set()
@@ -151,7 +178,7 @@ async def at_once(_: float) -> None: ...
 
 
 async def happens(deeds: Sequence[Deed], too_large: set[bytes]) -> None:
-    hospital = Hospital(too_large)
+    hospital = Hospital(set(too_large))
     await hospital.log.append([failed(original(number, value=value)) for number, value in enumerate(CAME)])
     for number, deed in enumerate(deeds):
         await hospital.does(deed, Actor(f"person {number}", "why"))
@@ -166,6 +193,8 @@ async def happens(deeds: Sequence[Deed], too_large: set[bytes]) -> None:
 @example([Deed("correct", 0, 0, 2), Deed("resend", 0, 0)], set())
 @example([Deed("correct", 0, 0, 2), Deed("correct", 0, 1), Deed("resend", 0, 0)], {MENDED[1]})
 @example([Deed("resend one", 1, 0, 2), Deed("fails again", 0, 0), Deed("correct", 3, 0), Deed("resend", 0, 0)], set())
+@example([Deed("correct", 0, 0, 2), Deed("refuses", 0, 0), Deed("correct", 0, 0), Deed("resend", 0, 0)], set())
+@example([Deed("twin", 0, 0)], set())
 @given(st.lists(DEEDS, min_size=2, max_size=9), st.sets(st.sampled_from([*CAME[:2], *MENDED[:2]]), max_size=2))
 def test_in_any_order(deeds: Sequence[Deed], too_large: set[bytes]) -> None:
     asyncio.run(happens(deeds, too_large))
