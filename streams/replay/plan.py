@@ -28,7 +28,7 @@ _GAP = 2_000
 class Part(BaseModel):
     """Of one topic. `spans` in order, disjoint and not empty; `bytes`: values, keys and headers; when the first and the
     last of them are taken; `ahead`: by place, when a record is taken whose own time is of a clock that was ahead, and `ahead_own`:
-    these times, in order."""
+    these times, in order, by whose they are (streams.replay.whose)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -39,7 +39,7 @@ class Part(BaseModel):
     earliest: AwareDatetime | None = None
     latest: AwareDatetime | None = None
     ahead: Mapping[str, AwareDatetime] = {}
-    ahead_own: tuple[AwareDatetime, ...] = ()
+    ahead_own: Mapping[str, tuple[AwareDatetime, ...]] = {}
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
@@ -90,9 +90,13 @@ class Plan(BaseModel):
         return max((part.latest for part in self.parts if part.latest is not None), default=None)
 
     @property
-    def ahead_own(self) -> tuple[datetime, ...]:
-        """In order."""
-        return tuple(sorted(at for part in self.parts for at in part.ahead_own))
+    def ahead_own(self) -> Mapping[str, Sequence[datetime]]:
+        """By whose they are."""
+        found: dict[str, list[datetime]] = {}
+        for part in self.parts:
+            for whose, times in part.ahead_own.items():
+                found.setdefault(whose, []).extend(times)
+        return found
 
     @property
     def spans(self) -> tuple[Span, ...]:

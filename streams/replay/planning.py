@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 
 from schemas.case_store import Traced, Traces
 from schemas.discrepancies import DiscrepancyAcknowledged
@@ -23,13 +24,12 @@ from streams.replay.following import Following, Seen, cases_of
 from streams.replay.gaps import parted
 from streams.replay.plan import Part, Plan, compressed, records_of
 from streams.replay.selection import ACTS, Selection
+from streams.replay.whose import OF_STUDIES, whose
 from streams.topics import Topic
 
 #: acts of people that a replay does again; whatever else is on their topics are acts that it does not know of, or its own outcome
 _DONE_AGAIN = {ModelRecalled.TYPE, DiscrepancyAcknowledged.TYPE}
 _REQUESTS = (topics.REQUESTS_STAT, topics.REQUESTS, topics.REQUESTS_BULK)
-#: keyed by the study
-_OF_STUDIES = frozenset(topic.name for topic in (topics.STUDIES, *_REQUESTS))
 _EVENTS = (topics.ORDERS, topics.REPORTS, topics.PATIENTS)
 _TOLD = frozenset(topic.name for topic in _EVENTS)
 _ACTS = frozenset(topic.name for topic in ACTS)
@@ -66,20 +66,20 @@ async def planned(
                 seen(1)
                 if wanted(record):
                     counted.add(record)
-                    ahead.add(record.place, record.timestamp)
+                    ahead.add(record.place, record.timestamp, partial(whose, record, default_charset))
         if counted.records:
             parts.append(counted.part())
             studies |= counted.studies
-    times, said, edges = ahead.times(), ahead.own_times(), ahead.edges()
-    parts = [_with(part, times, said, edges[part.topic]) for part in parts]
+    edges = ahead.edges()
+    parts = [_with(part, ahead, edges[part.topic]) for part in parts]
     asked = sum(part.records for part in parts if part.topic in {topic.name for topic in _REQUESTS})
     analyses = asked if selection.start == "analyse" else len(studies)
     return Plan(selection=selection, parts=tuple(parts), studies=tuple(sorted(studies)), gone=tuple(gone), analyses=analyses)
 
 
-def _with(part: Part, ahead: Mapping[str, datetime], own: Mapping[str, datetime], edges: tuple[datetime, datetime]) -> Part:
-    taken = {place: at for place, at in ahead.items() if place.startswith(f"{part.topic}/")}
-    said = tuple(sorted(own[place] for place in taken))
+def _with(part: Part, ahead: Ahead, edges: tuple[datetime, datetime]) -> Part:
+    taken = {place: at for place, at in ahead.times().items() if place.startswith(f"{part.topic}/")}
+    said = ahead.own_times(part.topic)
     return part.model_copy(update={"ahead": taken, "ahead_own": said, "earliest": edges[0], "latest": edges[1]})
 
 
@@ -207,7 +207,7 @@ class _Counted:
             self.spans[-1] = Span(self.topic, partition, last.first, offset + 1)
         else:
             self.spans.append(Span(self.topic, partition, offset, offset + 1))
-        if self.topic in _OF_STUDIES:
+        if self.topic in OF_STUDIES:
             with suppress(ValueError):  # a dead letter of the step that reads it
                 self.studies.add(StudyInstanceUID((record.key or b"").decode("ascii")))
 

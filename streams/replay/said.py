@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
+from types import MappingProxyType
 from uuid import UUID
 
 from pydantic import ValidationError
@@ -19,6 +19,7 @@ from schemas.ports import Place, Record
 from schemas.renderings.fhir.envelope import open_bundle
 from schemas.study_events import AnalysisRequested
 from streams.causes import replay_of
+from streams.replay import whose
 from streams.replay.ahead import TOLERANCE
 from streams.replay.letters import Letter, Twin, letter_of
 from streams.topics import REQUESTS, REQUESTS_BULK, REQUESTS_STAT, RESULTS, plain_name
@@ -199,21 +200,25 @@ def of_requests(spans: tuple[Span, ...]) -> Counts:
     return counts
 
 
-def until(latest: datetime | None, new: Side, ahead: Sequence[datetime] = ()) -> Counts:
+def until(latest: datetime | None, new: Side, ahead: Mapping[str, Sequence[datetime]] = MappingProxyType({})) -> Counts:
     """States that were triggered by what the replay read: not after its last input, nor after the last of its own states of the
-    study, which a timer may have made later; or by one of the inputs whose clock was `ahead` (their own times, in order): live that
-    was their time, though a replay takes them earlier."""
+    study, which a timer may have made later; or by one of the inputs whose clock was `ahead` (their own times, by whose they are):
+    live that was their time, though a replay takes them earlier."""
+
+    def is_of_one(subject: Subject) -> bool:
+        at = subject.triggered_at  # a record is written a moment behind its event
+        return any(timedelta(0) <= own - at <= TOLERANCE for name in whose.of(subject) for own in ahead.get(name, ()))
+
     ends: dict[str, datetime] = {}
     for (study, _), state in new.latest.items():
         at = state.findings.subject.triggered_at
-        ends[study] = max(at, ends.get(study, at), latest or at)
+        if not is_of_one(state.findings.subject):
+            ends[study] = max(at, ends.get(study, at), latest or at)
 
     def counts(subject: Subject, record: Record) -> bool:
         del record
-        end, at = ends.get(str(subject.study_instance_uid), latest), subject.triggered_at
-        next_one = bisect_left(ahead, at)
-        is_of_one = next_one < len(ahead) and ahead[next_one] - at <= TOLERANCE  # a record is written a moment behind its event
-        return end is None or at <= end or is_of_one
+        end = ends.get(str(subject.study_instance_uid), latest)
+        return end is None or subject.triggered_at <= end or is_of_one(subject)
 
     return counts
 

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from schemas.events import OrderEvent
 from schemas.history import Span
 from schemas.ports import Place, Record
+from streams.linking import linked_orders
 from streams.replay.answered import answered_at
+from streams.replay.plan import Plan
 from streams.replay.planning import planned
 from streams.replay.selection import Selection
+from streams.replay.whose import of, whose
+from streams.steps.normalise import normalise
 from tests.contract.fake_event_log import FakeEventLog
 from tests.contract.fake_history import FakeHistory
+from tests.unit.replayed_day import SITE, completed, day, ordered
+from tests.unit.replays import said, uid
 from tests.unit.test_replay_plan import START, history_of, read
 
 NOW = START + timedelta(days=1)
@@ -102,8 +110,40 @@ async def test_an_answer_of_a_worker_whose_clock_was_ahead_came_with_the_next_on
     assert found == {name: START + timedelta(seconds=at) for name, at in (("0", 1), ("1", 5), ("2", 5))}
 
 
-async def test_its_own_time_is_kept_for_that_was_when_the_engine_heard_it() -> None:
-    some = [0, YEARS, 1, 2, 3]
-    plan = await planned(selected(some), history_of(some, topic=TOPIC), now=NOW)
-    assert plan.ahead_own == (START + timedelta(seconds=YEARS),)
+async def test_its_own_time_is_kept_by_whose_it_is_for_that_was_when_the_engine_heard_it() -> None:
+    log = FakeEventLog()
+    log.create("hl7.v2.raw", 1)
+    log.create("imaging.studies", 1)
+    order = ordered(1, "A1", START)
+    log.topics["hl7.v2.raw"][0] = [at_second(order, n, at) for n, at in enumerate((0, YEARS, 1, 2, 3))]
+    (nonsense, *_) = (one for one in day() if one.value == b"nonsense")
+    log.topics["hl7.v2.raw"][0].append(at_second(nonsense, 5, YEARS))
+    study = replace(completed(1, "A1", 0), key=b"1.2.3.1")
+    log.topics["imaging.studies"][0] = [at_second(study, n, at) for n, at in enumerate((YEARS + 9, YEARS + 8, 2))]
+    everything = Selection(places=(Span("hl7.v2.raw", 0, 0, 6), Span("imaging.studies", 0, 0, 3)))
+    plan = await planned(everything, FakeHistory(log), now=NOW)
+    years = START + timedelta(seconds=YEARS)
+    assert {name: list(own) for name, own in plan.ahead_own.items()} == {
+        "HIS|HOSPITAL|C1": [years],
+        "1.2.3.1": [years + timedelta(seconds=8), years + timedelta(seconds=9)],
+    }
     assert plan.latest == START + timedelta(seconds=3)
+    assert Plan.model_validate_json(plan.model_dump_json()) == plan
+
+
+def at_second(record: Record, offset: int, at: int) -> Record:
+    return replace(record, place=replace(record.place, offset=offset), timestamp=START + timedelta(seconds=at))
+
+
+async def test_an_order_and_the_message_that_it_was_read_from_are_of_one_name() -> None:
+    """And the state that it triggers says so."""
+    message = ordered(1, "A1", START)
+    (order,) = await normalise(message, site=SITE)
+    event = OrderEvent.model_validate_json(order.value)
+    read = replace(message, place=Place("imaging.orders", 0, 0), value=order.value)
+    (reference,) = (told for one in linked_orders([event], event.accession_number) for told in one.messages)
+    subject = said(1, messages=(reference,)).subject
+    assert whose(message, "ASCII") == whose(read, "ASCII") == "HIS|HOSPITAL|C1"
+    assert list(of(subject)) == [str(uid(1)), "HIS|HOSPITAL|C1"]
+    assert whose(replace(message, place=Place("imaging.patients", 0, 0)), "ASCII") == ""
+    assert whose(replace(read, value=b"{"), "ASCII") == ""

@@ -24,6 +24,9 @@ from tests.unit.replays import (
     uid,
 )
 
+#: as streams.replay.whose has it
+MESSAGE = "HIS|TAICHUNG|MSG00001"
+
 
 def test_the_last_state_counts_and_a_repetition_is_none() -> None:
     first, last = said(1, [HERE]), said(1, [THERE], sequence=32)
@@ -86,9 +89,27 @@ def test_what_came_after_the_last_input_does_not_count_but_what_a_timer_made_doe
 def test_a_state_of_an_input_whose_clock_was_ahead_counts_and_what_came_later_does_not() -> None:
     """A message that a HIS wrote onto the topic itself is received when its record says; the replay takes it earlier."""
     new = side(said(1, minutes=5), topic="sandbox.x.ai.results")
-    counts = until(minutes(10), new, [minutes(60), minutes(500)])
+    counts = until(minutes(10), new, {MESSAGE: [minutes(60), minutes(500)]})
     counted = {at: counts(said(1, minutes=at).subject, record(said(1))) for at in (10, 11, 58.9, 59.5, 60, 60.1, 499.9, 501)}
     assert [at for at, yes in counted.items() if yes] == [10, 59.5, 60, 499.9]
+    assert not counts(said(1, minutes=60, messages=()).subject, record(said(1))), "it was not of that message"
+
+
+def test_one_sender_ahead_makes_not_all_that_came_later_count() -> None:
+    """A day ahead, a record each minute: at any moment of that day one of its records says that it is written."""
+    some_day = [minutes(1440 + at) for at in range(600)]
+    counts = until(minutes(600), side(), {MESSAGE: some_day[:1], str(uid(2)): some_day[1:]})
+    told = {study: counts(said(study, minutes=1500, messages=()).subject, record(said(study))) for study in (1, 2)}
+    assert told == {1: False, 2: True}
+    assert not counts(said(1, minutes=1500).subject, record(said(1)))
+
+
+def test_nor_all_that_came_until_then_of_the_same_study() -> None:
+    """A study says itself when it was complete, so the replay's own state of it is of that time."""
+    new = side(said(2, minutes=1500, messages=()), topic="sandbox.x.ai.results")
+    counts = until(minutes(600), new, {str(uid(2)): [minutes(1500)]})
+    counted = {at: counts(said(2, minutes=at).subject, record(said(2))) for at in (600, 700, 1500)}
+    assert counted == {600: True, 700: False, 1500: True}
 
 
 def test_records_that_cannot_be_read_are_counted() -> None:
