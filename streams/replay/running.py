@@ -7,7 +7,6 @@ import contextlib
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
 
 import structlog
 
@@ -26,14 +25,25 @@ EVERY_INPUTS, EVERY_S, _SHARE = 500, 5.0, 20
 _LOOK_S, _PAUSE_S = 0.5, 1.0
 #: nobody rests for less
 _SHORTEST_S = 0.01
+#: what a snapshot or a slow input has cost is made up for, but no more than this: live work wants the same cores
+_MADE_UP_S = 0.25
 
 
-@dataclass(frozen=True, slots=True)
 class Pace:
-    """`rate`: inputs in a second at most, None: as fast as it can."""
+    """`rate`: inputs in a second on average, None: as fast as it can."""
 
-    rate: float | None
-    monotonic: Callable[[], float] = time.monotonic
+    def __init__(self, rate: float | None, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self.monotonic = monotonic
+        self._rate = rate
+        self._free_at = monotonic()
+
+    def ahead(self) -> float:
+        """After one more input: seconds by which the inputs are ahead of their rate, or behind it."""
+        if self._rate is None:
+            return 0.0
+        now = self.monotonic()
+        self._free_at = max(self._free_at, now - _MADE_UP_S) + 1 / self._rate
+        return self._free_at - now
 
 
 class Running:
@@ -64,7 +74,7 @@ class Running:
         self._done = state.done
         self._positions = dict(state.positions)
         self._since_kept, self._kept_at, self._cost_s = 0, self._monotonic(), 0.0
-        self._free_at = self._breathed_at = self._monotonic()
+        self._breathed_at = self._monotonic()
 
     @property
     def done(self) -> int:
@@ -107,10 +117,7 @@ class Running:
         elapsed = now - self._kept_at
         if elapsed >= _SHARE * self._cost_s and (self._since_kept >= self._every_inputs or elapsed >= EVERY_S):
             await self._keep()
-        ahead = 0.0
-        if self._pace.rate is not None:  # what a slow one has cost is not made up for
-            self._free_at = max(self._free_at, now - _SHORTEST_S) + 1 / self._pace.rate
-            ahead = self._free_at - now
+        ahead = self._pace.ahead()
         if ahead > _SHORTEST_S:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stop.wait(), ahead)
