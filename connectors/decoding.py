@@ -105,7 +105,8 @@ class DecodingProcesses(Generic[T]):
             process = self._sound(process)  # it may have been killed while it had nothing to do
             call.begin(process)
             try:
-                return process.ask(self._timeout_s, *question)  # type: ignore[no-any-return]
+                packed: Packed = process.ask(self._timeout_s, *question)
+                return packed
             finally:
                 call.end()
                 process = self._sound(process)  # a new one reads its modules meanwhile

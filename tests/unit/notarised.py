@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -130,5 +131,5 @@ def changed(record: Record, **more: object) -> Record:
     return replace(record, **more)  # type: ignore[arg-type]
 
 
-def run(work: object) -> None:
-    asyncio.run(work)  # type: ignore[arg-type]
+def run(work: Coroutine[Any, Any, object]) -> None:
+    asyncio.run(work)
